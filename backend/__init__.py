@@ -1,0 +1,1 @@
+"""The core: what is true, and the adapters to the outside."""

@@ -1,0 +1,1 @@
+"""Places, accounts (户), customers and their bindings; open, bind, unbind."""

@@ -1,0 +1,170 @@
+"""The unit of work: one transaction of one group, and the only place that commits.
+
+Every read and write of tenant data happens inside `unit_of_work(group_id)`. The group is set with
+SET LOCAL and a validated integer literal (row-level security reads it; Citus propagates it only in
+this form), so it ends with the transaction and cannot leak to the connection's next borrower.
+Outside one, row-level security shows nothing: a forgotten unit of work fails closed (C29).
+
+Measured pitfalls handled here (docs/adr/0003): a BEGIN that fails or is cancelled must give its
+connection back to the pool (T1); asyncpg's serialization errors come raw (T3); nothing may be
+started inside the transaction that outlives it (T6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+from urllib.parse import quote, unquote, urlsplit
+
+import asyncpg
+from tortoise import Tortoise
+from tortoise.backends.asyncpg.client import AsyncpgDBClient, TransactionWrapper
+from tortoise.backends.base import client as tortoise_client
+from tortoise.connection import get_connection, get_connections
+from tortoise.transactions import in_transaction
+
+ALIAS = "app"
+MODEL_MODULES = (
+    "backend.tenancy.models",
+    "backend.accounts.models",
+    "backend.metering.models",
+)
+
+Row = asyncpg.Record
+
+
+class _ReturningTransactionContext(tortoise_client.TransactionContextPooled):
+    """Tortoise's pooled transaction, but a failed or cancelled BEGIN returns its connection.
+
+    Upstream acquires, then begins; when BEGIN fails the connection is never released, and after
+    `maxsize` such failures every caller hangs for good (tests/integration/test_pool.py shows it).
+    """
+
+    async def __aenter__(self) -> Any:
+        await self.ensure_connection()
+        pool = self.client._parent._pool
+        self.client._connection = await pool.acquire()
+        self.token = get_connections().set(self.connection_name, self.client)
+        try:
+            await self.client.begin()
+        except BaseException:  # also CancelledError: the connection must go back in every case
+            get_connections().reset(self.token)
+            await asyncio.shield(pool.release(self.client._connection))
+            raise
+        return self.client
+
+
+def _pooled(self: Any) -> _ReturningTransactionContext:
+    return _ReturningTransactionContext(TransactionWrapper(self), self._pool_init_lock)
+
+
+class UnitOfWork:
+    """One transaction of one group. Raw SQL for the hot paths; ORM calls made inside join it."""
+
+    def __init__(self, connection: asyncpg.Connection[Any], group_id: int) -> None:
+        self._connection = connection
+        self.group_id = group_id
+
+    async def execute(self, sql: str, *args: object) -> int:
+        """Run a statement; returns the number of rows it touched."""
+        status = await self._connection.execute(sql, *args)
+        last = status.rsplit(" ", 1)[-1]
+        return int(last) if last.isdigit() else 0
+
+    async def fetch(self, sql: str, *args: object) -> list[Row]:
+        """All rows of a query."""
+        return await self._connection.fetch(sql, *args)
+
+    async def fetchrow(self, sql: str, *args: object) -> Row | None:
+        """The first row of a query, or None."""
+        return await self._connection.fetchrow(sql, *args)
+
+    async def fetchval(self, sql: str, *args: object) -> Any:
+        """The first column of the first row, or None."""
+        return await self._connection.fetchval(sql, *args)
+
+    async def copy(
+        self, table: str, *, columns: Sequence[str], records: Sequence[tuple[object, ...]]
+    ) -> None:
+        """Binary COPY of `records` into `table`."""
+        await self._connection.copy_records_to_table(table, columns=columns, records=records)
+
+    async def notify(self, channel: str, payload: str) -> None:
+        """Ring `channel` when this transaction commits (and only then)."""
+        await self._connection.execute("SELECT pg_notify($1, $2)", channel, payload)
+
+
+@asynccontextmanager
+async def unit_of_work(group_id: int) -> AsyncIterator[UnitOfWork]:
+    """Open the one transaction of `group_id`; commits at the end, rolls back on any exception."""
+    if type(group_id) is not int or group_id < 1:
+        raise ValueError("a group id is a positive int")
+    async with in_transaction(ALIAS) as tx:
+        connection = cast("asyncpg.Connection[Any]", tx._connection)
+        await connection.execute(f"SET LOCAL app.group_id = '{group_id:d}'")
+        yield UnitOfWork(connection, group_id)
+
+
+@asynccontextmanager
+async def platform_connection() -> AsyncIterator[asyncpg.Connection[Any]]:
+    """A connection with no group set: sees no tenant row, only the narrow functions of the house
+    (group of a code, groups with due work, partitions)."""
+    async with get_connection(ALIAS).acquire_connection() as connection:
+        yield cast("asyncpg.Connection[Any]", connection)
+
+
+async def _prepare_connection(connection: asyncpg.Connection[Any]) -> None:
+    await connection.set_type_codec(
+        "jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog"
+    )
+
+
+class Database:
+    """The pool of this process: `await Database.open(dsn)` once at start, `close()` at the end."""
+
+    @staticmethod
+    async def open(dsn: str, *, pool_max: int = 10) -> None:
+        """Connect as the application role. `dsn` is a postgresql:// URL."""
+        AsyncpgDBClient._in_transaction = _pooled  # type: ignore[method-assign] # T1, see above
+        await Tortoise.init(
+            config=tortoise_config(dsn, pool_max=pool_max), _enable_global_fallback=True
+        )
+
+    @staticmethod
+    async def close() -> None:
+        """Close every connection of the pool."""
+        await Tortoise.close_connections()
+
+
+def tortoise_config(dsn: str, *, pool_max: int, migrations: str | None = None) -> dict[str, Any]:
+    """Tortoise's configuration for one PostgreSQL address, with the house's jsonb codec."""
+    parts = urlsplit(dsn)
+    credentials = {
+        "host": parts.hostname,
+        "port": parts.port or 5432,
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "database": parts.path.lstrip("/"),
+        "minsize": 1,
+        "maxsize": pool_max,
+        "init": _prepare_connection,
+    }
+    app: dict[str, Any] = {"models": list(MODEL_MODULES), "default_connection": ALIAS}
+    if migrations is not None:
+        app["migrations"] = migrations
+    return {
+        "connections": {ALIAS: {"engine": "tortoise.backends.asyncpg", "credentials": credentials}},
+        "apps": {"models": app},
+    }
+
+
+def dsn_with(dsn: str, *, user: str, password: str, database: str | None = None) -> str:
+    """The same server address for another role (and database)."""
+    parts = urlsplit(dsn)
+    host = f"{parts.hostname}:{parts.port or 5432}"
+    netloc = f"{quote(user)}:{quote(password)}@{host}"
+    path = f"/{database}" if database else parts.path
+    return parts._replace(netloc=netloc, path=path).geturl()

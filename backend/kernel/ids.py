@@ -1,0 +1,32 @@
+"""Ids: UUIDv7 for rows (sorted by time of making), 32 letters and digits at most for orders."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from uuid import UUID
+
+from .clock import CHINA
+
+
+def uuid7(at: datetime) -> UUID:
+    """A UUIDv7 (RFC 9562): 48 bits of unix milliseconds of `at`, the rest random."""
+    millis = int(at.timestamp() * 1000)
+    value = (millis << 80) | secrets.randbits(80)
+    value = (value & ~(0xF << 76)) | (0x7 << 76)
+    value = (value & ~(0x3 << 62)) | (0x2 << 62)
+    return UUID(int=value)
+
+
+def order_no(at: datetime) -> str:
+    """A channel order number: yyyymmddHHMMSS of China time and 16 hex digits, 30 characters.
+
+    Letters and digits only and at most 32, so that WeChat, Alipay and UnionPay (which forbids
+    `-` and `_`) all take it (reference/channels.md section 8 rule 8).
+    """
+    return at.astimezone(CHINA).strftime("%Y%m%d%H%M%S") + secrets.token_hex(8)
+
+
+def token() -> str:
+    """A 128-bit random token for links and sessions, URL-safe."""
+    return secrets.token_urlsafe(16)

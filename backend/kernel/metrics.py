@@ -1,0 +1,18 @@
+"""Counters of the process, scraped as Prometheus text from /metrics. Labels never name a tenant."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+NOTICES = Counter("shuidian_payment_notices", "Payment notices by outcome", ["channel", "outcome"])
+TOPUPS = Counter("shuidian_topups", "Top-up orders by step reached", ["step"])
+VENDS = Counter("shuidian_vends", "Vends by outcome", ["outcome"])
+EVENTS = Counter(
+    "shuidian_outbox_events", "Outbox events by topic and outcome", ["topic", "outcome"]
+)
+READINGS = Counter("shuidian_readings", "Readings by outcome", ["outcome"])
+CASES = Counter("shuidian_exception_cases", "Exception cases opened", ["kind"])
+BOT_MESSAGES = Counter("shuidian_bot_messages", "Bot messages by outcome", ["outcome"])
+GRAPHQL_SECONDS = Histogram("shuidian_graphql_seconds", "GraphQL operations", ["kind"])
+SWEEP_SECONDS = Histogram("shuidian_sweep_gateway_seconds", "One gateway's sweep")
+OUTBOX_OLDEST_SECONDS = Gauge("shuidian_outbox_oldest_seconds", "Age of the oldest due event")

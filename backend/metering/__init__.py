@@ -1,0 +1,1 @@
+"""Gateways, meters, assignments, readings and the latest state."""

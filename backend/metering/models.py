@@ -1,0 +1,67 @@
+"""Tables of metering that the ORM serves; readings bypass it (docs/adr/0003)."""
+
+from __future__ import annotations
+
+from tortoise import fields
+from tortoise.models import Model
+
+
+class Gateway(Model):
+    """网关: the box on site that holds a bus of meters. `address` is host:port of its bus."""
+
+    id = fields.UUIDField(primary_key=True)
+    group_id = fields.BigIntField()
+    project_id = fields.UUIDField()
+    serial = fields.TextField()
+    name = fields.TextField()
+    address = fields.TextField()
+    silent_since = fields.DatetimeField(null=True)
+    answered_at = fields.DatetimeField(null=True)
+    created_at = fields.DatetimeField()
+
+    class Meta:
+        """Table name."""
+
+        table = "metering_gateway"
+
+
+class Meter(Model):
+    """表计: one metering point with its own relay. `selling_stopped_at`: no vend until a person acts."""
+
+    id = fields.UUIDField(primary_key=True)
+    group_id = fields.BigIntField()
+    project_id = fields.UUIDField()
+    gateway_id = fields.UUIDField()
+    serial = fields.TextField()
+    profile = fields.TextField()
+    bus_address = fields.SmallIntField()
+    credit_mode = fields.TextField()
+    selling_stopped_at = fields.DatetimeField(null=True)
+    created_at = fields.DatetimeField()
+
+    class Meta:
+        """Table name."""
+
+        table = "metering_meter"
+
+
+class MeterAssignment(Model):
+    """挂表: meter M serves account A; a new one starts a new counter epoch (C9)."""
+
+    id = fields.UUIDField(primary_key=True)
+    group_id = fields.BigIntField()
+    project_id = fields.UUIDField()
+    meter_id = fields.UUIDField()
+    account_id = fields.UUIDField()
+    counter_epoch = fields.IntField()
+    started_at = fields.DatetimeField()
+    ended_at = fields.DatetimeField(null=True)
+    opening_energy_wh = fields.BigIntField()
+    opening_purchase_no = fields.IntField()
+    closing_energy_wh = fields.BigIntField(null=True)
+    last_purchase_no = fields.IntField()
+
+    class Meta:
+        """Table name."""
+
+        table = "metering_assignment"

@@ -1,0 +1,153 @@
+"""Emit, claim, finish and retry events; receive what comes from outside once.
+
+An event is written in the transaction of what it tells, so it exists if and only if that happened.
+Delivery is at least once: handlers are idempotent. Redis and arq only ring the bell (C12).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from backend.kernel.db import UnitOfWork
+from backend.kernel.ids import uuid7
+
+BELL = "shuidian_outbox"
+_BACKOFF_CAP = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One claimed event. `attempts` counts this one."""
+
+    group_id: int
+    id: UUID
+    topic: str
+    payload: Mapping[str, str]
+    attempts: int
+
+
+async def emit(
+    work: UnitOfWork,
+    *,
+    topic: str,
+    key: str,
+    payload: Mapping[str, str],
+    at: datetime,
+    due_at: datetime | None = None,
+) -> bool:
+    """Write an event in the caller's transaction; False when (topic, key) was emitted before.
+
+    The bell rings when the transaction commits, for events that are due at once.
+    """
+    created = await work.execute(
+        "INSERT INTO outbox_event (group_id, id, topic, key, payload, created_at, due_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (group_id, topic, key) DO NOTHING",
+        work.group_id,
+        uuid7(at),
+        topic,
+        key,
+        dict(payload),
+        at,
+        due_at or at,
+    )
+    if created and (due_at is None or due_at <= at):
+        await work.notify(BELL, str(work.group_id))
+    return bool(created)
+
+
+async def claim(work: UnitOfWork, *, at: datetime, lease: timedelta, limit: int) -> list[Event]:
+    """Lease due events to this worker until `at + lease`; a dead worker's lease simply runs out."""
+    rows = await work.fetch(
+        "UPDATE outbox_event SET leased_until = $2, attempts = attempts + 1"
+        " WHERE group_id = $1 AND id IN (SELECT id FROM outbox_event"
+        "   WHERE group_id = $1 AND done_at IS NULL AND due_at <= $3"
+        "     AND (leased_until IS NULL OR leased_until <= $3)"
+        "   ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED)"
+        " RETURNING id, topic, payload, attempts",
+        work.group_id,
+        at + lease,
+        at,
+        limit,
+    )
+    return [
+        Event(work.group_id, row["id"], row["topic"], row["payload"], row["attempts"])
+        for row in rows
+    ]
+
+
+async def finish(work: UnitOfWork, *, event_id: UUID, at: datetime) -> None:
+    """The event's work is done and must not be done again."""
+    await work.execute(
+        "UPDATE outbox_event SET done_at = $3, leased_until = NULL, last_error = NULL"
+        " WHERE group_id = $1 AND id = $2",
+        work.group_id,
+        event_id,
+        at,
+    )
+
+
+async def retry(
+    work: UnitOfWork,
+    *,
+    event_id: UUID,
+    at: datetime,
+    error: str,
+    after: timedelta | None = None,
+) -> None:
+    """Try the event again after `after`, or after a doubling pause (2 s up to 10 min)."""
+    await work.execute(
+        "UPDATE outbox_event SET leased_until = NULL, last_error = $4,"
+        " due_at = $3 + coalesce($5, least($6, interval '1 second' * 2 ^ least(attempts, 12)))"
+        " WHERE group_id = $1 AND id = $2",
+        work.group_id,
+        event_id,
+        at,
+        error[:500],
+        after,
+        _BACKOFF_CAP,
+    )
+
+
+async def postpone(work: UnitOfWork, *, topic: str, key: str, due_at: datetime) -> None:
+    """Make a finished or waiting event of (topic, key) due again at `due_at`."""
+    await work.execute(
+        "UPDATE outbox_event SET due_at = $4, done_at = NULL, leased_until = NULL"
+        " WHERE group_id = $1 AND topic = $2 AND key = $3",
+        work.group_id,
+        topic,
+        key,
+        due_at,
+    )
+    await work.notify(BELL, str(work.group_id))
+
+
+async def receive(
+    work: UnitOfWork, *, channel: str, key: str, body: Mapping[str, object], at: datetime
+) -> UUID | None:
+    """Store something from outside once; None when (channel, key) was received before (C5)."""
+    inbox_id = uuid7(at)
+    created = await work.execute(
+        "INSERT INTO outbox_inbox (group_id, id, channel, key, body, received_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (group_id, channel, key) DO NOTHING",
+        work.group_id,
+        inbox_id,
+        channel,
+        key,
+        dict(body),
+        at,
+    )
+    return inbox_id if created else None
+
+
+async def handled(work: UnitOfWork, *, inbox_id: UUID, outcome: str, at: datetime) -> None:
+    """Note what became of a received item."""
+    await work.execute(
+        "UPDATE outbox_inbox SET handled_at = $3, outcome = $4 WHERE group_id = $1 AND id = $2",
+        work.group_id,
+        inbox_id,
+        at,
+        outcome,
+    )

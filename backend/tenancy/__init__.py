@@ -1,0 +1,1 @@
+"""Groups, projects, operators, roles, sessions, credentials; the doors by which they are reached."""

@@ -1,0 +1,59 @@
+"""Tables of tenancy. Every row carries its group; keys are (group_id, id) in the database."""
+
+from __future__ import annotations
+
+from tortoise import fields
+from tortoise.models import Model
+
+
+class Group(Model):
+    """集团: the tenant and isolation boundary."""
+
+    group_id = fields.BigIntField(primary_key=True, generated=False)
+    code = fields.TextField()
+    name = fields.TextField()
+    created_at = fields.DatetimeField()
+
+    class Meta:
+        """Table name."""
+
+        table = "tenancy_group"
+
+
+class Project(Model):
+    """项目: a site with its own money. Limits of one top-up are in fen."""
+
+    id = fields.UUIDField(primary_key=True)
+    group_id = fields.BigIntField()
+    code = fields.TextField()
+    name = fields.TextField()
+    kind = fields.TextField()
+    time_zone = fields.TextField(default="Asia/Shanghai")
+    sweep_minutes = fields.SmallIntField(default=30)
+    topup_min_fen = fields.IntField(default=100)
+    topup_max_fen = fields.IntField(default=500_000)
+    created_at = fields.DatetimeField()
+
+    class Meta:
+        """Table name."""
+
+        table = "tenancy_project"
+
+
+class Operator(Model):
+    """操作员: a person of the group who works in the console."""
+
+    id = fields.UUIDField(primary_key=True)
+    group_id = fields.BigIntField()
+    login = fields.TextField()
+    name = fields.TextField()
+    password_hash = fields.TextField()
+    disabled_at = fields.DatetimeField(null=True)
+    failed_logins = fields.SmallIntField(default=0)
+    failing_since = fields.DatetimeField(null=True)
+    created_at = fields.DatetimeField()
+
+    class Meta:
+        """Table name."""
+
+        table = "tenancy_operator"

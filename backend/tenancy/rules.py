@@ -1,0 +1,80 @@
+"""Pure decisions of tenancy: permissions, preset roles, login throttle."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from backend.kernel.errors import InvalidInput
+
+MAX_FAILED_LOGINS = 5
+THROTTLE = timedelta(minutes=15)
+SESSION_IDLE = timedelta(minutes=30)
+SESSION_LIFE = timedelta(hours=12)
+
+
+class Permission(StrEnum):
+    """What a role may allow; every mutation names one (C30). Printed in the schema's docs."""
+
+    PROJECT_READ = "project:read"
+    PROJECT_WRITE = "project:write"
+    OPERATOR_WRITE = "operator:write"
+    CREDENTIAL_WRITE = "credential:write"
+    ACCOUNT_READ = "account:read"
+    ACCOUNT_WRITE = "account:write"
+    METER_READ = "meter:read"
+    METER_WRITE = "meter:write"
+    METER_REFRESH = "meter:refresh"
+    TOPUP_READ = "topup:read"
+    CASE_READ = "case:read"
+    CASE_RESOLVE = "case:resolve"
+    AUDIT_READ = "audit:read"
+
+
+_READS = [p for p in Permission if p.value.endswith(":read")]
+
+PRESET_ROLES: dict[str, list[Permission]] = {
+    "administrator": list(Permission),
+    "manager": [
+        *_READS,
+        Permission.ACCOUNT_WRITE,
+        Permission.METER_WRITE,
+        Permission.METER_REFRESH,
+        Permission.CASE_RESOLVE,
+    ],
+    "auditor": _READS,
+}
+
+
+def locked_until(*, failed: int, since: datetime | None, now: datetime) -> datetime | None:
+    """When the next login try is accepted, or None when it is accepted now.
+
+    Five failures within fifteen minutes lock the login for fifteen minutes from the first one.
+    """
+    if failed < MAX_FAILED_LOGINS or since is None or now >= since + THROTTLE:
+        return None
+    return since + THROTTLE
+
+
+def failures_after(*, failed: int, since: datetime | None, now: datetime) -> tuple[int, datetime]:
+    """The failure count and the start of its window after one more failure at `now`."""
+    if since is None or now >= since + THROTTLE:
+        return 1, now
+    return failed + 1, since
+
+
+def check_password_strength(password: str) -> None:
+    """Raises InvalidInput for a password shorter than 12, or without both letters and digits."""
+    if len(password) < 12 or not re.search(r"[A-Za-z]", password) or not re.search(r"\d", password):
+        raise InvalidInput(
+            "a password needs 12 characters with letters and digits", field="password"
+        )
+
+
+def split_login(text: str) -> tuple[str, str]:
+    """`ling@hq` as (login, group code). Raises InvalidInput when there is no group part."""
+    login, at, code = text.strip().lower().partition("@")
+    if not login or not at or not code:
+        raise InvalidInput("log in as name@group", field="login")
+    return login, code
