@@ -2,49 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 from backend.kernel.db import UnitOfWork
 from backend.kernel.scope import Actor
 
-State = Mapping[str, str | int | bool | None | list[str]]
-GENESIS = bytes(32)
-
-
-def entry_hash(previous: bytes, content: Mapping[str, object]) -> bytes:
-    """SHA-256 over the previous hash and the canonical JSON of the entry."""
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(previous + canonical.encode()).digest()
-
-
-def content_of(
-    *,
-    group_id: int,
-    seq: int,
-    at: datetime,
-    actor: Actor,
-    action: str,
-    project_id: UUID | None,
-    subject: str,
-    before: State | None,
-    after: State | None,
-) -> dict[str, object]:
-    """What the hash covers, in a form that a reader of the table can rebuild."""
-    return {
-        "group": group_id,
-        "seq": seq,
-        "at": at.astimezone(UTC).isoformat(timespec="microseconds"),
-        "actor": [actor.kind, actor.id, actor.name, actor.address],
-        "action": action,
-        "project": str(project_id) if project_id else None,
-        "subject": subject,
-        "before": dict(before) if before is not None else None,
-        "after": dict(after) if after is not None else None,
-    }
+from .rules import GENESIS, State, content_of, entry_hash
 
 
 async def record(

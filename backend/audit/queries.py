@@ -9,7 +9,7 @@ from uuid import UUID
 from backend.kernel.db import Row, UnitOfWork
 from backend.kernel.scope import Actor
 
-from .operations import GENESIS, State, content_of, entry_hash
+from .rules import GENESIS, State, content_of, entry_hash
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,12 +48,14 @@ class _ReturningTransactionContext(tortoise_client.TransactionContextPooled):
         pool = self.client._parent._pool
         self.client._connection = await pool.acquire()
         self.token = get_connections().set(self.connection_name, self.client)
+        begun = False
         try:
             await self.client.begin()
-        except BaseException:  # also CancelledError: the connection must go back in every case
-            get_connections().reset(self.token)
-            await asyncio.shield(pool.release(self.client._connection))
-            raise
+            begun = True
+        finally:  # also when cancelled: the connection must go back in every case
+            if not begun:
+                get_connections().reset(self.token)
+                await asyncio.shield(pool.release(self.client._connection))
         return self.client
 
 

@@ -7,6 +7,7 @@ The sealed form is `version (2 bytes, big endian) | nonce (12) | ciphertext and 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import os
 from collections.abc import Mapping
@@ -51,6 +52,10 @@ class SecretBox:
             raise SealBroken("a stored secret does not open at this place") from error
         opened: dict[str, str] = json.loads(plain)
         return opened
+
+    def fingerprint(self, text: str) -> bytes:
+        """A keyed SHA-256 of `text`: stable, and nobody without the key can make it."""
+        return hmac.new(self._keys[min(self._keys)], text.encode(), hashlib.sha256).digest()
 
 
 def digest(token: str) -> bytes:

@@ -79,9 +79,13 @@ async def claim(work: UnitOfWork, *, at: datetime, lease: timedelta, limit: int)
 
 
 async def finish(work: UnitOfWork, *, event_id: UUID, at: datetime) -> None:
-    """The event's work is done and must not be done again."""
+    """The event's work is done and must not be done again.
+
+    A sent message's payload (phone number, code, text) is not kept.
+    """
     await work.execute(
-        "UPDATE outbox_event SET done_at = $3, leased_until = NULL, last_error = NULL"
+        "UPDATE outbox_event SET done_at = $3, leased_until = NULL, last_error = NULL,"
+        " payload = CASE WHEN topic = 'message.send' THEN '{}' ELSE payload END"
         " WHERE group_id = $1 AND id = $2",
         work.group_id,
         event_id,

@@ -1,0 +1,1 @@
+"""Alarms, exception cases a person works off, and messages to customers."""

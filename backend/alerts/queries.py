@@ -1,0 +1,80 @@
+"""Reads of cases and deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from backend.kernel.db import Row, UnitOfWork
+from backend.kernel.errors import NotFound
+from backend.kernel.scope import Scope
+from backend.tenancy.rules import Permission
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An exception case: open until a person resolves it with a note."""
+
+    id: UUID
+    project_id: UUID
+    kind: str
+    subject: str
+    detail: Mapping[str, str]
+    opened_at: datetime
+    resolved_at: datetime | None
+    resolved_by: str | None
+    note: str | None
+
+
+def case_of(row: Row) -> Case:
+    """A case from its table row."""
+    return Case(
+        id=row["id"],
+        project_id=row["project_id"],
+        kind=row["kind"],
+        subject=row["subject"],
+        detail=row["detail"],
+        opened_at=row["opened_at"],
+        resolved_at=row["resolved_at"],
+        resolved_by=row["resolved_by"],
+        note=row["note"],
+    )
+
+
+async def cases_page(
+    work: UnitOfWork,
+    *,
+    scope: Scope,
+    project_id: UUID,
+    only_open: bool,
+    before: UUID | None,
+    limit: int,
+) -> list[Case]:
+    """Cases of a project, newest first, those older than `before` (keyset). Raises NotFound."""
+    if not scope.may(Permission.CASE_READ, project_id):
+        raise NotFound("no such project")
+    rows = await work.fetch(
+        "SELECT * FROM alerts_case WHERE group_id = $1 AND project_id = $2"
+        " AND ($3::bool IS FALSE OR resolved_at IS NULL) AND ($4::uuid IS NULL OR id < $4)"
+        " ORDER BY id DESC LIMIT $5",
+        work.group_id,
+        project_id,
+        only_open,
+        before,
+        limit,
+    )
+    return [case_of(row) for row in rows]
+
+
+async def deliveries_sent(work: UnitOfWork, *, event: str, key_like: str) -> int:
+    """How many messages of an event with keys like `key_like` were accepted by a provider."""
+    count: int = await work.fetchval(
+        "SELECT count(*) FROM alerts_delivery"
+        " WHERE group_id = $1 AND event = $2 AND key LIKE $3 AND state = 'SENT'",
+        work.group_id,
+        event,
+        key_like,
+    )
+    return count

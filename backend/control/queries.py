@@ -1,0 +1,45 @@
+"""Reads of vends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from backend.kernel.db import UnitOfWork
+
+from .models import Vend, vend_of
+
+
+async def vends_of_topups(work: UnitOfWork, *, topup_ids: Sequence[UUID]) -> dict[UUID, Vend]:
+    """The vend of each top-up that has one, by top-up."""
+    rows = await work.fetch(
+        "SELECT * FROM control_vend WHERE group_id = $1 AND source = 'TOPUP'"
+        " AND source_id = ANY($2)",
+        work.group_id,
+        list(topup_ids),
+    )
+    return {row["source_id"]: vend_of(row) for row in rows}
+
+
+async def next_vend(work: UnitOfWork, *, meter_id: UUID) -> Vend | None:
+    """The vend of a meter that is next in number and not finished; None when there is none.
+
+    A STOPPED vend is next as well: later numbers may not overtake it.
+    """
+    row = await work.fetchrow(
+        "SELECT * FROM control_vend WHERE group_id = $1 AND meter_id = $2 AND state <> 'VERIFIED'"
+        " ORDER BY counter_epoch, purchase_no LIMIT 1",
+        work.group_id,
+        meter_id,
+    )
+    return None if row is None else vend_of(row)
+
+
+async def meters_with_vends_waiting(work: UnitOfWork) -> list[UUID]:
+    """Meters of the group with vends that are not finished and not stopped: the janitor's list."""
+    rows = await work.fetch(
+        "SELECT DISTINCT meter_id FROM control_vend"
+        " WHERE group_id = $1 AND state IN ('QUEUED', 'SENT')",
+        work.group_id,
+    )
+    return [row["meter_id"] for row in rows]

@@ -1,0 +1,1 @@
+"""Adapters to the outside: payment channels and message providers, each behind the port of its room."""

@@ -1,0 +1,123 @@
+"""Reads what WeChat Pay says about an order: the same JSON in a query answer and in a notice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from wechatpayv3.utils import aes_decrypt
+
+from backend.integrations.wechat_pay_wire import Probe, SignedWire, Unverified
+from backend.kernel.clock import utc
+from backend.topups.ports import NoticeRejected, Payment, PaymentState
+
+FRESH = timedelta(seconds=300)
+BODY_LIMIT = 64 * 1024
+PAID_EVENT = "TRANSACTION.SUCCESS"
+
+# REVOKED, USERPAYING and PAYERROR belong to payment codes shown to a cashier, which we do not use.
+_STATES = {
+    "SUCCESS": PaymentState.PAID,
+    "REFUND": PaymentState.REFUNDED,
+    "NOTPAY": PaymentState.UNPAID,
+    "CLOSED": PaymentState.CLOSED,
+}
+
+
+class NoticeProbe(NoticeRejected):
+    """The platform tests that we refuse a bad signature: refuse it, raise no alarm."""
+
+    code = "NOTICE_PROBE"
+
+
+def payment_of(order: Mapping[str, Any], /) -> Payment:
+    """The Payment of a transaction object. Raises ValueError for a shape or state we do not know."""
+    state = _STATES.get(_text(order, "trade_state"))
+    if state is None:
+        raise ValueError("an unknown trade state")
+    paid = state in (PaymentState.PAID, PaymentState.REFUNDED)
+    amount = order.get("amount")
+    if not isinstance(amount, dict):
+        if paid:
+            raise ValueError("a paid order without an amount")
+        amount = {"total": 0, "currency": "CNY"}
+    total = amount.get("total", None if paid else 0)
+    if type(total) is not int or total < 0:
+        raise ValueError("the amount is no whole number of fen")
+    payer = order.get("payer")
+    openid = payer.get("openid") if isinstance(payer, dict) else None
+    return Payment(
+        order_no=_text(order, "out_trade_no"),
+        state=state,
+        merchant_id=_text(order, "mchid"),
+        app_id=_text(order, "appid"),
+        amount_fen=total,
+        currency=_text(amount, "currency") if paid else str(amount.get("currency", "CNY")),
+        transaction_id=_text(order, "transaction_id") if paid else None,
+        paid_at=utc(datetime.fromisoformat(_text(order, "success_time"))) if paid else None,
+        payer_id=openid if isinstance(openid, str) and openid else None,
+    )
+
+
+def open_notice(
+    *,
+    wire: SignedWire,
+    apiv3_key: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    received_at: datetime,
+) -> Payment:
+    """Verify, decrypt and read a payment notice. No network. Raises NoticeRejected, NoticeProbe.
+
+    A correctly signed notice of long ago is a replay: its time must be within 300 s (FRESH).
+    """
+    if len(body) > BODY_LIMIT:
+        raise NoticeRejected("the notice is too long")
+    try:
+        signed_at = wire.verify(headers=headers, body=body)
+    except Probe:
+        raise NoticeProbe("a signature probe") from None
+    except Unverified as error:
+        raise NoticeRejected(f"the notice is not signed by WeChat Pay: {error}") from None
+    if abs(utc(received_at).timestamp() - signed_at) > FRESH.total_seconds():
+        raise NoticeRejected("the notice was signed more than five minutes from now")
+    try:
+        return _payment_in(json.loads(body), apiv3_key)
+    except (ValueError, TypeError) as error:
+        raise NoticeRejected(f"the notice cannot be read: {error}") from None
+
+
+def _payment_in(notice: object, apiv3_key: str) -> Payment:
+    """The Payment inside a verified notice. Raises ValueError."""
+    if not isinstance(notice, dict) or notice.get("event_type") != PAID_EVENT:
+        raise ValueError("not a payment notice")
+    resource = notice.get("resource")
+    if notice.get("resource_type") != "encrypt-resource" or not isinstance(resource, dict):
+        raise ValueError("no encrypted resource")
+    if resource.get("algorithm") != "AEAD_AES_256_GCM":
+        raise ValueError("another algorithm")
+    plain = aes_decrypt(
+        nonce=_text(resource, "nonce"),
+        ciphertext=_text(resource, "ciphertext"),
+        associated_data=str(resource.get("associated_data") or ""),
+        apiv3_key=apiv3_key,
+    )
+    if plain is None:
+        raise ValueError("the resource does not decrypt")
+    order = json.loads(plain)
+    if not isinstance(order, dict):
+        raise ValueError("the resource is no object")
+    payment = payment_of(order)
+    if payment.state is not PaymentState.PAID:
+        raise ValueError("the order in it is not paid")
+    return payment
+
+
+def _text(mapping: Mapping[str, Any], name: str) -> str:
+    """The non-empty text under `name`. Raises ValueError."""
+    value = mapping.get(name)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} is missing")
+    return value

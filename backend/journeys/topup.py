@@ -1,0 +1,150 @@
+"""The top-up's way in: order first, channel second, and one settle for notice, query and bill (C5).
+
+No network inside a transaction: the order is committed before the channel is called, and its page
+is stored by a second short commit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from backend.accounts import queries as accounts
+from backend.kernel.db import UnitOfWork, unit_of_work
+from backend.kernel.errors import Conflict
+from backend.kernel.metrics import TOPUPS
+from backend.metering import queries as metering
+from backend.outbox.operations import emit
+from backend.tenancy import queries as tenancy
+from backend.topups import operations
+from backend.topups import queries as topups
+from backend.topups.ports import PayMethod, PrepayRequest
+from backend.topups.queries import Order
+from backend.topups.rules import OrderState, check_amount, next_query
+
+from .ports import Ports
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """Who pays and how: `openid` for paying inside WeChat, `client_ip` of the payer's own device."""
+
+    method: PayMethod
+    openid: str | None
+    client_ip: str
+
+
+async def start(
+    ports: Ports,
+    *,
+    group_id: int,
+    account_id: UUID,
+    customer_id: UUID | None,
+    amount_fen: int,
+    payer: Payer,
+    idempotency_key: str,
+) -> Order:
+    """Create an order and register it at the channel; the order holds what the page needs.
+
+    A repeat with the same key, or an unpaid order of the same account, amount and payer, answers
+    the same order. Raises InvalidInput (amount), Conflict (selling is stopped, no meter, key
+    reused), ChannelUnavailable (the order stays and a repeat goes on with it), ChannelRefused.
+    """
+    at = ports.clock.now()
+    async with unit_of_work(group_id) as work:
+        order, project_name = await _order(
+            work,
+            account_id=account_id,
+            customer_id=customer_id,
+            amount_fen=amount_fen,
+            payer=payer,
+            idempotency_key=idempotency_key,
+            ports=ports,
+            at=at,
+        )
+        credential = await tenancy.credential_by_id(
+            work, box=ports.box, credential_id=order.credential_id
+        )
+    if order.page is not None or order.state is not OrderState.CREATED:
+        return order
+    prepaid = await ports.payment_channel(group_id, credential).prepay(
+        PrepayRequest(
+            order_no=order.order_no,
+            amount_fen=order.amount_fen,
+            description=f"{project_name} 预付费充值",
+            expires_at=order.expires_at,
+            method=order.method,
+            payer_id=order.payer_id,
+            client_ip=payer.client_ip,
+        )
+    )
+    TOPUPS.labels(step="prepaid").inc()
+    async with unit_of_work(group_id) as work:
+        await operations.store_page(work, order_id=order.id, page=prepaid.page)
+        stored = await topups.order_by_id(work, order_id=order.id)
+    assert stored is not None
+    return stored
+
+
+async def _order(
+    work: UnitOfWork,
+    *,
+    account_id: UUID,
+    customer_id: UUID | None,
+    amount_fen: int,
+    payer: Payer,
+    idempotency_key: str,
+    ports: Ports,
+    at: datetime,
+) -> tuple[Order, str]:
+    account = await accounts.account_by_id(work, account_id=account_id)
+    project = await tenancy.project_by_id(work, project_id=account.project_id)
+    if account.closed_at is not None:
+        raise Conflict("the account is closed")
+    check_amount(
+        amount_fen=amount_fen, min_fen=project.topup_min_fen, max_fen=project.topup_max_fen
+    )
+    assignment = await metering.live_assignment_of_account(work, account_id=account_id)
+    if assignment is None:
+        raise Conflict("no meter serves this account yet")
+    meter = await metering.meter_by_id(work, meter_id=assignment.meter_id)
+    if meter.selling_stopped_at is not None:
+        raise Conflict("selling to this meter is stopped until the manager has checked it")
+    alike = await topups.live_order(
+        work,
+        account_id=account_id,
+        amount_fen=amount_fen,
+        method=payer.method,
+        payer_id=payer.openid,
+        at=at,
+    )
+    if alike is not None:
+        return alike, project.name
+    credential = await tenancy.credential(
+        work, box=ports.box, kind="WECHAT_PAY", project_id=project.id
+    )
+    order, new = await operations.create_order(
+        work,
+        project_id=project.id,
+        account_id=account_id,
+        assignment_id=assignment.id,
+        customer_id=customer_id,
+        credential_id=credential.id,
+        method=payer.method,
+        payer_id=payer.openid,
+        amount_fen=amount_fen,
+        idempotency_key=idempotency_key,
+        at=at,
+    )
+    if new:
+        TOPUPS.labels(step="created").inc()
+        await emit(
+            work,
+            topic="topup.query",
+            key=str(order.id),
+            payload={"order_id": str(order.id)},
+            at=at,
+            due_at=next_query(created_at=order.created_at, queries=0),
+        )
+    return order, project.name

@@ -1,0 +1,145 @@
+"""A vend's way to the meter as the worker drives it: what is next, about to write, verified, stopped.
+
+The worker holds the bus and talks to the meter; these steps are its short commits in between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from backend.accounts import queries as accounts
+from backend.alerts.operations import open_case, queue_delivery
+from backend.alerts.ports import MessageChannel
+from backend.alerts.texts import text
+from backend.control import operations as control
+from backend.control.models import Vend
+from backend.control.queries import next_vend
+from backend.control.rules import VendState, Wallet
+from backend.kernel.clock import CHINA
+from backend.kernel.db import UnitOfWork, unit_of_work
+from backend.kernel.metrics import VENDS
+from backend.ledger import operations as ledger
+from backend.ledger.rules import vend_settled
+from backend.metering import operations as metering
+from backend.metering import queries as meters
+from backend.metering.models import Gateway, Meter
+from backend.topups import queries as topups
+from backend.topups.operations import BELL
+
+DELAYED_AFTER = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True)
+class VendWork:
+    """What the worker needs to serve one vend."""
+
+    vend: Vend
+    meter: Meter
+    gateway: Gateway
+
+
+async def next_work(*, group_id: int, meter_id: UUID) -> VendWork | None:
+    """The meter's next unfinished vend, or None when there is none to send now.
+
+    A stopped vend blocks the ones behind it: later numbers may not overtake it (C8).
+    """
+    async with unit_of_work(group_id) as work:
+        vend = await next_vend(work, meter_id=meter_id)
+        if vend is None or vend.state is VendState.STOPPED:
+            return None
+        meter = await meters.meter_by_id(work, meter_id=meter_id)
+        gateway = await meters.gateway_by_id(work, gateway_id=meter.gateway_id)
+    return VendWork(vend, meter, gateway)
+
+
+async def about_to_write(*, group_id: int, vend: Vend, before: Wallet, at: datetime) -> None:
+    """Commit that a write may reach the meter, before it leaves (C9)."""
+    async with unit_of_work(group_id) as work:
+        await control.mark_sending(work, vend_id=vend.id, before=before, at=at)
+        await work.notify(BELL, f"{group_id}:{vend.topup_id}")
+
+
+async def verified(
+    *, group_id: int, vend: Vend, after: Wallet, relay_closed: bool | None, at: datetime
+) -> None:
+    """The meter's read-back agrees: book it, tell the customer, ring the page (C10, A23)."""
+    async with unit_of_work(group_id) as work:
+        first = await control.mark_verified(
+            work, vend_id=vend.id, after=after, relay_closed=relay_closed, at=at
+        )
+        if not first:
+            return
+        transfer = vend_settled(vend_id=vend.id, meter=vend.meter_id, amount=vend.amount)
+        await ledger.post(work, project_id=vend.project_id, transfer=transfer, at=at)
+        await _tell_customers(work, vend, after, at)
+        await work.notify(BELL, f"{group_id}:{vend.topup_id}")
+    VENDS.labels(outcome="verified").inc()
+
+
+async def stopped(*, group_id: int, vend: Vend, meter: Wallet, reason: str, at: datetime) -> None:
+    """Count or amount do not fit: stop selling to the meter and raise a case; never guess (C8)."""
+    async with unit_of_work(group_id) as work:
+        await control.mark_stopped(work, vend_id=vend.id, reason=reason)
+        await metering.stop_selling(work, meter_id=vend.meter_id, at=at)
+        await open_case(
+            work,
+            project_id=vend.project_id,
+            kind="VEND_STOPPED",
+            subject=str(vend.meter_id),
+            detail={
+                "reason": reason,
+                "vend": str(vend.id),
+                "amount": str(vend.amount),
+                "ledgerPurchaseNo": str(vend.purchase_no),
+                "meterPurchaseNo": str(meter.purchase_no),
+                "meterRemaining": str(meter.remaining),
+            },
+            at=at,
+        )
+        await work.notify(BELL, f"{group_id}:{vend.topup_id}")
+    VENDS.labels(outcome="stopped").inc()
+
+
+async def not_reached(*, group_id: int, vend: Vend, error: str, at: datetime) -> None:
+    """The meter did not answer: the money waits in transit; a long wait becomes a case."""
+    async with unit_of_work(group_id) as work:
+        await control.note_error(work, vend_id=vend.id, error=error)
+        if at - vend.created_at >= DELAYED_AFTER:
+            await open_case(
+                work,
+                project_id=vend.project_id,
+                kind="VEND_DELAYED",
+                subject=str(vend.id),
+                detail={"reason": error, "amount": str(vend.amount), "meter": str(vend.meter_id)},
+                at=at,
+            )
+    VENDS.labels(outcome="not_reached").inc()
+
+
+async def _tell_customers(work: UnitOfWork, vend: Vend, after: Wallet, at: datetime) -> None:
+    order = await topups.order_by_id(work, order_id=vend.topup_id)
+    assert order is not None
+    account = await accounts.account_by_id(work, account_id=order.account_id)
+    params = {
+        "account": account.name,
+        "amount": str(vend.amount),
+        "remaining": str(after.remaining),
+        "time": at.astimezone(CHINA).strftime("%H:%M"),
+    }
+    for customer in await accounts.bound_customers(work, account_id=account.id):
+        await queue_delivery(
+            work,
+            channel=MessageChannel.WECHAT,
+            event="topup_credited",
+            key=f"credited-{vend.id.hex}-{customer.id.hex[-8:]}",
+            customer_id=customer.id,
+            content={
+                "address": customer.external_id,
+                "app_id": customer.app_id,
+                "text": text("topup_credited", **params),
+                **{f"param_{name}": value for name, value in params.items()},
+            },
+            at=at,
+        )

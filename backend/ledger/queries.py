@@ -1,0 +1,96 @@
+"""Reads of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from backend.kernel.db import UnitOfWork
+from backend.kernel.money import Money
+
+from .rules import AccountKind, Lot, LotKind
+
+
+@dataclass(frozen=True, slots=True)
+class EntryLine:
+    """A posting with its entry, for statements. Debit positive."""
+
+    entry_id: UUID
+    business_key: str
+    kind: str
+    occurred_at: datetime
+    account_kind: AccountKind
+    ref: UUID
+    amount: Money
+
+
+async def lots_of_purse(work: UnitOfWork, *, purse_id: UUID) -> list[Lot]:
+    """The lots of a purse with what is left of each."""
+    rows = await work.fetch(
+        "SELECT l.id, l.kind, l.amount_hao - coalesce(sum(u.amount_hao), 0)::bigint AS remaining,"
+        " row_number() OVER (ORDER BY l.created_at, l.id) AS place"
+        " FROM ledger_lot l LEFT JOIN ledger_lot_use u"
+        "   ON u.group_id = l.group_id AND u.lot_id = l.id"
+        " WHERE l.group_id = $1 AND l.purse_id = $2 GROUP BY l.group_id, l.id",
+        work.group_id,
+        purse_id,
+    )
+    return [
+        Lot(row["id"], LotKind(row["kind"]), Money(row["remaining"]), row["place"]) for row in rows
+    ]
+
+
+async def owed(work: UnitOfWork, *, kind: AccountKind, refs: Sequence[UUID]) -> dict[UUID, Money]:
+    """What is owed on kept liability accounts (purse, in transit, meter wallet), by ref."""
+    rows = await work.fetch(
+        "SELECT a.ref, sum(b.balance_hao)::bigint AS balance FROM ledger_account a"
+        " JOIN ledger_balance b ON b.group_id = a.group_id AND b.account_id = a.id"
+        " WHERE a.group_id = $1 AND a.kind = $2 AND a.ref = ANY($3) GROUP BY a.ref",
+        work.group_id,
+        kind,
+        list(refs),
+    )
+    held = {row["ref"]: -Money(row["balance"]) for row in rows}
+    return {ref: held.get(ref, Money(0)) for ref in refs}
+
+
+async def derived_balance(work: UnitOfWork, *, kind: AccountKind, ref: UUID) -> Money:
+    """The sum of an account's postings (debit positive), for every kind."""
+    total: int = await work.fetchval(
+        "SELECT coalesce(sum(p.amount_hao), 0)::bigint FROM ledger_account a"
+        " JOIN ledger_posting p ON p.group_id = a.group_id AND p.account_id = a.id"
+        " WHERE a.group_id = $1 AND a.kind = $2 AND a.ref = $3",
+        work.group_id,
+        kind,
+        ref,
+    )
+    return Money(total)
+
+
+async def lines_of_refs(work: UnitOfWork, *, refs: Sequence[UUID], limit: int) -> list[EntryLine]:
+    """The newest postings on the accounts of `refs` (an account, its meters), newest first."""
+    rows = await work.fetch(
+        "SELECT e.id, e.business_key, e.kind, e.occurred_at, a.kind AS account_kind, a.ref,"
+        " p.amount_hao FROM ledger_account a"
+        " JOIN ledger_posting p ON p.group_id = a.group_id AND p.account_id = a.id"
+        " JOIN ledger_entry e ON e.group_id = p.group_id AND e.id = p.entry_id"
+        " WHERE a.group_id = $1 AND a.ref = ANY($2)"
+        " ORDER BY e.occurred_at DESC, e.id DESC, p.line LIMIT $3",
+        work.group_id,
+        list(refs),
+        limit,
+    )
+    return [
+        EntryLine(
+            entry_id=row["id"],
+            business_key=row["business_key"],
+            kind=row["kind"],
+            occurred_at=row["occurred_at"],
+            account_kind=AccountKind(row["account_kind"]),
+            ref=row["ref"],
+            amount=Money(row["amount_hao"]),
+        )
+        for row in rows
+    ]

@@ -1,0 +1,184 @@
+"""Reads of metering: the meters of accounts with their latest state, use of a period, what to sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from backend.kernel.clock import Period
+from backend.kernel.db import Row, UnitOfWork
+from backend.kernel.errors import NotFound
+from backend.kernel.scope import Scope
+from backend.tenancy.rules import Permission
+
+from .models import Gateway, Meter, MeterAssignment
+from .operations import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class MeterState:
+    """A meter as it serves an account, with its latest reading (None: never read)."""
+
+    id: UUID
+    serial: str
+    profile: str
+    account_id: UUID
+    project_id: UUID
+    gateway_silent_since: datetime | None
+    selling_stopped_at: datetime | None
+    latest: Reading | None
+
+
+async def meters_of_accounts(
+    work: UnitOfWork, *, account_ids: Sequence[UUID]
+) -> dict[UUID, list[MeterState]]:
+    """The meters now serving each account, with latest readings: one statement for a page."""
+    rows = await work.fetch(
+        "SELECT a.account_id, m.id, m.serial, m.profile, m.project_id, m.selling_stopped_at,"
+        " g.silent_since, l.meter_id, l.at, l.received_at, l.meter_clock, l.energy_wh,"
+        " l.remaining_hao, l.purchase_no, l.relay, l.voltage_mv, l.current_ma, l.power_w"
+        " FROM metering_assignment a"
+        " JOIN metering_meter m ON m.group_id = a.group_id AND m.id = a.meter_id"
+        " JOIN metering_gateway g ON g.group_id = m.group_id AND g.id = m.gateway_id"
+        " LEFT JOIN metering_latest l ON l.group_id = m.group_id AND l.meter_id = m.id"
+        " WHERE a.group_id = $1 AND a.account_id = ANY($2) AND a.ended_at IS NULL"
+        " ORDER BY m.serial",
+        work.group_id,
+        list(account_ids),
+    )
+    found: dict[UUID, list[MeterState]] = {account_id: [] for account_id in account_ids}
+    for row in rows:
+        found[row["account_id"]].append(
+            MeterState(
+                id=row["id"],
+                serial=row["serial"],
+                profile=row["profile"],
+                account_id=row["account_id"],
+                project_id=row["project_id"],
+                gateway_silent_since=row["silent_since"],
+                selling_stopped_at=row["selling_stopped_at"],
+                latest=None if row["meter_id"] is None else _reading(row),
+            )
+        )
+    return found
+
+
+async def meter(work: UnitOfWork, *, scope: Scope, meter_id: UUID) -> Meter:
+    """One meter for an operator. Raises NotFound, the same for foreign and missing (C29)."""
+    found = await Meter.get_or_none(group_id=work.group_id, id=meter_id)
+    if found is None or not scope.may(Permission.METER_READ, found.project_id):
+        raise NotFound("no such meter")
+    return found
+
+
+async def meter_by_id(work: UnitOfWork, *, meter_id: UUID) -> Meter:
+    """One meter of this group, for journeys and jobs. Raises NotFound."""
+    found = await Meter.get_or_none(group_id=work.group_id, id=meter_id)
+    if found is None:
+        raise NotFound("no such meter")
+    return found
+
+
+async def gateway(work: UnitOfWork, *, scope: Scope, gateway_id: UUID) -> Gateway:
+    """One gateway for an operator. Raises NotFound (C29)."""
+    found = await Gateway.get_or_none(group_id=work.group_id, id=gateway_id)
+    if found is None or not scope.may(Permission.METER_READ, found.project_id):
+        raise NotFound("no such gateway")
+    return found
+
+
+async def gateway_by_id(work: UnitOfWork, *, gateway_id: UUID) -> Gateway:
+    """One gateway of this group, for jobs. Raises NotFound."""
+    found = await Gateway.get_or_none(group_id=work.group_id, id=gateway_id)
+    if found is None:
+        raise NotFound("no such gateway")
+    return found
+
+
+async def gateways_of_project(work: UnitOfWork, *, project_id: UUID) -> list[Gateway]:
+    """The gateways of a project, by serial."""
+    return await Gateway.filter(group_id=work.group_id, project_id=project_id).order_by("serial")
+
+
+async def meters_of_gateway(work: UnitOfWork, *, gateway_id: UUID) -> list[Meter]:
+    """The meters on a gateway's bus, by bus address."""
+    return await Meter.filter(group_id=work.group_id, gateway_id=gateway_id).order_by("bus_address")
+
+
+async def live_assignment_of_account(
+    work: UnitOfWork, *, account_id: UUID, meter_id: UUID | None = None
+) -> MeterAssignment | None:
+    """The running assignment of an account: of `meter_id`, or its first meter when None."""
+    found = MeterAssignment.filter(
+        group_id=work.group_id, account_id=account_id, ended_at__isnull=True
+    )
+    if meter_id is not None:
+        found = found.filter(meter_id=meter_id)
+    return await found.order_by("started_at").first()
+
+
+async def assignment_by_id(work: UnitOfWork, *, assignment_id: UUID) -> MeterAssignment:
+    """One assignment of this group. Raises NotFound."""
+    found = await MeterAssignment.get_or_none(group_id=work.group_id, id=assignment_id)
+    if found is None:
+        raise NotFound("no such meter assignment")
+    return found
+
+
+async def use_wh(work: UnitOfWork, *, meter_id: UUID, period: Period) -> int | None:
+    """Energy between the readings nearest to the ends of `period`, in Wh; None without readings.
+
+    For showing only: charges are rated from readings by the rating rules, never from this (C13).
+    """
+    row = await work.fetchrow(
+        "SELECT (SELECT energy_wh FROM metering_reading WHERE group_id = $1 AND meter_id = $2"
+        "   AND at <= $3 ORDER BY at DESC LIMIT 1) AS before,"
+        " (SELECT energy_wh FROM metering_reading WHERE group_id = $1 AND meter_id = $2"
+        "   AND at >= $3 ORDER BY at LIMIT 1) AS first,"
+        " (SELECT energy_wh FROM metering_reading WHERE group_id = $1 AND meter_id = $2"
+        "   AND at < $4 ORDER BY at DESC LIMIT 1) AS last",
+        work.group_id,
+        meter_id,
+        period.start,
+        period.end,
+    )
+    assert row is not None
+    opening = row["before"] if row["before"] is not None else row["first"]
+    if opening is None or row["last"] is None or row["last"] < opening:
+        return None
+    used: int = row["last"] - opening
+    return used
+
+
+async def recent_readings(
+    work: UnitOfWork, *, meter_id: UUID, period: Period, limit: int
+) -> list[Reading]:
+    """Readings of a meter in a period, newest first."""
+    rows = await work.fetch(
+        "SELECT * FROM metering_reading WHERE group_id = $1 AND meter_id = $2"
+        " AND at >= $3 AND at < $4 ORDER BY at DESC LIMIT $5",
+        work.group_id,
+        meter_id,
+        period.start,
+        period.end,
+        limit,
+    )
+    return [_reading(row) for row in rows]
+
+
+def _reading(row: Row) -> Reading:
+    return Reading(
+        meter_id=row["meter_id"],
+        at=row["at"],
+        received_at=row["received_at"],
+        meter_clock=row["meter_clock"],
+        energy_wh=row["energy_wh"],
+        remaining_hao=row["remaining_hao"],
+        purchase_no=row["purchase_no"],
+        relay_closed=None if row["relay"] is None else bool(row["relay"]),
+        voltage_mv=row["voltage_mv"],
+        current_ma=row["current_ma"],
+        power_w=row["power_w"],
+    )

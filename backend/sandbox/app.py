@@ -1,0 +1,48 @@
+"""All stand-ins of the outside in one application, for the demo, the tests and developers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from backend.kernel.clock import Clock
+from backend.sandbox.pay_notices import RETRIES_S
+from backend.sandbox.sms import sms_app
+from backend.sandbox.wechat import wechat_app
+from backend.sandbox.wechat_pay import wechat_pay_app
+
+
+def sandbox_app(
+    *,
+    clock: Clock,
+    pay_store: str = ":memory:",
+    public_url: str | None = None,
+    notice_retries_s: Sequence[float] = RETRIES_S,
+) -> Starlette:
+    """The stand-ins under /wechat-pay, /wechat and /sms. Serve it on loopback only.
+
+    `pay_store` is a SQLite file that survives a restart; `public_url` is the address of this
+    application as a browser sees it (without /wechat-pay), when it differs from the request's.
+    """
+    pay = wechat_pay_app(
+        clock=clock,
+        store=pay_store,
+        public_url=f"{public_url.rstrip('/')}/wechat-pay" if public_url else None,
+        retries_s=notice_retries_s,
+    )
+    parts = {"/wechat-pay": pay, "/wechat": wechat_app(clock=clock), "/sms": sms_app(clock=clock)}
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        # A mounted application is not started or stopped by its host.
+        async with AsyncExitStack() as stack:
+            for part in parts.values():
+                await stack.enter_async_context(part.router.lifespan_context(part))
+            yield
+
+    return Starlette(
+        routes=[Mount(path, app=part) for path, part in parts.items()], lifespan=lifespan
+    )

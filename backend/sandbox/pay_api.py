@@ -1,0 +1,283 @@
+"""The APIv3 endpoints of the WeChat Pay stand-in: every request verified, every answer signed."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from backend.kernel.clock import CHINA, Clock
+from backend.sandbox.answers import CutAnswer, Handler
+from backend.sandbox.faults import Faults
+from backend.sandbox.pay_bill import bill_of
+from backend.sandbox.pay_book import Order, PayBook, Refund, default_expiry
+from backend.sandbox.pay_keys import (
+    Merchant,
+    NotAuthorised,
+    Platform,
+    named_merchant,
+    require_authorization,
+)
+from backend.sandbox.pay_notices import order_json
+
+API_FAULTS = ("http_500", "drop_answer", "bad_bill_hash", "refund_processing", "unsigned_answer")
+_KINDS = {"jsapi": "JSAPI", "h5": "H5", "native": "NATIVE"}
+
+
+class Refused(Exception):
+    """A business error in the channel's own words: status, code, message."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(code)
+        self.status, self.code, self.message = status, code, message
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request whose signature is right: who, the JSON body, and the request itself."""
+
+    merchant: Merchant
+    body: dict[str, Any]
+    request: Request
+
+
+Action = Callable[[Call], Awaitable[dict[str, Any] | None]]
+
+
+class PayApi:
+    """The endpoints that a merchant calls. `public_url` is where a browser reaches the cashier."""
+
+    def __init__(
+        self,
+        *,
+        book: PayBook,
+        platform: Platform,
+        faults: Faults,
+        clock: Clock,
+        public_url: str | None,
+    ) -> None:
+        self._book = book
+        self._platform = platform
+        self._faults = faults
+        self._clock = clock
+        self._public_url = public_url
+        self._files: dict[str, bytes] = {}
+
+    def routes(self) -> list[Route]:
+        """Routes under the root of the stand-in."""
+        by_number = "/v3/pay/transactions/out-trade-no/{number}"
+        refunds = "/v3/refund/domestic/refunds"
+        return [
+            Route("/v3/pay/transactions/{kind}", self._signed(self._create), methods=["POST"]),
+            Route(by_number, self._signed(self._query)),
+            Route(by_number + "/close", self._signed(self._close), methods=["POST"]),
+            Route(refunds, self._signed(self._refund), methods=["POST"]),
+            Route(refunds + "/{number}", self._signed(self._query_refund)),
+            Route("/v3/bill/tradebill", self._signed(self._bill)),
+            Route("/v3/billdownload/file", self._download),
+        ]
+
+    def base(self, request: Request, /) -> str:
+        """Where this stand-in is reached, without trailing slash."""
+        # Not request.base_url: it leaves out the prefix this stand-in is mounted under.
+        here = request.url.replace(path=request.scope.get("root_path", ""), query="")
+        return (self._public_url or str(here)).rstrip("/")
+
+    def _signed(self, action: Action) -> Handler:
+        """An endpoint around `action`: verify, act, sign the answer (also an empty one)."""
+
+        async def endpoint(request: Request) -> Response:
+            if self._faults.take("http_500"):
+                return JSONResponse({"code": "SYSTEM_ERROR", "message": "系统繁忙"}, 500)
+            try:
+                merchant, raw = await self._authorised(request)
+            except NotAuthorised as error:
+                return JSONResponse({"code": "SIGN_ERROR", "message": str(error)}, 401)
+            try:
+                answer = await action(Call(merchant, json.loads(raw or b"{}"), request))
+                status = 204 if answer is None else 200
+            except Refused as refused:
+                status = refused.status
+                answer = {"code": refused.code, "message": refused.message}
+            except (KeyError, TypeError, ValueError) as error:
+                status, answer = 400, {"code": "PARAM_ERROR", "message": f"参数错误: {error}"}
+            if self._faults.take("drop_answer"):
+                return CutAnswer()
+            body = b"" if answer is None else json.dumps(answer, ensure_ascii=False).encode()
+            headers = self._platform.headers(body=body, at=self._clock.now())
+            if self._faults.take("unsigned_answer"):
+                headers = {}
+            return Response(
+                body, status, headers, "application/json; charset=utf-8" if body else None
+            )
+
+        return endpoint
+
+    async def _authorised(self, request: Request) -> tuple[Merchant, bytes]:
+        """The merchant that signed this request, and the raw body. Raises NotAuthorised."""
+        authorization = request.headers.get("authorization", "")
+        merchant = self._book.merchant(named_merchant(authorization))
+        if merchant is None:
+            raise NotAuthorised("an unknown merchant")
+        # The merchant signs the path it knows, without the prefix this stand-in is mounted under.
+        target = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+        if request.url.query:
+            target += f"?{request.url.query}"
+        raw = await request.body()
+        require_authorization(
+            authorization=authorization,
+            merchant=merchant,
+            method=request.method,
+            target=target,
+            body=raw,
+            at=self._clock.now(),
+        )
+        return merchant, raw
+
+    def _own_order(self, call: Call, number: str) -> Order:
+        """The merchant's order. Raises Refused ORDER_NOT_EXIST."""
+        order = self._book.order(mchid=call.merchant.mchid, out_trade_no=number)
+        if order is None:
+            raise Refused(404, "ORDER_NOT_EXIST", "订单不存在")
+        return order
+
+    async def _create(self, call: Call) -> dict[str, Any]:
+        kind = _KINDS.get(call.request.path_params["kind"])
+        body, merchant = call.body, call.merchant
+        if kind is None:
+            raise Refused(404, "RESOURCE_NOT_EXISTS", "没有这种支付方式")
+        if body["mchid"] != merchant.mchid or body["appid"] != merchant.appid:
+            raise Refused(400, "APPID_MCHID_NOT_MATCH", "appid和mch_id不匹配")
+        total = body["amount"]["total"]
+        if type(total) is not int or total <= 0 or "?" in body["notify_url"]:
+            raise Refused(400, "PARAM_ERROR", "参数错误")
+        now = self._clock.now()
+        order = Order(
+            mchid=merchant.mchid,
+            out_trade_no=body["out_trade_no"],
+            appid=body["appid"],
+            kind=kind,
+            total=total,
+            description=body["description"],
+            notify_url=body["notify_url"],
+            openid=body["payer"]["openid"] if kind == "JSAPI" else "",
+            expires_at=body.get("time_expire") or default_expiry(now.astimezone(CHINA)),
+            asked=json.dumps([kind, body], sort_keys=True),
+            prepay_id=f"wx{now.astimezone(CHINA):%d%H%M%S}{secrets.token_hex(12)}",
+        )
+        if kind == "H5" and not body["scene_info"]["payer_client_ip"]:
+            raise Refused(400, "PARAM_ERROR", "payer_client_ip")
+        order = self._known_or_new(order)
+        cashier = f"{self.base(call.request)}/cashier/{order.prepay_id}"
+        if kind == "JSAPI":
+            return {"prepay_id": order.prepay_id}
+        return {"h5_url": cashier} if kind == "H5" else {"code_url": cashier}
+
+    def _known_or_new(self, order: Order) -> Order:
+        """Store `order`, or find the same one again. Raises Refused for the same number otherwise."""
+        known = self._book.order(mchid=order.mchid, out_trade_no=order.out_trade_no)
+        if known is None:
+            self._book.put_order(order)
+            return order
+        if known.paid_at:
+            raise Refused(400, "ORDERPAID", "该订单已支付")
+        if known.state == "CLOSED":
+            raise Refused(400, "ORDER_CLOSED", "该订单已关闭")
+        if known.asked != order.asked:
+            raise Refused(400, "INVALID_REQUEST", "请求重入时，参数与首次请求时不一致")
+        return known
+
+    async def _query(self, call: Call) -> dict[str, Any]:
+        if call.request.query_params.get("mchid") != call.merchant.mchid:
+            raise Refused(400, "MCH_NOT_EXISTS", "商户号不存在")
+        return order_json(self._own_order(call, call.request.path_params["number"]))
+
+    async def _close(self, call: Call) -> None:
+        order = self._own_order(call, call.request.path_params["number"])
+        if call.body["mchid"] != call.merchant.mchid:
+            raise Refused(400, "MCH_NOT_EXISTS", "商户号不存在")
+        if order.paid_at:
+            raise Refused(400, "ORDERPAID", "该订单已支付")
+        self._book.put_order(replace(order, state="CLOSED"))
+
+    async def _refund(self, call: Call) -> dict[str, Any]:
+        body, mchid = call.body, call.merchant.mchid
+        order = self._own_order(call, body["out_trade_no"])
+        amount, number = body["amount"], body["out_refund_no"]
+        known = self._book.refund(mchid=mchid, out_refund_no=number)
+        if known is not None:
+            if (known.refund, known.out_trade_no) != (amount["refund"], order.out_trade_no):
+                raise Refused(400, "INVALID_REQUEST", "退款单号重复且参数不一致")
+            settled = replace(known, status="SUCCESS")
+            self._book.put_refund(settled)
+            return _refund_json(settled)
+        if not order.paid_at:
+            raise Refused(400, "INVALID_REQUEST", "订单未支付")
+        done = [r for r in self._book.refunds(mchid=mchid) if r.out_trade_no == order.out_trade_no]
+        left = order.total - sum(refund.refund for refund in done)
+        if amount["total"] != order.total or not 0 < amount["refund"] <= left:
+            raise Refused(400, "INVALID_REQUEST", "订单金额或退款金额不正确")
+        refund = Refund(
+            mchid=mchid,
+            out_refund_no=number,
+            out_trade_no=order.out_trade_no,
+            refund=amount["refund"],
+            total=order.total,
+            refund_id=f"50{secrets.randbelow(10**24):024d}",
+            status="PROCESSING" if self._faults.take("refund_processing") else "SUCCESS",
+            at=self._clock.now().astimezone(CHINA).isoformat(timespec="seconds"),
+        )
+        self._book.put_refund(refund)
+        self._book.put_order(replace(order, state="REFUND"))
+        return _refund_json(refund)
+
+    async def _query_refund(self, call: Call) -> dict[str, Any]:
+        number = call.request.path_params["number"]
+        refund = self._book.refund(mchid=call.merchant.mchid, out_refund_no=number)
+        if refund is None:
+            raise Refused(404, "RESOURCE_NOT_EXISTS", "退款单不存在")
+        return _refund_json(refund)
+
+    async def _bill(self, call: Call) -> dict[str, Any]:
+        day = call.request.query_params["bill_date"]
+        found = bill_of(book=self._book, mchid=call.merchant.mchid, day=day)
+        if found is None:
+            raise Refused(400, "NO_STATEMENT_EXIST", "账单文件不存在")
+        packed, sha1 = found
+        token = secrets.token_hex(16)
+        self._files[token] = packed
+        return {
+            "hash_type": "SHA1",
+            "hash_value": "0" * 40 if self._faults.take("bad_bill_hash") else sha1,
+            "download_url": f"{self.base(call.request)}/v3/billdownload/file?token={token}",
+        }
+
+    async def _download(self, request: Request) -> Response:
+        """The bill file: the request must be signed, the file itself is not."""
+        try:
+            await self._authorised(request)
+        except NotAuthorised as error:
+            return JSONResponse({"code": "SIGN_ERROR", "message": str(error)}, 401)
+        packed = self._files.pop(request.query_params.get("token", ""), None)
+        if packed is None:
+            return JSONResponse({"code": "RESOURCE_NOT_EXISTS", "message": "链接已失效"}, 404)
+        return Response(packed, media_type="application/octet-stream")
+
+
+def _refund_json(refund: Refund) -> dict[str, Any]:
+    """A refund as the API shows it."""
+    shown: dict[str, Any] = {
+        "refund_id": refund.refund_id,
+        "out_refund_no": refund.out_refund_no,
+        "out_trade_no": refund.out_trade_no,
+        "status": refund.status,
+        "create_time": refund.at,
+        "amount": {"refund": refund.refund, "total": refund.total, "currency": "CNY"},
+    }
+    return shown | ({"success_time": refund.at} if refund.status == "SUCCESS" else {})

@@ -1,0 +1,146 @@
+"""The memory of the WeChat Pay stand-in: merchants, orders and refunds in SQLite (file or memory).
+
+A file lets a demo restart without forgetting who paid; it also keeps the platform key, so that
+merchants set up before the restart still trust the answers.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from dataclasses import astuple, dataclass, replace
+from datetime import datetime, timedelta
+
+from backend.sandbox.pay_keys import Merchant, new_private_pem
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS platform (private_pem TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS merchants (
+    mchid TEXT PRIMARY KEY, appid TEXT, cert_serial_no TEXT, public_key_pem TEXT, apiv3_key TEXT);
+CREATE TABLE IF NOT EXISTS orders (
+    mchid TEXT, out_trade_no TEXT, appid TEXT, kind TEXT, total INTEGER, description TEXT,
+    notify_url TEXT, openid TEXT, expires_at TEXT, asked TEXT, prepay_id TEXT UNIQUE,
+    state TEXT, transaction_id TEXT, paid_at TEXT, PRIMARY KEY (mchid, out_trade_no));
+CREATE TABLE IF NOT EXISTS refunds (
+    mchid TEXT, out_refund_no TEXT, out_trade_no TEXT, refund INTEGER, total INTEGER,
+    refund_id TEXT, status TEXT, at TEXT, PRIMARY KEY (mchid, out_refund_no));
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order at the stand-in; amounts in fen, instants ISO 8601, `asked` the parameters as asked."""
+
+    mchid: str
+    out_trade_no: str
+    appid: str
+    kind: str
+    total: int
+    description: str
+    notify_url: str
+    openid: str
+    expires_at: str
+    asked: str
+    prepay_id: str
+    state: str = "NOTPAY"
+    transaction_id: str = ""
+    paid_at: str = ""
+
+    def expired(self, at: datetime, /) -> bool:
+        """Whether the payer is too late."""
+        return bool(self.expires_at) and datetime.fromisoformat(self.expires_at) <= at
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """A refund at the stand-in, in fen."""
+
+    mchid: str
+    out_refund_no: str
+    out_trade_no: str
+    refund: int
+    total: int
+    refund_id: str
+    status: str
+    at: str
+
+
+class PayBook:
+    """Merchants, orders and refunds. One process, one connection, every statement its own commit."""
+
+    def __init__(self, path: str = ":memory:", /) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.executescript(_TABLES)
+        if self._db.execute("SELECT 1 FROM platform").fetchone() is None:
+            self._db.execute("INSERT INTO platform VALUES (?)", (new_private_pem(),))
+
+    def platform_pem(self) -> str:
+        """The platform's private key."""
+        (pem,) = self._db.execute("SELECT private_pem FROM platform").fetchone()
+        return str(pem)
+
+    def put_merchant(self, merchant: Merchant, /) -> None:
+        """Register a merchant, or replace what is known of it."""
+        self._db.execute("INSERT OR REPLACE INTO merchants VALUES (?,?,?,?,?)", astuple(merchant))
+
+    def merchant(self, mchid: str, /) -> Merchant | None:
+        """The merchant, if registered."""
+        row = self._db.execute("SELECT * FROM merchants WHERE mchid = ?", (mchid,)).fetchone()
+        return None if row is None else Merchant(*row)
+
+    def put_order(self, order: Order, /) -> None:
+        """Store an order, or its new state."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO orders VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", astuple(order)
+        )
+
+    def order(self, *, mchid: str, out_trade_no: str) -> Order | None:
+        """One order of a merchant."""
+        row = self._db.execute(
+            "SELECT * FROM orders WHERE mchid = ? AND out_trade_no = ?", (mchid, out_trade_no)
+        ).fetchone()
+        return None if row is None else Order(*row)
+
+    def find(self, reference: str, /) -> Order | None:
+        """An order by prepay id or order number, when only one merchant has it (cashier, control)."""
+        rows = self._db.execute(
+            "SELECT * FROM orders WHERE prepay_id = ? OR out_trade_no = ?", (reference, reference)
+        ).fetchall()
+        return Order(*rows[0]) if len(rows) == 1 else None
+
+    def orders(self) -> list[Order]:
+        """All orders, oldest first."""
+        return [Order(*row) for row in self._db.execute("SELECT * FROM orders ORDER BY rowid")]
+
+    def pay(self, order: Order, /, *, openid: str, at: datetime) -> Order:
+        """Mark an order paid by `openid` at `at` (China time)."""
+        paid = replace(
+            order,
+            state="SUCCESS",
+            openid=order.openid or openid,
+            transaction_id=f"42{at:%Y%m%d}{secrets.randbelow(10**18):018d}",
+            paid_at=at.isoformat(timespec="seconds"),
+        )
+        self.put_order(paid)
+        return paid
+
+    def put_refund(self, refund: Refund, /) -> None:
+        """Store a refund, or its new state."""
+        self._db.execute("INSERT OR REPLACE INTO refunds VALUES (?,?,?,?,?,?,?,?)", astuple(refund))
+
+    def refund(self, *, mchid: str, out_refund_no: str) -> Refund | None:
+        """One refund of a merchant."""
+        row = self._db.execute(
+            "SELECT * FROM refunds WHERE mchid = ? AND out_refund_no = ?", (mchid, out_refund_no)
+        ).fetchone()
+        return None if row is None else Refund(*row)
+
+    def refunds(self, *, mchid: str) -> list[Refund]:
+        """The refunds of a merchant, oldest first."""
+        rows = self._db.execute("SELECT * FROM refunds WHERE mchid = ? ORDER BY rowid", (mchid,))
+        return [Refund(*row) for row in rows]
+
+
+def default_expiry(at: datetime, /) -> str:
+    """When a prepay id without a stated end runs out: two hours."""
+    return (at + timedelta(hours=2)).isoformat(timespec="seconds")

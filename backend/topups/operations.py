@@ -1,0 +1,157 @@
+"""Writes of orders and pay links. Nothing here talks to a channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from uuid import UUID
+
+from backend.kernel.db import Row, UnitOfWork
+from backend.kernel.errors import Conflict
+from backend.kernel.ids import order_no, uuid7
+
+from .ports import PayMethod
+from .queries import Order, order_of
+from .rules import LINK_LIFE, ORDER_LIFE
+
+# Rung with `group:order` when a top-up moves: the live subscription listens.
+BELL = "shuidian_topup"
+
+
+async def create_link(
+    work: UnitOfWork,
+    *,
+    token_digest: bytes,
+    account_id: UUID,
+    customer_id: UUID,
+    amount_fen: int | None,
+    at: datetime,
+) -> None:
+    """Remember a pay link by the digest of its token; it lives seven days."""
+    await work.execute(
+        "INSERT INTO topups_link (group_id, token_digest, account_id, customer_id, amount_fen,"
+        " created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        work.group_id,
+        token_digest,
+        account_id,
+        customer_id,
+        amount_fen,
+        at,
+        at + LINK_LIFE,
+    )
+
+
+async def create_order(
+    work: UnitOfWork,
+    *,
+    project_id: UUID,
+    account_id: UUID,
+    assignment_id: UUID,
+    customer_id: UUID | None,
+    credential_id: UUID,
+    method: PayMethod,
+    payer_id: str | None,
+    amount_fen: int,
+    idempotency_key: str,
+    at: datetime,
+) -> tuple[Order, bool]:
+    """Create an order, or find the one of the same key: (order, whether it is new).
+
+    Raises Conflict when the key was used for another amount, meter or way of paying.
+    """
+    row = await work.fetchrow(
+        "INSERT INTO topups_order (group_id, id, order_no, project_id, account_id, assignment_id,"
+        " customer_id, credential_id, channel, method, payer_id, amount_fen, idempotency_key,"
+        " state, created_at, expires_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'WECHAT_PAY', $9, $10, $11, $12, 'CREATED',"
+        " $13, $14)"
+        " ON CONFLICT (group_id, account_id, idempotency_key) DO NOTHING RETURNING *",
+        work.group_id,
+        uuid7(at),
+        order_no(at),
+        project_id,
+        account_id,
+        assignment_id,
+        customer_id,
+        credential_id,
+        method,
+        payer_id,
+        amount_fen,
+        idempotency_key,
+        at,
+        at + ORDER_LIFE,
+    )
+    if row is not None:
+        return order_of(row), True
+    row = await work.fetchrow(
+        "SELECT * FROM topups_order"
+        " WHERE group_id = $1 AND account_id = $2 AND idempotency_key = $3",
+        work.group_id,
+        account_id,
+        idempotency_key,
+    )
+    assert row is not None
+    order = order_of(row)
+    same = (order.amount_fen, order.assignment_id, order.method, order.payer_id)
+    if same != (amount_fen, assignment_id, method, payer_id):
+        raise Conflict("this idempotency key was used for a different top-up")
+    return order, False
+
+
+async def store_page(work: UnitOfWork, *, order_id: UUID, page: Mapping[str, str]) -> None:
+    """Keep what the payer's page needs, so that a repeat of the request answers the same."""
+    await work.execute(
+        "UPDATE topups_order SET page = $3 WHERE group_id = $1 AND id = $2",
+        work.group_id,
+        order_id,
+        dict(page),
+    )
+
+
+async def lock_order(work: UnitOfWork, *, order_no: str) -> Order | None:
+    """The order of that number, locked until commit: the first lock of every settle."""
+    row: Row | None = await work.fetchrow(
+        "SELECT * FROM topups_order WHERE group_id = $1 AND order_no = $2 FOR UPDATE",
+        work.group_id,
+        order_no,
+    )
+    return None if row is None else order_of(row)
+
+
+async def mark_paid(
+    work: UnitOfWork, *, order_id: UUID, transaction_id: str, paid_at: datetime
+) -> None:
+    """The order's money has arrived. Only from CREATED or CLOSED; the lock is held."""
+    changed = await work.execute(
+        "UPDATE topups_order SET state = 'PAID', transaction_id = $3, paid_at = $4"
+        " WHERE group_id = $1 AND id = $2 AND state IN ('CREATED', 'CLOSED')",
+        work.group_id,
+        order_id,
+        transaction_id,
+        paid_at,
+    )
+    assert changed == 1, "settle holds the order's lock"
+
+
+async def mark_closed(work: UnitOfWork, *, order_id: UUID, at: datetime) -> bool:
+    """The channel took the order back unpaid; False when it was paid or closed meanwhile."""
+    return bool(
+        await work.execute(
+            "UPDATE topups_order SET state = 'CLOSED', closed_at = $3"
+            " WHERE group_id = $1 AND id = $2 AND state = 'CREATED'",
+            work.group_id,
+            order_id,
+            at,
+        )
+    )
+
+
+async def count_query(work: UnitOfWork, *, order_id: UUID) -> int:
+    """Count an active query; returns how many there were."""
+    queries: int = await work.fetchval(
+        "UPDATE topups_order SET queries = queries + 1 WHERE group_id = $1 AND id = $2"
+        " RETURNING queries",
+        work.group_id,
+        order_id,
+    )
+    return queries

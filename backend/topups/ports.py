@@ -1,0 +1,130 @@
+"""What a top-up needs from outside: a payment channel of six methods (DESIGN section 1, styles trap 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Protocol
+
+from backend.kernel.errors import DomainError, Unavailable
+
+from .rules import Payment as Payment
+from .rules import PaymentState as PaymentState
+
+
+class PayMethod(StrEnum):
+    """How the payer's page pays: inside WeChat, from a phone browser, or by a QR on a screen."""
+
+    JSAPI = "JSAPI"
+    H5 = "H5"
+    NATIVE = "NATIVE"
+
+
+@dataclass(frozen=True, slots=True)
+class PrepayRequest:
+    """An order to be paid. `payer_id` is the openid (JSAPI only), `client_ip` the payer's own address."""
+
+    order_no: str
+    amount_fen: int
+    description: str
+    expires_at: datetime
+    method: PayMethod
+    payer_id: str | None = None
+    client_ip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepaid:
+    """What the page needs to let the payer pay: JSAPI parameters, or `{"url": ..}` for H5 and NATIVE."""
+
+    method: PayMethod
+    page: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RefundRequest:
+    """Give back `amount_fen` of an order that paid `total_fen`; `refund_no` makes it idempotent."""
+
+    order_no: str
+    refund_no: str
+    amount_fen: int
+    total_fen: int
+    reason: str
+
+
+class RefundState(StrEnum):
+    """ACCEPTED is not money back yet; ask again until DONE or FAILED."""
+
+    ACCEPTED = "ACCEPTED"
+    DONE = "DONE"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class BillLine:
+    """One line of a channel's daily bill, in fen; `refund_fen` is 0 for a payment."""
+
+    order_no: str
+    transaction_id: str
+    amount_fen: int
+    refund_fen: int
+    refund_no: str | None
+    at: datetime
+
+
+class NoticeRejected(DomainError):
+    """A notice that must not be believed: signature, freshness, serial or shape is wrong (C5)."""
+
+    code = "NOTICE_REJECTED"
+
+
+class ChannelUnavailable(Unavailable):
+    """The channel did not answer, or answered something that cannot be verified. State is unknown."""
+
+    code = "CHANNEL_UNAVAILABLE"
+
+
+class ChannelRefused(DomainError):
+    """The channel answered a business error (verified): `code_at_channel` names it."""
+
+    code = "CHANNEL_REFUSED"
+
+    def __init__(self, message: str, *, code_at_channel: str) -> None:
+        super().__init__(message)
+        self.code_at_channel = code_at_channel
+
+
+class PaymentChannel(Protocol):
+    """One merchant account at one channel. Never called inside a transaction."""
+
+    async def prepay(self, request: PrepayRequest, /) -> Prepaid:
+        """Register the order at the channel; the same request again gives an equal answer.
+
+        Raises ChannelUnavailable, ChannelRefused.
+        """
+        ...
+
+    async def query(self, order_no: str, /) -> Payment:
+        """Ask for the state of an order. Raises ChannelUnavailable; an order the channel does not
+        know is PaymentState.UNPAID."""
+        ...
+
+    async def close(self, order_no: str, /) -> None:
+        """Close an unpaid order. Raises ChannelRefused when it is paid, ChannelUnavailable."""
+        ...
+
+    async def refund(self, request: RefundRequest, /) -> RefundState:
+        """Ask for a refund; the same `refund_no` again moves no money twice."""
+        ...
+
+    def read_notice(
+        self, headers: Mapping[str, str], body: bytes, received_at: datetime, /
+    ) -> Payment:
+        """Verify and decrypt a notice (raw body). Raises NoticeRejected."""
+        ...
+
+    async def bill(self, day: date, /) -> list[BillLine]:
+        """The channel's bill of a China day. Raises ChannelUnavailable (not ready yet, bad hash)."""
+        ...

@@ -1,0 +1,121 @@
+"""Pure decisions of top-ups: limits, states, what a payment statement means for an order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from backend.kernel.errors import InvalidInput
+from backend.kernel.money import Money
+
+ORDER_LIFE = timedelta(minutes=15)
+LINK_LIFE = timedelta(days=7)
+# Ask the channel actively: a notice may come never or late (C5; channels.md section 8 rule 6).
+QUERY_AFTER = (
+    timedelta(seconds=5),
+    timedelta(seconds=30),
+    timedelta(minutes=2),
+    timedelta(minutes=5),
+    timedelta(minutes=10),
+    timedelta(minutes=15, seconds=30),
+    timedelta(hours=1),
+)
+
+
+class OrderState(StrEnum):
+    """CREATED waits for money; PAID is final; CLOSED may still become PAID by a late payment (C5)."""
+
+    CREATED = "CREATED"
+    PAID = "PAID"
+    CLOSED = "CLOSED"
+
+
+class PaymentState(StrEnum):
+    """What the channel says of an order. UNKNOWN is never acted on: ask again."""
+
+    UNPAID = "UNPAID"
+    PAID = "PAID"
+    CLOSED = "CLOSED"
+    REFUNDED = "REFUNDED"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """A channel's statement on one order: from a notice, a query or a bill. Amounts in fen."""
+
+    order_no: str
+    state: PaymentState
+    merchant_id: str
+    app_id: str
+    amount_fen: int
+    currency: str
+    transaction_id: str | None = None
+    paid_at: datetime | None = None
+    payer_id: str | None = None
+
+
+class Verdict(StrEnum):
+    """What to do with a payment statement."""
+
+    SETTLE = "SETTLE"
+    ALREADY = "ALREADY"
+    WAIT = "WAIT"
+    MISMATCH = "MISMATCH"
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What our own order says a payment must be: amounts in fen."""
+
+    order_no: str
+    merchant_id: str
+    app_id: str
+    amount_fen: int
+    state: OrderState
+    transaction_id: str | None
+
+
+def judge(expected: Expected, payment: Payment) -> tuple[Verdict, str]:
+    """Whether `payment` settles the order, with the reason when it does not (C5).
+
+    Believed only when order, merchant, app, amount and currency all match ours. A CLOSED order that
+    was paid after all is settled: money is never dropped.
+    """
+    if payment.state not in (PaymentState.PAID, PaymentState.REFUNDED):
+        return Verdict.WAIT, f"the channel says {payment.state}"
+    wrong = [
+        name
+        for name, ours, theirs in (
+            ("order", expected.order_no, payment.order_no),
+            ("merchant", expected.merchant_id, payment.merchant_id),
+            ("app", expected.app_id, payment.app_id),
+            ("amount", expected.amount_fen, payment.amount_fen),
+            ("currency", "CNY", payment.currency),
+        )
+        if ours != theirs
+    ]
+    if not payment.transaction_id:
+        wrong.append("transaction id")
+    if wrong:
+        return Verdict.MISMATCH, "differs from our order: " + ", ".join(wrong)
+    if expected.state is OrderState.PAID:
+        if expected.transaction_id != payment.transaction_id:
+            return Verdict.MISMATCH, "the order was paid twice, by two transactions"
+        return Verdict.ALREADY, "settled before"
+    return Verdict.SETTLE, ""
+
+
+def check_amount(*, amount_fen: int, min_fen: int, max_fen: int) -> int:
+    """A top-up amount within the project's limits. Raises InvalidInput."""
+    if not min_fen <= amount_fen <= max_fen:
+        raise InvalidInput(
+            f"a top-up is {Money.of_fen(min_fen)} to {Money.of_fen(max_fen)} yuan", field="amount"
+        )
+    return amount_fen
+
+
+def next_query(*, created_at: datetime, queries: int) -> datetime | None:
+    """When to ask the channel for the (queries+1)-th time; None when there is nothing left to ask."""
+    return created_at + QUERY_AFTER[queries] if queries < len(QUERY_AFTER) else None

@@ -1,0 +1,124 @@
+"""What the edge has read for one customer before the dialogue speaks: plain values, nothing to fetch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from backend.kernel.money import Money
+from backend.kernel.quantity import Quantity
+
+from .intents import Supply
+
+
+class Relay(StrEnum):
+    """The observed relay or valve (C19), not what anybody wants of it."""
+
+    CLOSED = "CLOSED"
+    OPEN = "OPEN"
+    UNKNOWN = "UNKNOWN"
+
+
+class CutCause(StrEnum):
+    """Why the relay was opened, when the cloud knows."""
+
+    ARREARS = "ARREARS"
+    OVERLOAD = "OVERLOAD"
+    MALIGNANT_LOAD = "MALIGNANT_LOAD"
+    TIMETABLE = "TIMETABLE"
+    OPERATOR = "OPERATOR"
+
+
+class TopUpProgress(StrEnum):
+    """How far a top-up is, as the payer sees it: money paid and meter credited are apart (C10)."""
+
+    WAITING_PAYMENT = "WAITING_PAYMENT"
+    PAID = "PAID"
+    DELIVERING = "DELIVERING"
+    DELIVERED = "DELIVERED"
+    WAITING_METER = "WAITING_METER"
+    REFUNDED = "REFUNDED"
+    CLOSED = "CLOSED"
+
+
+ON_THE_WAY = frozenset({TopUpProgress.PAID, TopUpProgress.DELIVERING, TopUpProgress.WAITING_METER})
+
+
+@dataclass(frozen=True, slots=True)
+class UsageView:
+    """Use of one meter by business days; None where no reading tells it (never zero, C15)."""
+
+    today: Quantity | None = None
+    yesterday: Quantity | None = None
+    this_month: Quantity | None = None
+    last_month: Quantity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MeterView:
+    """One meter that serves the account. `data_at` (zoned) is when `remaining` and `relay` were read.
+
+    `remaining` is what is available for this meter (of its purse), None before the first reading.
+    """
+
+    id: str
+    name: str
+    supply: Supply
+    remaining: Money | None
+    data_at: datetime | None
+    relay: Relay = Relay.UNKNOWN
+    online: bool = True
+    days_left: int | None = None
+    usage: UsageView = UsageView()
+    cut_cause: CutCause | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """One bound account. `address` comes masked from the edge."""
+
+    id: str
+    account_no: str
+    label: str
+    address: str
+    meters: tuple[MeterView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TopUpView:
+    """One top-up of a bound account; `at` (zoned) is when it was paid, or ordered when unpaid."""
+
+    account_id: str
+    amount: Money
+    at: datetime
+    progress: TopUpProgress
+
+
+LEAST_TOP_UP = Money.of_fen(1)
+MOST_TOP_UP = Money.of_fen(500_000)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything about the customer: no accounts means not bound. `top_ups` has the newest first.
+
+    `least` and `most` bound one top-up; data older than `fresh_for` (two reading periods) is stale.
+    """
+
+    accounts: tuple[AccountView, ...] = ()
+    default_account_id: str | None = None
+    top_ups: tuple[TopUpView, ...] = ()
+    least: Money = LEAST_TOP_UP
+    most: Money = MOST_TOP_UP
+    service_phone: str | None = None
+    fresh_for: timedelta = timedelta(hours=1)
+
+    def account(self, account_id: str | None) -> AccountView | None:
+        """The bound account of this id, None when it is not (or no longer) bound."""
+        return next((a for a in self.accounts if a.id == account_id), None)
+
+    def meter(self, meter_id: str) -> tuple[AccountView, MeterView] | None:
+        """The meter of this id with its account, None when it serves no bound account."""
+        pairs = ((a, m) for a in self.accounts for m in a.meters)
+        return next((pair for pair in pairs if pair[1].id == meter_id), None)

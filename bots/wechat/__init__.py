@@ -1,0 +1,1 @@
+"""WeChat official account: what comes in (verified), what goes out (sealed), the menu."""

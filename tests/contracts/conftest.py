@@ -1,0 +1,116 @@
+"""The stand-ins on a socket, a merchant registered with them, and keys made for this run."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from backend.integrations.wechat_pay import WechatPayChannel
+from backend.integrations.wechat_pay_config import WechatPayConfig
+from backend.kernel.clock import SystemClock
+from backend.kernel.ids import order_no
+from backend.sandbox.app import sandbox_app
+from backend.sandbox.pay_keys import new_private_pem, public_pem_of
+from backend.topups.ports import PayMethod, PrepayRequest
+
+from .serving import Shop, serving
+
+CLOCK = SystemClock()
+
+
+@pytest.fixture(scope="session")
+def merchant_pem() -> str:
+    """A merchant's private key."""
+    return new_private_pem()
+
+
+@pytest.fixture(scope="session")
+def other_pem() -> str:
+    """The private key of somebody else."""
+    return new_private_pem()
+
+
+@pytest.fixture
+def sandbox() -> Iterator[str]:
+    """The address of fresh stand-ins; a notice that is not taken comes again at once."""
+    with serving(sandbox_app(clock=CLOCK, notice_retries_s=(0.05, 0.05))) as url:
+        yield url
+
+
+def control(url: str, body: dict[str, Any], /) -> Any:
+    """POST to a control endpoint."""
+    answer = httpx.post(url, json=body, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+@dataclass(frozen=True)
+class Till:
+    """A merchant with its channel at the stand-in and the shop that hears the notices."""
+
+    url: str
+    config: WechatPayConfig
+    channel: WechatPayChannel
+    shop: Shop
+
+    def control(self, name: str, body: dict[str, Any], /) -> Any:
+        """POST to a control endpoint of the WeChat Pay stand-in."""
+        return control(f"{self.url}/control/{name}", body)
+
+    def pay(self, order: str, /, **more: Any) -> Any:
+        """The payer pays."""
+        return self.control("pay", {"out_trade_no": order, **more})
+
+    def another(self, **changes: Any) -> WechatPayChannel:
+        """A channel with a changed configuration."""
+        return WechatPayChannel(replace(self.config, **changes), clock=CLOCK)
+
+
+@pytest.fixture
+def till(sandbox: str, merchant_pem: str) -> Iterator[Till]:
+    """A registered merchant."""
+    shop = Shop()
+    with serving(shop.app) as shop_url:
+        url = f"{sandbox}/wechat-pay"
+        yield register(url=url, pem=merchant_pem, shop=shop, shop_url=shop_url)
+
+
+def register(*, url: str, pem: str, shop: Shop, shop_url: str) -> Till:
+    """Register merchant 1900000001 at the stand-in."""
+    mine = {"mchid": "1900000001", "appid": "wx0000000000000001", "cert_serial_no": "5157F09E"}
+    key = secrets.token_hex(16)
+    answer = control(
+        f"{url}/control/merchants",
+        {**mine, "apiv3_key": key, "merchant_public_key": public_pem_of(pem)},
+    )
+    config = WechatPayConfig(
+        **mine,
+        apiv3_key=key,
+        private_key_pem=pem,
+        public_key_id=answer["public_key_id"],
+        public_key_pem=answer["public_key"],
+        notify_url=f"{shop_url}/notice",
+        base_url=url,
+        allow_http=True,
+    )
+    return Till(url, config, WechatPayChannel(config, clock=CLOCK), shop)
+
+
+def an_order(method: PayMethod = PayMethod.NATIVE, *, fen: int = 5000) -> PrepayRequest:
+    """A fresh order of 50 yuan."""
+    now = CLOCK.now()
+    return PrepayRequest(
+        order_no=order_no(now),
+        amount_fen=fen,
+        description="预付费电费, 1号楼",
+        expires_at=now + timedelta(minutes=30),
+        method=method,
+        payer_id="o-zhang" if method is PayMethod.JSAPI else None,
+        client_ip="203.0.113.7" if method is PayMethod.H5 else "",
+    )

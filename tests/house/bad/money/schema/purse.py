@@ -1,0 +1,7 @@
+"""Money shown as a float."""
+
+
+class Purse:
+    """A balance."""
+
+    balance: float  # BAD

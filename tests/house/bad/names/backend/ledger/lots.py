@@ -1,0 +1,1 @@
+"""Named by its work: lots of money, and how use consumes them."""

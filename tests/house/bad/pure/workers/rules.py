@@ -1,0 +1,3 @@
+"""The doors are those of the rooms of backend."""
+
+import os

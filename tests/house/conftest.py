@@ -1,0 +1,3 @@
+"""Bad samples are food for the checkers, not tests of ours."""
+
+collect_ignore = ["bad"]

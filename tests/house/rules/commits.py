@@ -1,0 +1,63 @@
+"""backend/kernel/db.py opens, commits and rolls back; nobody else (trap 7 of the field).
+
+SQLite files of the on-site box, of the simulated site and of the stand-in channels are other people's
+machines: they commit their own files.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from ..tree import Finding, Source, Tree
+
+COMMIT_FILE = "backend/kernel/db.py"
+OTHER_MACHINES = ("workers/virtual/", "workers/gateway/", "backend/sandbox/")
+
+_STATEMENT = re.compile(
+    r"(?:^|;)\s*(?:BEGIN|COMMIT|ROLLBACK|START\s+TRANSACTION)\b\s*(?:;|$|WORK|TRANSACTION|ISOLATION)"
+)
+_ENDS = frozenset({"commit", "rollback", "transaction"})
+
+
+def check(tree: Tree) -> Iterator[Finding]:
+    """Transactions opened or ended outside the unit of work."""
+    for source in tree.sources:
+        if source.path == COMMIT_FILE:
+            continue
+        yield from _orm(source)
+        if not source.path.startswith(OTHER_MACHINES):
+            yield from _calls(source)
+            yield from _statements(source)
+
+
+def _orm(source: Source) -> Iterator[Finding]:
+    for node in source.imports():
+        if any(
+            f"{full}.".startswith("tortoise.transactions.") for _, full, _ in source.imported(node)
+        ):
+            yield source.finding(node, "tortoise.transactions is for backend/kernel/db.py only")
+    for use in source.references():
+        last = use.attr if isinstance(use, ast.Attribute) else use.id
+        if last.lstrip("_") == "in_transaction":
+            yield source.finding(use, "open a unit_of_work instead")
+
+
+def _calls(source: Source) -> Iterator[Finding]:
+    for call in source.of(ast.Call):
+        if isinstance(call.func, ast.Attribute) and call.func.attr in _ENDS:
+            yield source.finding(call, f".{call.func.attr}() is for backend/kernel/db.py only")
+
+
+def _statements(source: Source) -> Iterator[Finding]:
+    for constant in source.of(ast.Constant):
+        text = constant.value
+        if (
+            isinstance(text, str)
+            and id(constant) not in source.docstrings
+            and _STATEMENT.search(text)
+        ):
+            yield source.finding(
+                constant, "transaction statements are for backend/kernel/db.py only"
+            )

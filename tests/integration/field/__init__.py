@@ -1,0 +1,1 @@
+"""The meter side over real sockets: virtual site, links, lanes, drivers."""

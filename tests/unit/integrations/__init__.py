@@ -1,0 +1,1 @@
+"""Adapters without a network: configuration, the registry, reading a bill."""

@@ -1,0 +1,1 @@
+"""How bytes reach a bus, and who may speak on it next."""
