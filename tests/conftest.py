@@ -8,6 +8,7 @@ one group cannot see of another is just what isolation promises.
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
@@ -21,13 +22,17 @@ from backend.sandbox.embedded.services import EmbeddedServices
 
 
 @pytest.fixture(scope="session")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServices]:
+def services() -> Iterator[EmbeddedServices]:
     """PostgreSQL and Valkey of this worker, migrated to the newest step."""
-    data: Path = tmp_path_factory.mktemp("services")
-    with EmbeddedServices(data, durable=False) as running:
-        asyncio.run(running.prepare_database())
-        asyncio.run(migrate(running.owner_dsn(), at=datetime.now(UTC)))
-        yield running
+    data = Path(tempfile.mkdtemp(prefix="shuidian-test-"))
+    data.chmod(0o755)  # as root the servers run as another user, who must get in
+    try:
+        with EmbeddedServices(data, durable=False) as running:
+            asyncio.run(running.prepare_database())
+            asyncio.run(migrate(running.owner_dsn(), at=datetime.now(UTC)))
+            yield running
+    finally:
+        EmbeddedServices.erase(data)
 
 
 @pytest.fixture

@@ -45,15 +45,13 @@ async def queue_vend(
 
 
 async def mark_sending(work: UnitOfWork, *, vend_id: UUID, before: Wallet, at: datetime) -> None:
-    """A write may reach the meter from now on; the wallet before the first one is kept.
+    """A write may reach the meter from now on; `before` is the wallet read just now (count N-1).
 
     Committed before the write leaves: after a crash the next worker knows that it must read first.
     """
     await work.execute(
-        "UPDATE control_vend SET state = 'SENT', sent_at = coalesce(sent_at, $3),"
-        " attempts = attempts + 1,"
-        " before_purchase_no = coalesce(before_purchase_no, $4),"
-        " before_remaining_hao = coalesce(before_remaining_hao, $5)"
+        "UPDATE control_vend SET state = 'SENT', sent_at = $3, attempts = attempts + 1,"
+        " before_purchase_no = $4, before_remaining_hao = $5"
         " WHERE group_id = $1 AND id = $2 AND state IN ('QUEUED', 'SENT')",
         work.group_id,
         vend_id,

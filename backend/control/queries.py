@@ -35,11 +35,21 @@ async def next_vend(work: UnitOfWork, *, meter_id: UUID) -> Vend | None:
     return None if row is None else vend_of(row)
 
 
-async def meters_with_vends_waiting(work: UnitOfWork) -> list[UUID]:
-    """Meters of the group with vends that are not finished and not stopped: the janitor's list."""
+async def vends_waiting_of_meters(work: UnitOfWork, *, meter_ids: Sequence[UUID]) -> list[UUID]:
+    """The vends of these meters that wait or may be half done, not the stopped ones."""
     rows = await work.fetch(
-        "SELECT DISTINCT meter_id FROM control_vend"
-        " WHERE group_id = $1 AND state IN ('QUEUED', 'SENT')",
+        "SELECT id FROM control_vend WHERE group_id = $1 AND meter_id = ANY($2)"
+        " AND state IN ('QUEUED', 'SENT')",
+        work.group_id,
+        list(meter_ids),
+    )
+    return [row["id"] for row in rows]
+
+
+async def vends_unfinished(work: UnitOfWork) -> list[UUID]:
+    """All vends of the group that wait or may be half done: the janitor's list."""
+    rows = await work.fetch(
+        "SELECT id FROM control_vend WHERE group_id = $1 AND state IN ('QUEUED', 'SENT')",
         work.group_id,
     )
-    return [row["meter_id"] for row in rows]
+    return [row["id"] for row in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from backend.alerts.ports import MessageChannel, Notifier
 from backend.kernel.clock import Clock
@@ -12,13 +13,27 @@ from backend.tenancy.queries import Credential
 from backend.topups.ports import PaymentChannel
 
 
+class VisitorLogin(Protocol):
+    """Finds out who opened our page inside the app of one official account."""
+
+    def authorize_url(self, *, redirect_uri: str, state: str) -> str:
+        """Where to send the browser; it comes back to `redirect_uri` with `code` and `state`."""
+        ...
+
+    async def openid(self, code: str, /) -> str:
+        """The visitor's id behind a single-use code. Raises DomainError, Unavailable."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Clock, secrets and adapters. `payment_channel(group_id, credential)` and
-    `notifier(channel, credential)` give the adapter of one account at a provider."""
+    """Clock, secrets and adapters. `payment_channel(group_id, credential)`,
+    `notifier(channel, credential)` and `visitor_login(credential)` give the adapter of one account
+    at a provider."""
 
     clock: Clock
     box: SecretBox
     public_url: str
     payment_channel: Callable[[int, Credential], PaymentChannel]
     notifier: Callable[[MessageChannel, Credential], Notifier]
+    visitor_login: Callable[[Credential], VisitorLogin]

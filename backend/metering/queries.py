@@ -182,3 +182,14 @@ def _reading(row: Row) -> Reading:
         current_ma=row["current_ma"],
         power_w=row["power_w"],
     )
+
+
+async def sweep_plan(work: UnitOfWork) -> list[tuple[UUID, int]]:
+    """Every gateway of the group with its project's sweep period in minutes."""
+    rows = await work.fetch(
+        "SELECT g.id, p.sweep_minutes FROM metering_gateway g"
+        " JOIN tenancy_project p ON p.group_id = g.group_id AND p.id = g.project_id"
+        " WHERE g.group_id = $1",
+        work.group_id,
+    )
+    return [(row["id"], row["sweep_minutes"]) for row in rows]

@@ -6,7 +6,7 @@ Delivery is at least once: handlers are idempotent. Redis and arq only ring the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -116,9 +116,9 @@ async def retry(
 
 
 async def postpone(work: UnitOfWork, *, topic: str, key: str, due_at: datetime) -> None:
-    """Make a finished or waiting event of (topic, key) due again at `due_at`."""
+    """Make a finished or waiting event due at `due_at`; one being worked on keeps its lease."""
     await work.execute(
-        "UPDATE outbox_event SET due_at = $4, done_at = NULL, leased_until = NULL"
+        "UPDATE outbox_event SET due_at = $4, done_at = NULL"
         " WHERE group_id = $1 AND topic = $2 AND key = $3",
         work.group_id,
         topic,
@@ -126,6 +126,35 @@ async def postpone(work: UnitOfWork, *, topic: str, key: str, due_at: datetime) 
         due_at,
     )
     await work.notify(BELL, str(work.group_id))
+
+
+async def extend_lease(work: UnitOfWork, *, event_ids: Sequence[UUID], until: datetime) -> None:
+    """Lease claimed events for longer: their work takes longer."""
+    await work.execute(
+        "UPDATE outbox_event SET leased_until = $3 WHERE group_id = $1 AND id = ANY($2)",
+        work.group_id,
+        list(event_ids),
+        until,
+    )
+
+
+async def reopen_if_done(work: UnitOfWork, *, topic: str, key: str, due_at: datetime) -> None:
+    """Make a finished event due again; one that waits or is worked on is left alone."""
+    await work.execute(
+        "UPDATE outbox_event SET due_at = $4, done_at = NULL"
+        " WHERE group_id = $1 AND topic = $2 AND key = $3 AND done_at IS NOT NULL",
+        work.group_id,
+        topic,
+        key,
+        due_at,
+    )
+
+
+async def forget_done(work: UnitOfWork, *, before: datetime) -> int:
+    """Delete events that were finished before `before`; returns how many."""
+    return await work.execute(
+        "DELETE FROM outbox_event WHERE group_id = $1 AND done_at < $2", work.group_id, before
+    )
 
 
 async def receive(

@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import Literal
 from xml.parsers.expat import ExpatError
 
-import xmltodict  # type: ignore[import-untyped]  # ships no types
+import xmltodict
 from wechatpy.exceptions import InvalidAppIdException, InvalidSignatureException
 
 from .keys import CallbackKeys

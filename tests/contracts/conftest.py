@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-import httpx
 import pytest
 
+from backend.integrations.wechat_account import WechatAccountConfig
 from backend.integrations.wechat_pay import WechatPayChannel
 from backend.integrations.wechat_pay_config import WechatPayConfig
 from backend.kernel.clock import SystemClock
@@ -19,7 +19,8 @@ from backend.sandbox.app import sandbox_app
 from backend.sandbox.pay_keys import new_private_pem, public_pem_of
 from backend.topups.ports import PayMethod, PrepayRequest
 
-from .serving import Shop, serving
+from .offices import LOW, Office
+from .serving import Shop, control, serving
 
 CLOCK = SystemClock()
 
@@ -41,13 +42,6 @@ def sandbox() -> Iterator[str]:
     """The address of fresh stand-ins; a notice that is not taken comes again at once."""
     with serving(sandbox_app(clock=CLOCK, notice_retries_s=(0.05, 0.05))) as url:
         yield url
-
-
-def control(url: str, body: dict[str, Any], /) -> Any:
-    """POST to a control endpoint."""
-    answer = httpx.post(url, json=body, trust_env=False)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
 
 
 @dataclass(frozen=True)
@@ -114,3 +108,27 @@ def an_order(method: PayMethod = PayMethod.NATIVE, *, fen: int = 5000) -> Prepay
         payer_id="o-zhang" if method is PayMethod.JSAPI else None,
         client_ip="203.0.113.7" if method is PayMethod.H5 else "",
     )
+
+
+@pytest.fixture
+def office(sandbox: str) -> Office:
+    """A registered account whose callback nobody answers."""
+    url = f"{sandbox}/wechat"
+    config = WechatAccountConfig(
+        appid="wx0000000000000001",
+        secret=secrets.token_hex(16),
+        templates={"balance_low": LOW},
+        base_url=url,
+        oauth_base_url=url,
+        allow_http=True,
+    )
+    office = Office(url, config)
+    office.control(
+        "apps",
+        appid=config.appid,
+        secret=config.secret,
+        token="callback",
+        aes_key=secrets.token_hex(22)[:43],
+        callback_url="http://127.0.0.1:9/wx",
+    )
+    return office

@@ -6,7 +6,9 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import httpx
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -52,3 +54,10 @@ class Shop:
         """Whether `count` notices came within five seconds."""
         with self._came:
             return self._came.wait_for(lambda: len(self.notices) >= count, timeout=5)
+
+
+def control(url: str, body: dict[str, Any], /) -> Any:
+    """POST to a control endpoint."""
+    answer = httpx.post(url, json=body, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    return answer.json()

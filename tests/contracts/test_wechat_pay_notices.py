@@ -162,9 +162,7 @@ async def test_a_ciphertext_changed_under_a_right_signature_is_rejected(
     """Even the holder of the platform's key cannot make us read what does not decrypt."""
     headers, body = await _notice(till)
     platform = Platform(other_pem)
-    channel = till.another(
-        public_key_id=platform.public_key_id, public_key_pem=platform.public_pem
-    )
+    channel = till.another(public_key_id=platform.public_key_id, public_key_pem=platform.public_pem)
     whole = headers | {
         name.lower(): value for name, value in platform.headers(body=body, at=CLOCK.now()).items()
     }
@@ -192,9 +190,7 @@ async def test_a_signed_message_of_another_shape_is_rejected(
     till: Till, other_pem: str, body: bytes
 ) -> None:
     platform = Platform(other_pem)
-    channel = till.another(
-        public_key_id=platform.public_key_id, public_key_pem=platform.public_pem
-    )
+    channel = till.another(public_key_id=platform.public_key_id, public_key_pem=platform.public_pem)
     with pytest.raises(NoticeRejected, match="read"):
         channel.read_notice(platform.headers(body=body, at=CLOCK.now()), body, CLOCK.now())
 

@@ -126,10 +126,11 @@ async def test_a_request_signed_with_another_key_is_refused_by_the_stand_in(
     stranger = till.another(private_key_pem=other_pem)
     with pytest.raises(ChannelUnavailable, match="401"):
         await stranger.prepay(an_order())
-    bare = httpx.get(f"{till.url}/v3/bill/tradebill?bill_date=2026-01-01", trust_env=False)
+    async with httpx.AsyncClient(trust_env=False) as client:
+        bare = await client.get(f"{till.url}/v3/bill/tradebill?bill_date=2026-01-01")
+        orders = await client.get(f"{till.url}/control/orders")
     assert bare.status_code == 401
-    orders = httpx.get(f"{till.url}/control/orders", trust_env=False).json()["orders"]
-    assert orders == []
+    assert orders.json() == {"orders": []}
 
 
 async def test_an_answer_signed_by_somebody_else_is_never_a_state(

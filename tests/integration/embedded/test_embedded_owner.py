@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.sandbox.embedded import AlreadyRunning, EmbeddedServices, start_postgres
+from backend.sandbox.embedded import AlreadyRunning, EmbeddedServices, start_postgres, start_valkey
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -151,16 +151,19 @@ def test_nothing_is_written_to_home_or_to_the_current_directory(
 def test_a_stale_pid_file_that_names_a_living_stranger_does_not_stop_the_start(
     data_dir: Path,
 ) -> None:
+    # A stranger of the server's own user: only then would the number alone stop PostgreSQL.
+    stranger = start_valkey(data_dir=data_dir / "valkey")
     running = start_postgres(data_dir=data_dir / "postgres", durable=False)
     running.stop()
     stale = running.slot.data / "postmaster.pid"
     stale.write_text(
-        f"{os.getppid()}\n{running.slot.data}\n0\n{running.port}\n\n127.0.0.1\n\nready\n"
+        f"{stranger.pid}\n{running.slot.data}\n0\n{running.port}\n\n127.0.0.1\n\nready\n"
     )
     running.restart()
     assert _lives(running.pid)
-    assert running.pid != os.getppid()
+    assert _lives(stranger.pid)
     running.stop()
+    stranger.stop()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to drop to another user")

@@ -67,6 +67,10 @@ class Chat:
         return (usual | self.outcomes).get(type(effect), Unbound())
 
 
+def _wh(value: int) -> Quantity:
+    return Quantity(value, Unit.WATT_HOUR)
+
+
 @pytest.fixture
 def now() -> datetime:
     """The instant of the tests: 10:40 in China."""
@@ -85,7 +89,7 @@ def power_meter() -> MeterView:
         Relay.CLOSED,
         True,
         3,
-        UsageView(*(Quantity(wh, Unit.WATT_HOUR) for wh in (5200, 8000, 23456)), None),
+        UsageView(_wh(5200), _wh(8000), _wh(23456)),
     )
 
 

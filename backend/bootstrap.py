@@ -1,0 +1,138 @@
+"""The only place that picks adapters. Returns frozen Ports; nothing is looked up later by name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import TypeVar
+
+import redis
+
+from backend.alerts.ports import MessageChannel, Notifier
+from backend.integrations.aliyun_sms import AliyunSms, AliyunSmsConfig, SmsTemplate
+from backend.integrations.registry import Registry
+from backend.integrations.wechat_account import (
+    RedisTokenStore,
+    TemplateMapping,
+    TokenStore,
+    WechatAccountConfig,
+)
+from backend.integrations.wechat_message import WechatMessenger
+from backend.integrations.wechat_oauth import WechatLogin
+from backend.integrations.wechat_pay import WechatPayChannel
+from backend.integrations.wechat_pay_config import WechatPayConfig
+from backend.journeys.ports import Ports
+from backend.kernel.clock import Clock
+from backend.kernel.secrets import SecretBox
+from backend.kernel.settings import Settings
+from backend.tenancy.queries import Credential
+from backend.topups.ports import PaymentChannel
+
+NOTICE_PATH = "/callbacks/wechat-pay/{group_id:int}/{credential_id:uuid}"
+
+Made = TypeVar("Made")
+
+
+class _Kept:
+    """Adapters by credential and content: made once, made anew when the credential changes."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[object, ...], object] = {}
+
+    def get(self, credential: Credential, make: Callable[[], Made]) -> Made:
+        """The adapter of this credential as it is now."""
+        content = json.dumps([dict(credential.public), dict(credential.secret)], sort_keys=True)
+        key = (credential.id, hashlib.sha256(content.encode()).digest())
+        if key not in self._made:
+            self._made[key] = make()
+        made: Made = self._made[key]  # type: ignore[assignment] # same key, same maker
+        return made
+
+
+def build_ports(settings: Settings, *, clock: Clock) -> Ports:
+    """The adapters of this process, by settings. Provider addresses come from settings only."""
+    urls = settings.provider_urls
+    allow_http = not settings.production
+    tokens: TokenStore = RedisTokenStore(redis.Redis.from_url(settings.redis_url))
+    kept = _Kept()
+
+    def payment_channel(group_id: int, credential: Credential) -> PaymentChannel:
+        path = NOTICE_PATH.replace("{group_id:int}", str(group_id))
+        path = path.replace("{credential_id:uuid}", str(credential.id))
+
+        def make() -> WechatPayChannel:
+            return WechatPayChannel(
+                WechatPayConfig(
+                    mchid=credential.key,
+                    appid=credential.public["app_id"],
+                    cert_serial_no=credential.public["cert_serial_no"],
+                    public_key_id=credential.public["public_key_id"],
+                    public_key_pem=credential.public["public_key_pem"],
+                    notify_url=settings.public_url + path,
+                    private_key_pem=credential.secret["private_key_pem"],
+                    apiv3_key=credential.secret["apiv3_key"],
+                    allow_http=allow_http,
+                    **({"base_url": urls["WECHAT_PAY"]} if "WECHAT_PAY" in urls else {}),
+                ),
+                clock=clock,
+            )
+
+        return kept.get(credential, make)
+
+    notifiers: Registry[Callable[[Credential], Notifier]] = Registry()
+
+    def wechat(credential: Credential) -> Notifier:
+        account = wechat_account(credential, settings)
+        return kept.get(credential, lambda: WechatMessenger(account, token_store=tokens))
+
+    def sms(credential: Credential) -> Notifier:
+        config = _sms_config(credential, urls.get("SMS"), allow_http=allow_http)
+        return kept.get(credential, lambda: AliyunSms(config))
+
+    notifiers.register(name=MessageChannel.WECHAT, adapter=wechat)
+    notifiers.register(name=MessageChannel.SMS, adapter=sms)
+
+    return Ports(
+        clock=clock,
+        box=SecretBox(settings.secret_keys),
+        public_url=settings.public_url,
+        payment_channel=payment_channel,
+        notifier=lambda channel, credential: notifiers.get(channel)(credential),
+        visitor_login=lambda credential: WechatLogin(wechat_account(credential, settings)),
+    )
+
+
+def wechat_account(credential: Credential, settings: Settings) -> WechatAccountConfig:
+    """The official account behind a credential; `templates` is JSON in its public part."""
+    templates = {
+        event: TemplateMapping(**mapping)
+        for event, mapping in json.loads(credential.public.get("templates", "{}")).items()
+    }
+    url = settings.provider_urls.get("WECHAT")
+    return WechatAccountConfig(
+        appid=credential.key,
+        secret=credential.secret["secret"],
+        templates=templates,
+        allow_http=not settings.production,
+        **({"base_url": url, "oauth_base_url": url} if url else {}),
+    )
+
+
+def _sms_config(credential: Credential, url: str | None, *, allow_http: bool) -> AliyunSmsConfig:
+    templates = {
+        event: SmsTemplate(
+            code=mapping["code"],
+            params=tuple(mapping.get("params", ())),
+            once=bool(mapping.get("once", False)),
+        )
+        for event, mapping in json.loads(credential.public["templates"]).items()
+    }
+    return AliyunSmsConfig(
+        access_key_id=credential.key,
+        sign_name=credential.public["sign_name"],
+        templates=templates,
+        access_key_secret=credential.secret["access_key_secret"],
+        allow_http=allow_http,
+        **({"base_url": url} if url else {}),
+    )

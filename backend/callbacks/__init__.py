@@ -1,0 +1,1 @@
+"""Payment notices: verify, keep in the inbox, answer, nothing else."""

@@ -1,0 +1,128 @@
+"""What the dialogue needs to know of one customer, read from the database: never from a meter (1.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from backend.accounts.models import Account
+from backend.accounts.queries import area_paths, bound_accounts
+from backend.accounts.rules import mask_place
+from backend.journeys.views import MeterCreditState, MoneyState, TopUpView, topup_views
+from backend.kernel.clock import CHINA, Period, business_day, day_period
+from backend.kernel.db import UnitOfWork
+from backend.kernel.money import Money
+from backend.kernel.quantity import Quantity, Unit
+from backend.metering.queries import MeterState, meters_of_accounts, use_wh
+from backend.tenancy.queries import project_by_id
+from backend.topups.queries import orders_of_account
+from bots import view as seen
+from bots.intents import Supply
+
+_RECORDS = 5
+
+
+async def view_of_customer(work: UnitOfWork, *, customer_id: UUID, at: datetime) -> seen.View:
+    """The customer's accounts, meters, use and newest top-ups, as of now."""
+    accounts = await bound_accounts(work, customer_id=customer_id)
+    if not accounts:
+        return seen.View()
+    ids = [account.id for account in accounts]
+    meters = await meters_of_accounts(work, account_ids=ids)
+    places = await area_paths(work, area_ids=[account.area_id for account in accounts])
+    views = [
+        seen.AccountView(
+            id=str(account.id),
+            account_no=account.no,
+            label=account.name,
+            address=mask_place(places.get(account.area_id, "")),
+            meters=tuple([await _meter(work, meter, at) for meter in meters[account.id]]),
+        )
+        for account in accounts
+    ]
+    project = await project_by_id(work, project_id=accounts[0].project_id)
+    return seen.View(
+        accounts=tuple(views),
+        default_account_id=str(accounts[0].id),
+        top_ups=tuple(await _top_ups(work, accounts)),
+        least=Money.of_fen(project.topup_min_fen),
+        most=Money.of_fen(project.topup_max_fen),
+        fresh_for=timedelta(minutes=2 * project.sweep_minutes),
+    )
+
+
+async def _meter(work: UnitOfWork, meter: MeterState, at: datetime) -> seen.MeterView:
+    latest = meter.latest
+    relay = seen.Relay.UNKNOWN
+    if latest is not None and latest.relay_closed is not None:
+        relay = seen.Relay.CLOSED if latest.relay_closed else seen.Relay.OPEN
+    remaining = None
+    if latest is not None and latest.remaining_hao is not None:
+        remaining = Money(latest.remaining_hao)
+    return seen.MeterView(
+        id=str(meter.id),
+        name=f"电表{meter.serial[-4:]}",
+        supply=Supply.ELECTRICITY,
+        remaining=remaining,
+        data_at=latest.at if latest else None,
+        relay=relay,
+        online=meter.gateway_silent_since is None,
+        usage=await _usage(work, meter.id, at),
+    )
+
+
+async def _usage(work: UnitOfWork, meter_id: UUID, at: datetime) -> seen.UsageView:
+    today = business_day(at)
+    first = today.replace(day=1)
+    last_first = (first - timedelta(days=1)).replace(day=1)
+    month_start = day_period(first).start
+    periods = {
+        "today": Period(day_period(today).start, at + timedelta(seconds=1)),
+        "yesterday": day_period(today - timedelta(days=1)),
+        "this_month": Period(month_start, at + timedelta(seconds=1)),
+        "last_month": Period(day_period(last_first).start, month_start),
+    }
+    used = {
+        name: await use_wh(work, meter_id=meter_id, period=period)
+        for name, period in periods.items()
+    }
+    return seen.UsageView(
+        **{name: None if wh is None else Quantity(wh, Unit.WATT_HOUR) for name, wh in used.items()}
+    )
+
+
+async def _top_ups(work: UnitOfWork, accounts: Sequence[Account]) -> list[seen.TopUpView]:
+    orders = [
+        order
+        for account in accounts
+        for order in await orders_of_account(
+            work, account_id=account.id, before=None, limit=_RECORDS
+        )
+    ]
+    orders.sort(key=lambda order: order.created_at, reverse=True)
+    views = await topup_views(work, orders=orders[:_RECORDS])
+    return [
+        seen.TopUpView(
+            account_id=str(view.order.account_id),
+            amount=Money.of_fen(view.order.amount_fen),
+            at=(view.order.paid_at or view.order.created_at).astimezone(CHINA),
+            progress=_progress(view),
+        )
+        for view in views
+    ]
+
+
+def _progress(view: TopUpView) -> seen.TopUpProgress:
+    """Money paid and meter credited are apart (C10): the customer sees how far both are."""
+    if view.money is MoneyState.WAITING:
+        return seen.TopUpProgress.WAITING_PAYMENT
+    if view.money is MoneyState.CLOSED:
+        return seen.TopUpProgress.CLOSED
+    if view.meter_credit is MeterCreditState.CREDITED:
+        return seen.TopUpProgress.DELIVERED
+    if view.waiting_for is not None:
+        return seen.TopUpProgress.WAITING_METER
+    if view.meter_credit is MeterCreditState.SENDING:
+        return seen.TopUpProgress.DELIVERING
+    return seen.TopUpProgress.PAID

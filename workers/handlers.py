@@ -1,0 +1,71 @@
+"""What is done about each outbox topic. A handler may say when it wants the event back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from uuid import UUID
+
+from backend.journeys.ask_channel import ask_channel
+from backend.journeys.deliver import deliver
+from backend.journeys.notice import settle_notice
+from workers.context import WorkerContext
+from workers.control import vend_due
+from workers.sweep import meter_refresh, sweep_due
+
+Handler = Callable[[WorkerContext, int, Mapping[str, str]], Awaitable[datetime | None]]
+
+
+async def _payment_noticed(
+    context: WorkerContext, group_id: int, payload: Mapping[str, str]
+) -> datetime | None:
+    await settle_notice(context.ports, group_id=group_id, inbox_id=UUID(payload["inbox_id"]))
+    return None
+
+
+async def _topup_query(
+    context: WorkerContext, group_id: int, payload: Mapping[str, str]
+) -> datetime | None:
+    return await ask_channel(context.ports, group_id=group_id, order_id=UUID(payload["order_id"]))
+
+
+async def _message_send(
+    context: WorkerContext, group_id: int, payload: Mapping[str, str]
+) -> datetime | None:
+    await deliver(context.ports, group_id=group_id, payload=payload)
+    return None
+
+
+async def _vend_due(
+    context: WorkerContext, group_id: int, payload: Mapping[str, str]
+) -> datetime | None:
+    await vend_due(context, group_id, payload)
+    return None
+
+
+async def _sweep_due(
+    context: WorkerContext, group_id: int, payload: Mapping[str, str]
+) -> datetime | None:
+    await sweep_due(context, group_id, payload)
+    return None
+
+
+async def _meter_refresh(
+    context: WorkerContext, group_id: int, payload: Mapping[str, str]
+) -> datetime | None:
+    await meter_refresh(context, group_id, payload)
+    return None
+
+
+HANDLERS: dict[str, Handler] = {
+    "payment.noticed": _payment_noticed,
+    "topup.query": _topup_query,
+    "message.send": _message_send,
+    "vend.due": _vend_due,
+    "sweep.due": _sweep_due,
+    "meter.refresh": _meter_refresh,
+}
+# Long work has a queue of its own: one long time-out would delay the recovery of every short job.
+SLOW_TOPICS = frozenset({"sweep.due"})
+# A late answer to these is worthless: they are dropped after a few tries instead of kept for ever.
+GIVE_UP_AFTER = {"meter.refresh": 3, "sweep.due": 3, "message.send": 40}

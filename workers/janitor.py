@@ -1,0 +1,27 @@
+"""Every pending state has an owner that finishes it: this one looks for what the others left behind."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from backend.control.queries import vends_unfinished
+from backend.kernel.db import platform_connection, unit_of_work
+from backend.outbox import operations as outbox
+from backend.tenancy.queries import all_groups
+from workers.context import WorkerContext
+
+_KEEP_DONE = timedelta(days=7)
+
+
+async def tidy(context: WorkerContext) -> None:
+    """Ring again for unfinished vends without a waiting event, drop old done events, make partitions."""
+    now = context.ports.clock.now()
+    async with platform_connection() as connection:
+        await connection.execute(
+            "SELECT metering_ensure_month($1)", (now + timedelta(days=7)).date()
+        )
+    for group_id in await all_groups():
+        async with unit_of_work(group_id) as work:
+            for vend_id in await vends_unfinished(work):
+                await outbox.reopen_if_done(work, topic="vend.due", key=str(vend_id), due_at=now)
+            await outbox.forget_done(work, before=now - _KEEP_DONE)

@@ -1,0 +1,170 @@
+"""The worker process: relay, arq workers for short and long jobs, and the clock's own work.
+
+arq is the doorbell, not the truth: a job that dies with its worker is claimed again from the outbox
+when its lease has run out. JSON, not pickle, goes through Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from arq import cron
+from arq.connections import RedisSettings, create_pool
+from arq.worker import Worker, func
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import BusyLoadingError, ConnectionError, RedisError, TimeoutError
+
+from backend.bootstrap import build_ports
+from backend.kernel.clock import Clock
+from backend.kernel.db import Database, platform_connection, unit_of_work
+from backend.kernel.errors import DomainError, Unavailable
+from backend.kernel.metrics import EVENTS
+from backend.kernel.settings import Settings
+from backend.outbox import operations as outbox
+from backend.tenancy.queries import all_groups
+from workers.buses import Buses, BusLease
+from workers.context import WorkerContext
+from workers.handlers import GIVE_UP_AFTER, HANDLERS
+from workers.janitor import tidy
+from workers.relay import LEASE_EVENTS, LEASE_SWEEPS, QUEUE_EVENTS, QUEUE_SWEEPS, Relay
+from workers.sweep import plan_sweeps
+
+log = logging.getLogger(__name__)
+_POLL_S = 0.05
+_RESTART_S = 1.0
+
+
+async def handle_event(ctx: dict[str, Any], job: dict[str, Any]) -> None:
+    """Do one event, then finish it or have it back later. Handlers are idempotent (C12)."""
+    context: WorkerContext = ctx["context"]
+    topic, group_id, event_id = job["topic"], job["group_id"], UUID(job["event_id"])
+    again_at = None
+    error: str | None = None
+    try:
+        again_at = await HANDLERS[topic](context, group_id, job["payload"])
+    except Unavailable as failure:
+        error = failure.message
+    except DomainError as failure:
+        error = f"{failure.code}: {failure.message}"
+        log.error("event failed", extra={"fields": {"topic": topic, "error": error}})
+    now = context.ports.clock.now()
+    give_up = error is not None and job["attempts"] >= GIVE_UP_AFTER.get(topic, 10**9)
+    async with unit_of_work(group_id) as work:
+        if error is not None and not give_up:
+            await outbox.retry(work, event_id=event_id, at=now, error=error)
+        elif again_at is not None:
+            pause = max(again_at - now, timedelta(seconds=1))
+            await outbox.retry(work, event_id=event_id, at=now, error="", after=pause)
+        else:
+            await outbox.finish(work, event_id=event_id, at=now)
+    outcome = "given_up" if give_up else "later" if error or again_at else "done"
+    EVENTS.labels(topic=topic, outcome=outcome).inc()
+
+
+async def tick_sweeps(ctx: dict[str, Any]) -> None:
+    """Plan the running period's sweeps."""
+    await plan_sweeps(ctx["context"])
+
+
+async def tick_janitor(ctx: dict[str, Any]) -> None:
+    """Find what was left behind."""
+    await tidy(ctx["context"])
+
+
+def redis_settings(url: str) -> RedisSettings:
+    """arq's connection, which must outlive a restart of Redis: OSError belongs to the list."""
+    settings = RedisSettings.from_dsn(url)
+    settings.retry = Retry(ExponentialBackoff(cap=1), 30)
+    settings.retry_on_error = [ConnectionError, TimeoutError, BusyLoadingError, OSError]
+    return settings
+
+
+def _dump(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _arq_worker(url: str, context: WorkerContext, *, slow: bool) -> Worker:
+    lease = LEASE_SWEEPS if slow else LEASE_EVENTS
+    return Worker(
+        functions=[func(handle_event, keep_result=0, max_tries=1)],
+        cron_jobs=None
+        if slow
+        else [
+            cron(tick_sweeps, second={5, 35}, keep_result=0, run_at_startup=True),
+            cron(tick_janitor, second={20, 50}, keep_result=0),
+        ],
+        queue_name=QUEUE_SWEEPS if slow else QUEUE_EVENTS,
+        redis_settings=redis_settings(url),
+        ctx={"context": context},
+        handle_signals=False,
+        poll_delay=_POLL_S,
+        max_jobs=500 if slow else 100,
+        queue_read_limit=1000,
+        job_timeout=lease.total_seconds() - 5,
+        job_completion_wait=10,
+        keep_result=0,
+        job_serializer=_dump,
+        job_deserializer=json.loads,
+        log_results=False,
+    )
+
+
+async def _forever(url: str, context: WorkerContext, *, slow: bool) -> None:
+    """Run an arq worker; when Redis goes away for long, start a new one when it is back."""
+    while True:
+        worker = _arq_worker(url, context, slow=slow)
+        try:
+            await worker.async_run()
+        except (RedisError, OSError) as error:
+            log.warning("arq restarts", extra={"fields": {"error": type(error).__name__}})
+            await asyncio.sleep(_RESTART_S)
+        finally:
+            await asyncio.shield(worker.close())
+
+
+async def run_worker(
+    settings: Settings, *, clock: Clock, stop: asyncio.Event | None = None
+) -> None:
+    """Run until SIGTERM or SIGINT (or `stop`). Raises RuntimeError when a part ends by itself."""
+    await Database.open(settings.database_url, pool_max=20)
+    async with platform_connection() as connection:
+        await connection.fetchval("SELECT 1")
+    lease = BusLease(settings.database_url)
+    context = WorkerContext(build_ports(settings, clock=clock), Buses(lease))
+    redis = await create_pool(redis_settings(settings.redis_url), job_serializer=_dump)
+    relay = Relay(dsn=settings.database_url, redis=redis, clock=clock)
+    stop = stop or _stop_signals()
+    parts = [
+        asyncio.create_task(relay.run(), name="relay"),
+        asyncio.create_task(_forever(settings.redis_url, context, slow=False), name="events"),
+        asyncio.create_task(_forever(settings.redis_url, context, slow=True), name="sweeps"),
+    ]
+    waiting = asyncio.create_task(stop.wait())
+    log.info("worker runs", extra={"fields": {"groups": len(await all_groups())}})
+    try:
+        done, _ = await asyncio.wait([*parts, waiting], return_when=asyncio.FIRST_COMPLETED)
+        for part in done - {waiting}:
+            part.result()
+            raise RuntimeError(f"the {part.get_name()} part ended")
+    finally:
+        for task in (*parts, waiting):
+            task.cancel()
+        await asyncio.gather(*parts, waiting, return_exceptions=True)
+        await context.buses.close()
+        await redis.aclose()
+        await Database.close()
+
+
+def _stop_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sign, stop.set)
+    return stop

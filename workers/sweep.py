@@ -1,0 +1,133 @@
+"""Read meters: a gateway's whole bus by one job, or one meter on request (A8, C24-C26)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from uuid import UUID
+from zlib import crc32
+
+from backend.control.queries import vends_waiting_of_meters
+from backend.kernel.db import UnitOfWork, unit_of_work
+from backend.kernel.metrics import READINGS, SWEEP_SECONDS
+from backend.metering import queries as metering
+from backend.metering.models import Gateway, Meter
+from backend.metering.operations import Reading, note_gateway, store_readings
+from backend.outbox.operations import emit, postpone
+from backend.tenancy.queries import all_groups
+from workers.context import WorkerContext
+from workers.drivers.modbus import MeterDriver
+from workers.drivers.ports import MeterSnapshot, Relay
+from workers.links.errors import LinkDown, NoAnswer
+from workers.links.lane import Priority
+from workers.profiles.loader import profile_of
+from workers.protocols.errors import FrameError, MeterRefused
+
+log = logging.getLogger(__name__)
+_JITTER_SHARE = 4  # sweeps spread over the first quarter of the period
+
+
+def reading_of(meter_id: UUID, snapshot: MeterSnapshot, at: datetime) -> Reading:
+    """A driver's snapshot as the reading that metering stores."""
+    return Reading(
+        meter_id=meter_id,
+        at=at,
+        received_at=at,
+        meter_clock=snapshot.meter_clock,
+        energy_wh=snapshot.energy_wh,
+        remaining_hao=None if snapshot.remaining is None else snapshot.remaining.hao,
+        purchase_no=snapshot.purchase_count,
+        relay_closed=None if snapshot.relay is Relay.UNKNOWN else snapshot.relay is Relay.CLOSED,
+        voltage_mv=snapshot.voltage_mv,
+        current_ma=snapshot.current_ma,
+        power_w=snapshot.power_w,
+    )
+
+
+async def plan_sweeps(context: WorkerContext) -> None:
+    """Ask for the running period's sweep of every gateway, once (the outbox key says so).
+
+    A tick that no worker ran is made up for by the next one: the key is the period, not the tick.
+    """
+    now = context.ports.clock.now()
+    for group_id in await all_groups():
+        async with unit_of_work(group_id) as work:
+            for gateway_id, minutes in await metering.sweep_plan(work):
+                period = timedelta(minutes=minutes)
+                start = now - (now - datetime.fromtimestamp(0, now.tzinfo)) % period
+                spread = int(period.total_seconds()) // _JITTER_SHARE
+                jitter = timedelta(seconds=crc32(gateway_id.bytes) % spread)
+                await emit(
+                    work,
+                    topic="sweep.due",
+                    key=f"{gateway_id}:{start.isoformat(timespec='minutes')}",
+                    payload={"gateway_id": str(gateway_id)},
+                    at=now,
+                    due_at=start + jitter,
+                )
+
+
+async def sweep_due(context: WorkerContext, group_id: int, payload: Mapping[str, str]) -> None:
+    """Read every meter of a gateway and store the batch by one COPY.
+
+    A dead gateway ends the sweep at once and costs the others nothing (C25); a silent meter costs
+    its own time-out. What was read is stored in every case.
+    """
+    clock = context.ports.clock
+    async with unit_of_work(group_id) as work:
+        gateway = await metering.gateway_by_id(work, gateway_id=UUID(payload["gateway_id"]))
+        meters = await metering.meters_of_gateway(work, gateway_id=gateway.id)
+    readings: list[Reading] = []
+    reached = not meters
+    with SWEEP_SECONDS.time():
+        for meter in meters:
+            try:
+                snapshot = await read_meter(context, gateway, meter)
+            except LinkDown:
+                break
+            except (NoAnswer, FrameError, MeterRefused) as error:
+                READINGS.labels(outcome=error.code.lower()).inc()
+                continue
+            reached = True
+            readings.append(reading_of(meter.id, snapshot, clock.now()))
+    async with unit_of_work(group_id) as work:
+        stored = await store_readings(work, readings=readings)
+        await note_gateway(work, gateway_id=gateway.id, answered=reached, at=clock.now())
+        if reached:
+            await _wake_vends(work, [reading.meter_id for reading in readings], clock.now())
+    READINGS.labels(outcome="stored").inc(stored)
+    fields = {"gateway": gateway.serial, "meters": len(meters), "read": len(readings)}
+    log.info("sweep", extra={"fields": fields})
+
+
+async def meter_refresh(context: WorkerContext, group_id: int, payload: Mapping[str, str]) -> None:
+    """Read one meter now. Raises Unavailable when it does not answer."""
+    async with unit_of_work(group_id) as work:
+        meter = await metering.meter_by_id(work, meter_id=UUID(payload["meter_id"]))
+        gateway = await metering.gateway_by_id(work, gateway_id=meter.gateway_id)
+    snapshot = await read_meter(context, gateway, meter)
+    async with unit_of_work(group_id) as work:
+        reading = reading_of(meter.id, snapshot, context.ports.clock.now())
+        await store_readings(work, readings=[reading])
+
+
+async def read_meter(context: WorkerContext, gateway: Gateway, meter: Meter) -> MeterSnapshot:
+    """One meter, in a turn of its own so that a vend waits for one exchange at most; asked twice.
+
+    Raises LinkDown, NoAnswer, FrameError, MeterRefused, BusBusy.
+    """
+    async with context.buses.turn(
+        gateway_id=gateway.id, address=gateway.address, priority=Priority.READ
+    ) as exchange:
+        driver = MeterDriver(profile_of(meter.profile), meter.bus_address, exchange)
+        try:
+            return await driver.read()
+        except (NoAnswer, FrameError):
+            return await driver.read()
+
+
+async def _wake_vends(work: UnitOfWork, meter_ids: list[UUID], at: datetime) -> None:
+    """Meters that answer again get their waiting money now, not at the end of a long back-off."""
+    for vend_id in await vends_waiting_of_meters(work, meter_ids=meter_ids):
+        await postpone(work, topic="vend.due", key=str(vend_id), due_at=at)
