@@ -17,7 +17,7 @@ from schema.bell import TopupBell
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -68,13 +68,15 @@ def build_app(settings: Settings, *, clock: Clock) -> Starlette:
         await redis.aclose()
         await Database.close()
 
+    graphql = graphql_app(ports, production=settings.production, bell=bell)
     routes: list[BaseRoute] = [
         Route("/health", health),
         Route("/metrics", metrics),
         notice_route(ports, path=NOTICE_PATH),
         *WechatCallback(ports, Conversation(ports, redis)).routes(),
         *PayPages(ports, page=WEB / "h5" / "pay.html").routes(),
-        Mount("/graphql", graphql_app(ports, production=settings.production, bell=bell)),
+        Route("/graphql", graphql),
+        WebSocketRoute("/graphql", graphql),
     ]
     if (WEB / "h5").is_dir():
         routes.append(Mount("/h5", StaticFiles(directory=WEB / "h5")))

@@ -22,6 +22,7 @@ from backend.kernel.metrics import OUTBOX_OLDEST_SECONDS
 from backend.outbox import operations as outbox
 from backend.outbox.queries import groups_due, oldest_due
 from workers.handlers import SLOW_TOPICS
+from workers.heartbeat import beat
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Relay:
             await connection.add_listener(outbox.BELL, lambda *_: self._rung.set())
             while not connection.is_closed():
                 self._rung.clear()
+                await beat(self._redis)
                 await self._relay_due()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(TICK_S):

@@ -117,6 +117,18 @@ async def ensure_customer(
     )
 
 
+async def hold_code_limits(work: UnitOfWork, *, account_no: str, customer_id: UUID) -> None:
+    """Make requests for codes of one account number or by one customer take turns until commit.
+
+    Without it two requests at once both see the last free place. Always the account first: no
+    deadlock.
+    """
+    for limited in (f"bind-account/{account_no}", f"bind-customer/{customer_id}"):
+        await work.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended($1, $2))", limited, work.group_id
+        )
+
+
 async def start_challenge(
     work: UnitOfWork,
     *,

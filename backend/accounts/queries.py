@@ -123,3 +123,19 @@ async def codes_sent(
     )
     assert row is not None
     return row["account"], row["customer"]
+
+
+async def account_by_no(work: UnitOfWork, *, scope: Scope, no: str) -> Account:
+    """The open account of that number for an operator. Raises NotFound (C29)."""
+    found = await open_account_by_no(work, no=no)
+    if found is None or not scope.may(Permission.ACCOUNT_READ, found.project_id):
+        raise NotFound("no such account")
+    return found
+
+
+async def area(work: UnitOfWork, *, scope: Scope, area_id: UUID) -> Area:
+    """One place for an operator. Raises NotFound, the same for foreign and missing (C29)."""
+    found = await Area.get_or_none(group_id=work.group_id, id=area_id)
+    if found is None or not scope.may(Permission.ACCOUNT_READ, found.project_id):
+        raise NotFound("no such area")
+    return found

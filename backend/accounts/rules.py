@@ -13,8 +13,8 @@ CODES_PER_ACCOUNT_A_DAY = 5
 CODES_PER_CUSTOMER_A_DAY = 10
 BINDINGS_PER_CUSTOMER = 10
 
-_PHONE = re.compile(r"^1[3-9]\d{9}$")
-_ACCOUNT_NO = re.compile(r"^\d{6,12}$")
+_PHONE = re.compile(r"1[3-9][0-9]{9}")
+_ACCOUNT_NO = re.compile(r"[0-9]{6,12}")
 
 
 def mask_phone(phone: str) -> str:
@@ -32,14 +32,14 @@ def mask_place(text: str) -> str:
 
 def check_phone(phone: str) -> str:
     """A mainland mobile number. Raises InvalidInput."""
-    if not _PHONE.match(phone):
+    if not _PHONE.fullmatch(phone):
         raise InvalidInput("a phone number is 11 digits and starts with 1", field="phone")
     return phone
 
 
 def check_account_no(no: str) -> str:
     """A 户号 of 6 to 12 digits. Raises InvalidInput."""
-    if not _ACCOUNT_NO.match(no):
+    if not _ACCOUNT_NO.fullmatch(no):
         raise InvalidInput("an account number has 6 to 12 digits", field="accountNo")
     return no
 

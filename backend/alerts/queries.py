@@ -68,6 +68,16 @@ async def cases_page(
     return [case_of(row) for row in rows]
 
 
+async def case(work: UnitOfWork, *, scope: Scope, case_id: UUID) -> Case:
+    """One case for an operator. Raises NotFound, the same for foreign and missing (C29)."""
+    row = await work.fetchrow(
+        "SELECT * FROM alerts_case WHERE group_id = $1 AND id = $2", work.group_id, case_id
+    )
+    if row is None or not scope.may(Permission.CASE_READ, row["project_id"]):
+        raise NotFound("no such case")
+    return case_of(row)
+
+
 async def deliveries_sent(work: UnitOfWork, *, event: str, key_like: str) -> int:
     """How many messages of an event with keys like `key_like` were accepted by a provider."""
     count: int = await work.fetchval(

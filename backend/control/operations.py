@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from backend.kernel.db import UnitOfWork
+from backend.kernel.errors import Conflict
 from backend.kernel.ids import uuid7
 from backend.kernel.money import Money
 
@@ -48,8 +49,9 @@ async def mark_sending(work: UnitOfWork, *, vend_id: UUID, before: Wallet, at: d
     """A write may reach the meter from now on; `before` is the wallet read just now (count N-1).
 
     Committed before the write leaves: after a crash the next worker knows that it must read first.
+    Raises Conflict when the vend was finished or stopped meanwhile: then nothing may be written.
     """
-    await work.execute(
+    changed = await work.execute(
         "UPDATE control_vend SET state = 'SENT', sent_at = $3, attempts = attempts + 1,"
         " before_purchase_no = $4, before_remaining_hao = $5"
         " WHERE group_id = $1 AND id = $2 AND state IN ('QUEUED', 'SENT')",
@@ -59,6 +61,8 @@ async def mark_sending(work: UnitOfWork, *, vend_id: UUID, before: Wallet, at: d
         before.purchase_no,
         before.remaining.hao,
     )
+    if not changed:
+        raise Conflict("the vend was finished or stopped meanwhile")
 
 
 async def mark_verified(

@@ -38,6 +38,7 @@ _LATER = frozenset(
         "ServiceUnavailable",
         "SignatureDoesNotMatch",
         "InvalidAccessKeyId.NotFound",
+        "InvalidAccessKeySecret",
     }
 )
 

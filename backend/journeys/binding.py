@@ -43,6 +43,7 @@ async def start_binding(
     at = ports.clock.now()
     code = f"{secrets.randbelow(1_000_000):06d}"
     async with unit_of_work(group_id) as work:
+        await operations.hold_code_limits(work, account_no=account_no, customer_id=customer_id)
         to_account, to_customer = await queries.codes_sent(
             work, account_no=account_no, customer_id=customer_id, at=at
         )

@@ -23,6 +23,7 @@ from backend.outbox.operations import emit
 from backend.tenancy import queries as tenancy
 from backend.tenancy.queries import Credential
 from backend.topups import operations as topups
+from backend.topups import queries as orders
 from backend.topups.operations import BELL
 from backend.topups.ports import Payment, PaymentState
 from backend.topups.queries import Order
@@ -62,6 +63,8 @@ async def settle(
         if order is None or order.credential_id != credential_id:
             return await _unknown(work, credential, payment, source, at)
         verdict, reason = judge(_expected(order, credential), payment)
+        if verdict is Verdict.SETTLE and (other := await _paid_by_it(work, order, payment)):
+            verdict, reason = Verdict.MISMATCH, f"this transaction paid the order {other} before"
         if verdict is Verdict.SETTLE:
             await _book(work, order, payment, at)
         elif verdict is Verdict.MISMATCH:
@@ -78,6 +81,14 @@ def _expected(order: Order, credential: Credential) -> Expected:
         amount_fen=order.amount_fen,
         state=order.state,
         transaction_id=order.transaction_id,
+    )
+
+
+async def _paid_by_it(work: UnitOfWork, order: Order, payment: Payment) -> str | None:
+    """Another order that this transaction paid: one payment is never booked for two orders."""
+    assert payment.transaction_id is not None, "judge lets no payment without one through"
+    return await orders.order_of_transaction(
+        work, channel=order.channel, transaction_id=payment.transaction_id
     )
 
 

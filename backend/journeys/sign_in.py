@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,12 +12,12 @@ from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
 from backend.audit.operations import record
 from backend.kernel.db import unit_of_work
-from backend.kernel.errors import RateLimited, Unauthenticated
+from backend.kernel.errors import Unauthenticated
 from backend.kernel.ids import token
 from backend.kernel.scope import Actor, Scope
 from backend.kernel.secrets import digest
 from backend.tenancy import operations, queries
-from backend.tenancy.rules import failures_after, locked_until, split_login
+from backend.tenancy.rules import split_login
 
 # OWASP minimum for argon2id: 19 MiB, two passes, one lane (reference figure: 35 ms here).
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
@@ -38,6 +39,11 @@ def hash_password(password: str) -> str:
     return _HASHER.hash(password)
 
 
+def new_password() -> str:
+    """A random password that meets the strength rule: 96 bits, letters and digits."""
+    return f"{secrets.token_urlsafe(12)}-a7"
+
+
 async def sign_in(*, login: str, password: str, address: str, at: datetime) -> SignedIn:
     """Check `name@group` and password. Raises Unauthenticated, RateLimited, InvalidInput."""
     name, code = split_login(login)
@@ -45,24 +51,13 @@ async def sign_in(*, login: str, password: str, address: str, at: datetime) -> S
     operator = None
     if group_id is not None:
         async with unit_of_work(group_id) as work:
-            operator = await queries.operator_by_login(work, login=name)
-    if operator is not None:
-        until = locked_until(failed=operator.failed_logins, since=operator.failing_since, now=at)
-        if until is not None:
-            wait = int((until - at).total_seconds()) + 1
-            raise RateLimited("too many failed tries; wait a while", retry_after_s=wait)
+            operator = await operations.count_login_try(work, login=name, at=at)
     right = await _verify(operator.password_hash if operator else _NOBODY, password)
     if group_id is None or operator is None or operator.disabled_at is not None:
         raise Unauthenticated(_REFUSED)
     async with unit_of_work(group_id) as work:
         actor = Actor("operator", str(operator.id), operator.login, address)
         if not right:
-            failed, since = failures_after(
-                failed=operator.failed_logins, since=operator.failing_since, now=at
-            )
-            await operations.note_failed_login(
-                work, operator_id=operator.id, failed=failed, since=since
-            )
             await record(
                 work, actor=actor, action="session:self:refuse", subject=operator.login, at=at
             )
@@ -109,3 +104,16 @@ async def sign_out(*, scope: Scope, session: str, at: datetime) -> None:
         await record(
             work, actor=scope.actor, action="session:self:close", subject=scope.actor.name, at=at
         )
+
+
+async def scope_of_live_session(*, session: str, address: str, at: datetime) -> Scope | None:
+    """Like `scope_of_token`, for a page that only listens: it does not keep the session from idling."""
+    code, dot, _ = session.partition(".")
+    group_id = await queries.group_of_code(code) if dot else None
+    if group_id is None:
+        return None
+    async with unit_of_work(group_id) as work:
+        operator_id = await queries.live_session(work, token_digest=digest(session), at=at)
+        if operator_id is None:
+            return None
+        return await queries.scope_of(work, operator_id=operator_id, address=address)

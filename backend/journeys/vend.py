@@ -55,7 +55,10 @@ async def next_work(*, group_id: int, meter_id: UUID) -> VendWork | None:
 
 
 async def about_to_write(*, group_id: int, vend: Vend, before: Wallet, at: datetime) -> None:
-    """Commit that a write may reach the meter, before it leaves (C9)."""
+    """Commit that a write may reach the meter, before it leaves (C9).
+
+    Raises Conflict when the vend was finished or stopped meanwhile: nothing may be written then.
+    """
     async with unit_of_work(group_id) as work:
         await control.mark_sending(work, vend_id=vend.id, before=before, at=at)
         await work.notify(BELL, f"{group_id}:{vend.topup_id}")

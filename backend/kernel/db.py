@@ -101,9 +101,16 @@ class UnitOfWork:
 
 @asynccontextmanager
 async def unit_of_work(group_id: int) -> AsyncIterator[UnitOfWork]:
-    """Open the one transaction of `group_id`; commits at the end, rolls back on any exception."""
+    """Open the one transaction of `group_id`; commits at the end, rolls back on any exception.
+
+    Raises ValueError for anything but a positive int, RuntimeError inside another unit of work (or
+    in a task started there): that would be a savepoint, and its SET LOCAL outlives it, so the outer
+    one would go on as the inner one's group.
+    """
     if type(group_id) is not int or group_id < 1:
         raise ValueError("a group id is a positive int")
+    if isinstance(get_connection(ALIAS), TransactionWrapper):
+        raise RuntimeError("a unit of work is open here already: pass it on")
     async with in_transaction(ALIAS) as tx:
         connection = cast("asyncpg.Connection[Any]", tx._connection)
         await connection.execute(f"SET LOCAL app.group_id = '{group_id:d}'")

@@ -7,10 +7,10 @@ import logging
 import re
 from datetime import UTC, datetime
 
-_PHONE = re.compile(r"(?<!\d)(1[3-9]\d)\d{4}(\d{4})(?!\d)")
+_PHONE = re.compile(r"(?<!\d)((?:86)?1[3-9]\d)\d{4}(\d{4})(?!\d)")
 _SECRET = re.compile(
-    r"(?i)(\"?(?:password|secret|token|authorization|api_?v?3?_?key|code|sign(?:ature)?)\"?\s*[=:]\s*\"?)"
-    r"([^\s\"',&}]+)"
+    r"(?i)((?:password|secret|token|authorization|cookie|api_?v?3?_?key|code|sign(?:ature)?)"
+    r"\\?[\"']?\s*[=:]\s*)(\\?\"[^\"]*\"|'[^']*'|[^\s\"',&}]+)"
 )
 _TOKEN_PATH = re.compile(r"(/p/)[A-Za-z0-9_.\-]+")
 _BEARER = re.compile(r"(?i)(bearer\s+)\S+")
@@ -39,7 +39,8 @@ class JsonFormatter(logging.Formatter):
         }
         fields = getattr(record, "fields", None)
         if isinstance(fields, dict):
-            entry |= {key: redact(str(value)) for key, value in fields.items()}
+            for key, value in fields.items():  # the name tells whether the value is a secret
+                entry[key] = redact(f"{key}={value}").partition("=")[2]
         if record.exc_info:
             entry["exception"] = redact(self.formatException(record.exc_info))
         return json.dumps(entry, ensure_ascii=False)

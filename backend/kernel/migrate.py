@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import asyncpg
 from tortoise import Tortoise
@@ -37,8 +37,12 @@ async def migrate(owner_dsn: str, *, at: datetime) -> list[str]:
             await tortoise_migrate(config=config, app_labels=["models"], progress=note)
         finally:
             await Tortoise.close_connections()
-        for month in (at, at + timedelta(days=31)):
-            await guard.execute("SELECT metering_ensure_month($1)", month.date())
+        # Late readings of last month still come (C24); calendar months, so that none is skipped.
+        await guard.execute(
+            "SELECT metering_ensure_month(($1::date + m * interval '1 month')::date)"
+            " FROM generate_series(-1, 1) AS m",
+            at.date(),
+        )
     finally:
         await guard.close()
     return applied

@@ -12,7 +12,7 @@ from functools import total_ordering
 HAO_PER_FEN = 100
 HAO_PER_YUAN = 10_000
 
-_DECIMAL = re.compile(r"^(-?)(\d{1,14})(?:\.(\d{1,4}))?$")
+_DECIMAL = re.compile(r"(-?)([0-9]{1,14})(?:\.([0-9]{1,4}))?")
 
 
 @total_ordering
@@ -39,7 +39,7 @@ class Money:
 
         Raises ValueError for anything else (no exponent, no sign `+`, no thousands separator).
         """
-        match = _DECIMAL.match(text)
+        match = _DECIMAL.fullmatch(text)
         if match is None:
             raise ValueError("not an amount of yuan with at most four decimals")
         sign, whole, fraction = match.groups()

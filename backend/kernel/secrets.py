@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .errors import DomainError
 
+_SHORTEST = 2 + 12 + 16  # version, nonce, tag
+
 
 class SealBroken(DomainError):
     """A stored secret does not open: wrong key version, wrong place or changed bytes."""
@@ -44,6 +46,8 @@ class SecretBox:
     def open(self, sealed: bytes, *, place: str) -> dict[str, str]:
         """Decrypt. Raises SealBroken."""
         key = self._keys.get(int.from_bytes(sealed[:2], "big"))
+        if len(sealed) < _SHORTEST:
+            raise SealBroken("a stored secret is cut short")
         if key is None:
             raise SealBroken("a stored secret was sealed with a key that is not configured")
         try:

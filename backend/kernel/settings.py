@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -52,9 +51,12 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         if environ.get(f"SHUIDIAN_{name}_URL")
     }
     if environment == "production":
-        for url in (public_url, *urls.values()):
+        for name, url in {"PUBLIC": public_url, **urls}.items():
             if urlsplit(url).scheme != "https":
-                raise InvalidInput(f"production takes https addresses only, not {url}")
+                variable = f"SHUIDIAN_{name}_URL"
+                raise InvalidInput(
+                    f"{variable}: production takes https addresses only, not {url}", field=variable
+                )
     return Settings(
         environment=environment,
         database_url=_required(environ, "SHUIDIAN_DATABASE_URL"),
@@ -81,12 +83,13 @@ def parse_keys(text: str) -> dict[int, bytes]:
         version, _, encoded = part.strip().partition(":")
         try:
             key = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
+        except ValueError:
             key = b""
-        if not version.isdigit() or len(key) != 32:
+        number = int(version) if version.isdecimal() else 0
+        if not 1 <= number <= 65_535 or number in keys or len(key) != 32:
             raise InvalidInput(
-                "SHUIDIAN_SECRET_KEYS takes version:base64 pairs of 32-byte keys",
+                "SHUIDIAN_SECRET_KEYS takes version:base64 pairs of 32-byte keys, each version once",
                 field="SHUIDIAN_SECRET_KEYS",
             )
-        keys[int(version)] = key
+        keys[number] = key
     return keys

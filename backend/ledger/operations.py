@@ -23,13 +23,15 @@ async def post(work: UnitOfWork, *, project_id: UUID, transfer: Transfer, at: da
     accounts = [await _account_id(work, project_id, p.account, at) for p in transfer.postings]
     entry_id = uuid7(at)
     created = await work.execute(
-        "INSERT INTO ledger_entry (group_id, id, project_id, business_key, kind, occurred_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (group_id, business_key) DO NOTHING",
+        "INSERT INTO ledger_entry"
+        " (group_id, id, project_id, business_key, kind, lines, occurred_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (group_id, business_key) DO NOTHING",
         work.group_id,
         entry_id,
         project_id,
         transfer.business_key,
         transfer.kind,
+        len(transfer.postings),
         at,
     )
     amounts = [p.amount.hao for p in transfer.postings]

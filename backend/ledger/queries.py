@@ -56,6 +56,21 @@ async def owed(work: UnitOfWork, *, kind: AccountKind, refs: Sequence[UUID]) -> 
     return {ref: held.get(ref, Money(0)) for ref in refs}
 
 
+async def owed_by_kind(
+    work: UnitOfWork, *, kinds: Sequence[AccountKind], refs: Sequence[UUID]
+) -> dict[tuple[AccountKind, UUID], Money]:
+    """What is owed on several kinds of kept accounts at once; one that is not there owes nothing."""
+    rows = await work.fetch(
+        "SELECT a.kind, a.ref, sum(b.balance_hao)::bigint AS balance FROM ledger_account a"
+        " JOIN ledger_balance b ON b.group_id = a.group_id AND b.account_id = a.id"
+        " WHERE a.group_id = $1 AND a.kind = ANY($2) AND a.ref = ANY($3) GROUP BY a.kind, a.ref",
+        work.group_id,
+        [str(kind) for kind in kinds],
+        list(refs),
+    )
+    return {(AccountKind(row["kind"]), row["ref"]): -Money(row["balance"]) for row in rows}
+
+
 async def derived_balance(work: UnitOfWork, *, kind: AccountKind, ref: UUID) -> Money:
     """The sum of an account's postings (debit positive), for every kind."""
     total: int = await work.fetchval(

@@ -11,7 +11,7 @@ from tortoise.exceptions import IntegrityError
 
 from backend.audit.operations import record
 from backend.kernel.db import UnitOfWork
-from backend.kernel.errors import Conflict, InvalidInput
+from backend.kernel.errors import Conflict, InvalidInput, NotFound
 from backend.kernel.ids import uuid7
 from backend.kernel.scope import Scope
 from backend.tenancy.queries import project as project_door
@@ -122,6 +122,34 @@ async def add_gateway(
         at=at,
         project_id=project_id,
         after={"serial": serial, "address": address},
+    )
+    return gateway
+
+
+async def move_gateway(
+    work: UnitOfWork, *, scope: Scope, serial: str, address: str, at: datetime
+) -> Gateway:
+    """Note that a gateway is reached at another host:port. Raises NotFound, Forbidden, Conflict."""
+    gateway = await Gateway.get_or_none(group_id=work.group_id, serial=serial)
+    if gateway is None or not scope.may(Permission.METER_READ, gateway.project_id):
+        raise NotFound("no such gateway")
+    scope.require(Permission.METER_WRITE, gateway.project_id)
+    if gateway.address == address:
+        return gateway
+    before, gateway.address = gateway.address, address
+    try:
+        await Gateway.filter(group_id=work.group_id, id=gateway.id).update(address=address)
+    except IntegrityError as error:
+        raise Conflict("an address is host:port") from error
+    await record(
+        work,
+        actor=scope.actor,
+        action="gateway:self:move",
+        subject=str(gateway.id),
+        at=at,
+        project_id=gateway.project_id,
+        before={"address": before},
+        after={"address": address},
     )
     return gateway
 

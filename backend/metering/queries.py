@@ -168,6 +168,46 @@ async def recent_readings(
     return [_reading(row) for row in rows]
 
 
+async def latest_of_meters(work: UnitOfWork, *, meter_ids: Sequence[UUID]) -> dict[UUID, Reading]:
+    """The latest reading of each meter that was ever read."""
+    rows = await work.fetch(
+        "SELECT * FROM metering_latest WHERE group_id = $1 AND meter_id = ANY($2)",
+        work.group_id,
+        list(meter_ids),
+    )
+    return {row["meter_id"]: _reading(row) for row in rows}
+
+
+async def readings_of_pairs(
+    work: UnitOfWork, *, pairs: Sequence[tuple[UUID, UUID]], period: Period, limit: int
+) -> dict[tuple[UUID, UUID], list[Reading]]:
+    """Readings, newest first, for each (account, meter) where the meter serves the account now.
+
+    A pair that is not so has no entry. At most `limit` readings each, by one statement for all.
+    """
+    rows = await work.fetch(
+        "SELECT a.account_id AS of_account, a.meter_id AS of_meter, r.*"
+        " FROM unnest($2::uuid[], $3::uuid[]) AS k(account_id, meter_id)"
+        " JOIN metering_assignment a ON a.group_id = $1 AND a.meter_id = k.meter_id"
+        "   AND a.account_id = k.account_id AND a.ended_at IS NULL"
+        " LEFT JOIN LATERAL (SELECT * FROM metering_reading WHERE group_id = $1"
+        "   AND meter_id = a.meter_id AND at >= $4 AND at < $5"
+        "   ORDER BY at DESC LIMIT $6) r ON true ORDER BY r.at DESC",
+        work.group_id,
+        [account_id for account_id, _ in pairs],
+        [meter_id for _, meter_id in pairs],
+        period.start,
+        period.end,
+        limit,
+    )
+    found: dict[tuple[UUID, UUID], list[Reading]] = {}
+    for row in rows:
+        held = found.setdefault((row["of_account"], row["of_meter"]), [])
+        if row["at"] is not None:
+            held.append(_reading(row))
+    return found
+
+
 def _reading(row: Row) -> Reading:
     return Reading(
         meter_id=row["meter_id"],

@@ -20,6 +20,7 @@ CREATE TABLE ledger_entry (
     project_id uuid NOT NULL,
     business_key text NOT NULL CHECK (business_key <> ''),
     kind text NOT NULL,
+    lines smallint NOT NULL CHECK (lines >= 2),
     occurred_at timestamptz NOT NULL,
     recorded_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (group_id, id),
@@ -45,18 +46,21 @@ CREATE TABLE ledger_posting (
 CREATE INDEX ledger_posting_account ON ledger_posting (group_id, account_id);
 CALL isolate_tenant_table('ledger_posting', 'SELECT, INSERT');
 
--- Every entry has at least two postings and sums to zero when its transaction commits.
+-- Every entry has just the postings it declares, two or more, and sums to zero when its transaction
+-- commits; so no later transaction can add lines to it, not even balanced ones.
 CREATE FUNCTION ledger_entry_balances() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     wanted uuid := CASE TG_TABLE_NAME WHEN 'ledger_entry' THEN (to_jsonb(NEW) ->> 'id')::uuid
                                       ELSE (to_jsonb(NEW) ->> 'entry_id')::uuid END;
     total numeric;
-    lines integer;
+    found integer;
+    declared integer;
 BEGIN
-    SELECT coalesce(sum(amount_hao), 0), count(*) INTO total, lines
+    SELECT coalesce(sum(amount_hao), 0), count(*) INTO total, found
         FROM ledger_posting WHERE group_id = NEW.group_id AND entry_id = wanted;
-    IF total <> 0 OR lines < 2 THEN
-        RAISE EXCEPTION 'ledger entry % does not balance: sum % over % postings', wanted, total, lines
+    SELECT lines INTO declared FROM ledger_entry WHERE group_id = NEW.group_id AND id = wanted;
+    IF total <> 0 OR found IS DISTINCT FROM declared THEN
+        RAISE EXCEPTION 'ledger entry % does not balance: sum % over % postings', wanted, total, found
             USING ERRCODE = 'check_violation', CONSTRAINT = 'ledger_entry_balances';
     END IF;
     RETURN NULL;

@@ -36,11 +36,16 @@ _CODES = {
 
 def rpc_signature(*, method: str, params: Mapping[str, str], secret: str) -> str:
     """Aliyun's RPC signature 1.0 over all parameters but `Signature` (query and body together)."""
-    pairs = sorted((name, value) for name, value in params.items() if name != "Signature")
-    canonical = "&".join(f"{_pct(name)}={_pct(value)}" for name, value in pairs)
-    signed = f"{method}&%2F&{_pct(canonical)}"
+    signed = _string_to_sign(method=method, params=params)
     digest = hmac.new(f"{secret}&".encode(), signed.encode(), hashlib.sha1).digest()
     return base64.b64encode(digest).decode()
+
+
+def _string_to_sign(*, method: str, params: Mapping[str, str]) -> str:
+    """What is signed: method, path, and the sorted parameters, each encoded twice."""
+    pairs = sorted((name, value) for name, value in params.items() if name != "Signature")
+    canonical = "&".join(f"{_pct(name)}={_pct(value)}" for name, value in pairs)
+    return f"{method}&%2F&{_pct(canonical)}"
 
 
 def sms_app(*, clock: Clock) -> Starlette:
@@ -94,7 +99,10 @@ class _Desk:
             return _answer("InvalidAccessKeyId.NotFound", 404)
         expected = rpc_signature(method=method, params=params, secret=secret)
         if not hmac.compare_digest(expected.encode(), params.get("Signature", "").encode()):
-            return _answer("SignatureDoesNotMatch", 400)
+            # As the real one does, the message quotes what was signed, phone number and all.
+            signed = _string_to_sign(method=method, params=params)
+            told = f"Specified signature is not matched. server string to sign is:{signed}"
+            return _answer("SignatureDoesNotMatch", 400, told)
         nonce = params.get("SignatureNonce", "")
         if not nonce or nonce in self._nonces:
             return _answer("SignatureNonceUsed", 400)
@@ -171,9 +179,9 @@ class _Desk:
         return JSONResponse(self._faults.set(await json_object(request)))
 
 
-def _answer(code: str, status: int) -> Response:
-    """An answer other than OK, in Aliyun's shape (`Message` has a colon: the SDK splits at it)."""
-    body = {"Code": code, "Message": f"refused: {code}", "RequestId": secrets.token_hex(8)}
+def _answer(code: str, status: int, message: str = "refused") -> Response:
+    """An answer other than OK, in Aliyun's shape."""
+    body = {"Code": code, "Message": message, "RequestId": secrets.token_hex(8)}
     return JSONResponse(body, status)
 
 

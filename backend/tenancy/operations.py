@@ -10,13 +10,20 @@ from tortoise.exceptions import IntegrityError
 
 from backend.audit.operations import record
 from backend.kernel.db import UnitOfWork
-from backend.kernel.errors import Conflict, InvalidInput
+from backend.kernel.errors import Conflict, InvalidInput, RateLimited
 from backend.kernel.ids import uuid7
 from backend.kernel.scope import Scope
 from backend.kernel.secrets import SecretBox
 
 from .models import Operator, Project
-from .rules import PRESET_ROLES, SESSION_IDLE, SESSION_LIFE, Permission
+from .rules import (
+    PRESET_ROLES,
+    SESSION_IDLE,
+    SESSION_LIFE,
+    Permission,
+    failures_after,
+    locked_until,
+)
 
 
 async def add_project(
@@ -155,13 +162,28 @@ async def open_session(
     )
 
 
-async def note_failed_login(
-    work: UnitOfWork, *, operator_id: UUID, failed: int, since: datetime
-) -> None:
-    """Count a failed try (the throttle's memory is PostgreSQL, so a Redis flush frees nobody)."""
-    await Operator.filter(group_id=work.group_id, id=operator_id).update(
+async def count_login_try(work: UnitOfWork, *, login: str, at: datetime) -> Operator | None:
+    """Count a try before its password is looked at; None when nobody has that login.
+
+    Counted under the row's lock, so that many guesses at once are as many tries; `open_session`
+    forgets them. PostgreSQL is the throttle's memory: a Redis flush frees nobody. Raises RateLimited.
+    """
+    operator = (
+        await Operator.filter(group_id=work.group_id, login=login).select_for_update().first()
+    )
+    if operator is None:
+        return None
+    until = locked_until(failed=operator.failed_logins, since=operator.failing_since, now=at)
+    if until is not None:
+        wait = int((until - at).total_seconds()) + 1
+        raise RateLimited("too many failed tries; wait a while", retry_after_s=wait)
+    failed, since = failures_after(
+        failed=operator.failed_logins, since=operator.failing_since, now=at
+    )
+    await Operator.filter(group_id=work.group_id, id=operator.id).update(
         failed_logins=failed, failing_since=since
     )
+    return operator
 
 
 async def touch_session(work: UnitOfWork, *, token_digest: bytes, at: datetime) -> UUID | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from backend.kernel.db import Row, UnitOfWork, platform_connection
@@ -12,7 +13,7 @@ from backend.kernel.scope import Actor, Scope
 from backend.kernel.secrets import SecretBox
 
 from .models import Operator, Project
-from .rules import Permission
+from .rules import SESSION_IDLE, Permission
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,3 +164,24 @@ def _opened(work: UnitOfWork, box: SecretBox, row: Row) -> Credential:
         public=row["public"],
         secret=box.open(row["sealed"], place=place),
     )
+
+
+async def live_session(work: UnitOfWork, *, token_digest: bytes, at: datetime) -> UUID | None:
+    """The operator of a live session, or None; unlike `touch_session` it keeps nobody signed in."""
+    operator_id: UUID | None = await work.fetchval(
+        "SELECT operator_id FROM tenancy_session WHERE group_id = $1 AND token_digest = $2"
+        " AND expires_at > $3 AND seen_at > $4",
+        work.group_id,
+        token_digest,
+        at,
+        at - SESSION_IDLE,
+    )
+    return operator_id
+
+
+async def operator_by_id(work: UnitOfWork, *, operator_id: UUID) -> Operator:
+    """One operator of this group. Raises NotFound."""
+    found = await Operator.get_or_none(group_id=work.group_id, id=operator_id)
+    if found is None:
+        raise NotFound("no such operator")
+    return found

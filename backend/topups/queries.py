@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -79,6 +79,20 @@ async def order_by_id(work: UnitOfWork, *, order_id: UUID) -> Order | None:
     return None if row is None else order_of(row)
 
 
+async def order_of_transaction(
+    work: UnitOfWork, *, channel: str, transaction_id: str
+) -> str | None:
+    """The number of the order that a channel's transaction paid, or None."""
+    number: str | None = await work.fetchval(
+        "SELECT order_no FROM topups_order"
+        " WHERE group_id = $1 AND channel = $2 AND transaction_id = $3",
+        work.group_id,
+        channel,
+        transaction_id,
+    )
+    return number
+
+
 async def orders_of_account(
     work: UnitOfWork, *, account_id: UUID, before: UUID | None, limit: int
 ) -> list[Order]:
@@ -92,6 +106,25 @@ async def orders_of_account(
         limit,
     )
     return [order_of(row) for row in rows]
+
+
+async def orders_of_accounts(
+    work: UnitOfWork, *, account_ids: Sequence[UUID], before: UUID | None, limit: int
+) -> dict[UUID, list[Order]]:
+    """The newest orders of each of several accounts, by one statement (see `orders_of_account`)."""
+    rows = await work.fetch(
+        "SELECT o.* FROM unnest($2::uuid[]) AS k(account_id) CROSS JOIN LATERAL"
+        " (SELECT * FROM topups_order WHERE group_id = $1 AND account_id = k.account_id"
+        "   AND ($3::uuid IS NULL OR id < $3) ORDER BY id DESC LIMIT $4) o ORDER BY o.id DESC",
+        work.group_id,
+        list(account_ids),
+        before,
+        limit,
+    )
+    found: dict[UUID, list[Order]] = {account_id: [] for account_id in account_ids}
+    for row in rows:
+        found[row["account_id"]].append(order_of(row))
+    return found
 
 
 async def live_order(

@@ -81,7 +81,8 @@ def judge(expected: Expected, payment: Payment) -> tuple[Verdict, str]:
     """Whether `payment` settles the order, with the reason when it does not (C5).
 
     Believed only when order, merchant, app, amount and currency all match ours. A CLOSED order that
-    was paid after all is settled: money is never dropped.
+    was paid after all is settled: money is never dropped. Money that was given back before we booked
+    it is not ours to sell for.
     """
     if payment.state not in (PaymentState.PAID, PaymentState.REFUNDED):
         return Verdict.WAIT, f"the channel says {payment.state}"
@@ -104,6 +105,8 @@ def judge(expected: Expected, payment: Payment) -> tuple[Verdict, str]:
         if expected.transaction_id != payment.transaction_id:
             return Verdict.MISMATCH, "the order was paid twice, by two transactions"
         return Verdict.ALREADY, "settled before"
+    if payment.state is PaymentState.REFUNDED:
+        return Verdict.MISMATCH, "the channel gave money back before the payment was booked"
     return Verdict.SETTLE, ""
 
 

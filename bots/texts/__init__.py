@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from string import Formatter
 
-import yaml  # type: ignore[import-untyped]  # PyYAML ships no types
+import yaml
 
 _KEY = re.compile(r"[a-z][a-z_]*(?:\.[a-z][a-z_]*)+")
 _NAME = re.compile(r"[a-z][a-z_]*")
@@ -59,7 +59,7 @@ def read(source: str) -> Texts:
         loaded = yaml.safe_load(source)
     except yaml.YAMLError as error:
         raise TextsBroken("not YAML") from error
-    if not isinstance(loaded, dict):
+    if not isinstance(loaded, dict) or not isinstance(node, yaml.MappingNode):
         raise TextsBroken("not a mapping of keys to sentences")
     keys = [key.value for key, _ in node.value]
     if len(keys) != len(set(keys)):

@@ -2,7 +2,7 @@
 export const TEXTS = {
   "page.title": "充值缴费",
   "page.loading": "正在打开…",
-  "account.head": "请核对充值对象",
+  "account.head": "为谁充值（请核对）",
   "amount.head": "选择充值金额",
   "amount.chip": "{amount} 元",
   "amount.own": "自定义",

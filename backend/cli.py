@@ -1,0 +1,162 @@
+"""The `shuidian` command. Each word of it starts one thing; `shuidian WORD --help` tells its options."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+
+from backend.asgi import build_app
+from backend.demo import check, run
+from backend.journeys.sign_in import hash_password, new_password
+from backend.kernel import logs
+from backend.kernel.clock import SystemClock
+from backend.kernel.errors import DomainError
+from backend.kernel.migrate import migrate
+from backend.kernel.settings import Settings, read_settings
+from backend.tenancy.provision import add_group
+from schema.schema import SDL_FILE, print_schema
+from workers.heartbeat import is_fresh
+from workers.main import run_worker
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code. Anticipated errors are one line on standard error."""
+    options = _parser().parse_args(argv)
+    try:
+        code: int = options.run(options)
+    except DomainError as error:
+        print(f"shuidian: {error.message}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _settings() -> Settings:
+    settings = read_settings(os.environ)
+    logs.configure(settings.log_level)
+    return settings
+
+
+def _serve(options: argparse.Namespace) -> int:
+    app = build_app(_settings(), clock=SystemClock())
+    uvicorn.run(
+        app,
+        host=options.host,
+        port=options.port,
+        log_config=None,
+        access_log=False,
+        proxy_headers=options.behind_proxy,
+        forwarded_allow_ips="*" if options.behind_proxy else None,
+        ws_max_size=256 * 1024,
+    )
+    return 0
+
+
+def _worker(options: argparse.Namespace) -> int:
+    settings = _settings()
+    if options.check:
+        return 0 if asyncio.run(is_fresh(settings.redis_url)) else 1
+    asyncio.run(run_worker(settings, clock=SystemClock()))
+    return 0
+
+
+def _migrate(_: argparse.Namespace) -> int:
+    settings = _settings()
+    if settings.owner_database_url is None:
+        raise DomainError("SHUIDIAN_OWNER_DATABASE_URL is not set (see .env.example)")
+    applied = asyncio.run(migrate(settings.owner_database_url, at=SystemClock().now()))
+    print("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
+    return 0
+
+
+def _group(options: argparse.Namespace) -> int:
+    settings = _settings()
+    if settings.owner_database_url is None:
+        raise DomainError("SHUIDIAN_OWNER_DATABASE_URL is not set (see .env.example)")
+    password = new_password()
+    asyncio.run(
+        add_group(
+            settings.owner_database_url,
+            code=options.code,
+            name=options.name,
+            login=options.login,
+            password_hash=hash_password(password),
+            at=SystemClock().now(),
+        )
+    )
+    print(f"log in as {options.login}@{options.code} with the password {password}")
+    return 0
+
+
+def _schema(options: argparse.Namespace) -> int:
+    if not options.check:
+        SDL_FILE.write_text(print_schema(), encoding="utf-8")
+        return 0
+    if SDL_FILE.read_text(encoding="utf-8") != print_schema():
+        print("schema/schema.graphql has drifted; run `shuidian schema`", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    data: Path = options.data.absolute()
+    data.mkdir(parents=True, exist_ok=True)
+    return asyncio.run(run.run_demo(port=options.port, data=data, as_json=options.json))
+
+
+def _demo_check(options: argparse.Namespace) -> int:
+    return asyncio.run(check.run_check(data=options.data))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="shuidian", description="Prepaid electricity and water.")
+    words = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = words.add_parser("serve", help="run the API: GraphQL, callbacks, pay page")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8000)
+    serve.add_argument("--behind-proxy", action="store_true", help="trust X-Forwarded-For")
+    serve.set_defaults(run=_serve)
+
+    worker = words.add_parser("worker", help="run the worker: outbox, vends, sweeps, messages")
+    worker.add_argument(
+        "--check", action="store_true", help="exit 0 while this host's worker lives"
+    )
+    worker.set_defaults(run=_worker)
+
+    step = words.add_parser("migrate", help="bring the database to the newest step (owner role)")
+    step.set_defaults(run=_migrate)
+
+    group = words.add_parser("add-group", help="create a group and its first administrator")
+    group.add_argument("code", help="2 to 32 of a-z and 0-9, part of every login")
+    group.add_argument("name")
+    group.add_argument("--login", default="admin")
+    group.set_defaults(run=_group)
+
+    schema = words.add_parser("schema", help="print the GraphQL schema to schema/schema.graphql")
+    schema.add_argument("--check", action="store_true", help="exit 1 when the file has drifted")
+    schema.set_defaults(run=_schema)
+
+    demo = words.add_parser("demo", help="run everything here, with stand-ins and a simulated site")
+    demo.add_argument("--port", type=int, default=8000)
+    demo.add_argument("--data", type=Path, default=Path(".demo"))
+    demo.add_argument("--json", action="store_true", help="print one JSON line when ready")
+    demo.set_defaults(run=_demo)
+
+    checked = words.add_parser(
+        "demo-check", help="do the main job without a person, print one line"
+    )
+    checked.add_argument("--data", type=Path, default=None, help="default: a folder of its own")
+    checked.set_defaults(run=_demo_check)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

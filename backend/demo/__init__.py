@@ -1,0 +1,1 @@
+"""The demo: everything on this machine, with stand-ins and a simulated site, and a check of the main job."""

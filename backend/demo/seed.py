@@ -1,0 +1,243 @@
+"""Fill the demo's world once, through the same operations an operator's console uses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from backend.accounts import operations as accounts
+from backend.journeys.sign_in import hash_password
+from backend.kernel.clock import Clock
+from backend.kernel.db import UnitOfWork, unit_of_work
+from backend.kernel.scope import Actor, Scope
+from backend.kernel.secrets import SecretBox
+from backend.metering import operations as metering
+from backend.metering.models import Gateway
+from backend.tenancy import operations as tenancy
+from backend.tenancy import queries
+from backend.tenancy.models import Project
+from backend.tenancy.provision import add_group
+from backend.tenancy.rules import Permission
+from workers.drivers.modbus import MeterDriver
+from workers.drivers.ports import MeterSnapshot
+from workers.links.tcp import TcpLink
+from workers.profiles.loader import profile_of
+from workers.sweep import reading_of
+
+from .plan import DemoGroup, Home, Site
+from .providers import PlatformKey
+from .secrets_file import DemoSecrets
+
+PROFILE = "DDSY1352-NK"
+
+
+@dataclass(frozen=True, slots=True)
+class Seeder:
+    """What seeding needs: the owner's address for new groups, addresses of gateways, keys."""
+
+    groups: Sequence[DemoGroup]
+    owner_dsn: str
+    clock: Clock
+    box: SecretBox
+    secrets: DemoSecrets
+    gateways: Mapping[str, str]
+    platform_keys: Mapping[str, PlatformKey]
+
+    async def seed(self) -> None:
+        """Make what is missing, refresh keys and addresses; doing it again changes nothing else."""
+        for group in self.groups:
+            group_id = await queries.group_of_code(group.code)
+            if group_id is None:
+                group_id = await add_group(
+                    self.owner_dsn,
+                    code=group.code,
+                    name=group.name,
+                    login="admin",
+                    password_hash=hash_password(self.secrets.passwords[f"admin@{group.code}"]),
+                    at=self.clock.now(),
+                )
+            scope = Scope(
+                group_id=group_id,
+                actor=Actor("system", "demo", "demo seed"),
+                group_permissions=frozenset(Permission),
+            )
+            for site in group.sites:
+                await self._site(scope, group, site)
+            async with unit_of_work(group_id) as work:
+                await self._group_credentials(work, scope, group)
+
+    async def _site(self, scope: Scope, group: DemoGroup, site: Site) -> None:
+        at = self.clock.now()
+        async with unit_of_work(scope.group_id) as work:
+            known = {project.code: project for project in await queries.projects(work, scope=scope)}
+        if site.code not in known:
+            # The meters are asked before the transaction begins: no network inside one.
+            openings = await _read_all(self.gateways[site.gateway], len(site.homes))
+            async with unit_of_work(scope.group_id) as work:
+                known[site.code] = await self._new_site(work, scope, group, site, openings)
+        project = known[site.code]
+        async with unit_of_work(scope.group_id) as work:
+            await self._merchant(work, scope, group, site, project.id)
+            await metering.move_gateway(
+                work,
+                scope=scope,
+                serial=site.gateway,
+                address=self.gateways[site.gateway],
+                at=at,
+            )
+
+    async def _new_site(
+        self,
+        work: UnitOfWork,
+        scope: Scope,
+        group: DemoGroup,
+        site: Site,
+        openings: list[MeterSnapshot],
+    ) -> Project:
+        at = self.clock.now()
+        project = await tenancy.add_project(
+            work, scope=scope, code=site.code, name=site.name, kind=site.kind, at=at
+        )
+        operator = await tenancy.add_operator(
+            work,
+            scope=scope,
+            login=site.code,
+            name=f"{site.name}管理员",
+            password_hash=hash_password(self.secrets.passwords[f"{site.code}@{group.code}"]),
+            at=at,
+        )
+        await tenancy.grant(
+            work,
+            scope=scope,
+            operator_id=operator.id,
+            role="manager",
+            project_id=project.id,
+            at=at,
+        )
+        gateway = await metering.add_gateway(
+            work,
+            scope=scope,
+            project_id=project.id,
+            serial=site.gateway,
+            name=f"{site.name}网关",
+            address=self.gateways[site.gateway],
+            at=at,
+        )
+        building = await accounts.add_area(
+            work,
+            scope=scope,
+            project_id=project.id,
+            parent_id=None,
+            name=site.homes[0].place[0],
+            at=at,
+        )
+        for unit, (home, opening) in enumerate(zip(site.homes, openings, strict=True), start=1):
+            await self._home(work, scope, gateway, building.id, home, unit, opening)
+        return project
+
+    async def _home(
+        self,
+        work: UnitOfWork,
+        scope: Scope,
+        gateway: Gateway,
+        area: UUID,
+        home: Home,
+        unit: int,
+        snapshot: MeterSnapshot,
+    ) -> None:
+        at = self.clock.now()
+        room = await accounts.add_area(
+            work,
+            scope=scope,
+            project_id=gateway.project_id,
+            parent_id=area,
+            name=home.place[-1],
+            at=at,
+        )
+        account = await accounts.open_account(
+            work,
+            scope=scope,
+            project_id=gateway.project_id,
+            area_id=room.id,
+            no=home.no,
+            name=home.name,
+            phone=home.phone,
+            at=at,
+        )
+        meter = await metering.add_meter(
+            work,
+            scope=scope,
+            gateway=gateway,
+            serial=home.meter,
+            profile=PROFILE,
+            bus_address=unit,
+            at=at,
+        )
+        opening = reading_of(meter.id, snapshot, at)
+        await metering.store_readings(work, readings=[opening])
+        await metering.assign(
+            work, scope=scope, meter=meter, account_id=account.id, opening=opening, at=at
+        )
+
+    async def _merchant(
+        self, work: UnitOfWork, scope: Scope, group: DemoGroup, site: Site, project_id: UUID
+    ) -> None:
+        keys = self.secrets.merchants[site.mchid]
+        platform = self.platform_keys[site.mchid]
+        await tenancy.save_credential(
+            work,
+            scope=scope,
+            box=self.box,
+            kind="WECHAT_PAY",
+            key=site.mchid,
+            project_id=project_id,
+            public={
+                "app_id": group.app_id,
+                "cert_serial_no": keys.cert_serial_no,
+                "public_key_id": platform.public_key_id,
+                "public_key_pem": platform.public_key,
+            },
+            secret={"private_key_pem": keys.private_key_pem, "apiv3_key": keys.apiv3_key},
+            at=self.clock.now(),
+        )
+
+    async def _group_credentials(self, work: UnitOfWork, scope: Scope, group: DemoGroup) -> None:
+        at = self.clock.now()
+        await tenancy.save_credential(
+            work,
+            scope=scope,
+            box=self.box,
+            kind="WECHAT_OFFICIAL",
+            key=group.app_id,
+            project_id=None,
+            public={},
+            secret=self.secrets.app_secrets[group.app_id],
+            at=at,
+        )
+        templates = {"bind_code": {"code": "SMS_DEMO_BIND", "params": ["code"], "once": True}}
+        await tenancy.save_credential(
+            work,
+            scope=scope,
+            box=self.box,
+            kind="ALIYUN_SMS",
+            key=self.secrets.sms["access_key_id"],
+            project_id=None,
+            public={"sign_name": "水电演示", "templates": json.dumps(templates)},
+            secret={"access_key_secret": self.secrets.sms["secret"]},
+            at=at,
+        )
+
+
+async def _read_all(address: str, count: int) -> list[MeterSnapshot]:
+    """The opening readings of units 1 to `count` on one bus, asked from the meters themselves."""
+    host, _, port = address.rpartition(":")
+    link = TcpLink(host, int(port))
+    try:
+        profile = profile_of(PROFILE)
+        return [
+            await MeterDriver(profile, unit, link.exchange).read() for unit in range(1, count + 1)
+        ]
+    finally:
+        await link.close()

@@ -1,0 +1,145 @@
+"""What the holder of a pay link may do: pay for one account and follow that payment, nothing else.
+
+Forwarded links may pay, not look: names and places are masked; usage, balance and who pays are never
+told. A token is `<group code>.<random>`; a wrong, foreign or old one all get the same answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from backend.accounts import queries as accounts
+from backend.accounts.rules import mask_place
+from backend.kernel.db import UnitOfWork, unit_of_work
+from backend.kernel.errors import InvalidInput, NotFound
+from backend.kernel.money import Money
+from backend.kernel.secrets import digest
+from backend.tenancy import queries as tenancy
+from backend.topups import queries as topups
+from backend.topups.ports import PayMethod
+from backend.topups.queries import Link
+
+from .ports import Ports
+from .topup import Payer, start
+from .views import TopUpView, topup_views
+from .visitor import visitor_openid
+
+AMOUNTS = tuple(Money.of_fen(yuan * 100) for yuan in (20, 50, 100, 200))
+_GONE = "this pay link is not valid any more"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedLink:
+    """A pay link as its holder sees it. `amount` is what was asked for, if anything was."""
+
+    account_name: str
+    place: str
+    project_name: str
+    amount: Money | None
+    amounts: tuple[Money, ...]
+    least: Money
+    most: Money
+    methods: tuple[PayMethod, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """The browser that holds a link: its sealed cookie (who it is inside WeChat) and its address."""
+
+    cookie: str | None
+    client_ip: str
+
+
+async def open_link(ports: Ports, *, token: str, visitor: Visitor) -> OpenedLink:
+    """What a link pays for, masked, and how this visitor can pay. Raises NotFound."""
+    group_id = await group_of_token(token)
+    async with unit_of_work(group_id) as work:
+        link = await _link(work, ports, token)
+        account = await accounts.account_by_id(work, account_id=link.account_id)
+        if account.closed_at is not None:
+            raise NotFound(_GONE)
+        project = await tenancy.project_by_id(work, project_id=account.project_id)
+        places = await accounts.area_paths(work, area_ids=[account.area_id])
+    least, most = Money.of_fen(project.topup_min_fen), Money.of_fen(project.topup_max_fen)
+    return OpenedLink(
+        account_name=mask_place(account.name),
+        place=mask_place(places[account.area_id]),
+        project_name=project.name,
+        amount=None if link.amount_fen is None else Money.of_fen(link.amount_fen),
+        amounts=tuple(amount for amount in AMOUNTS if least <= amount <= most),
+        least=least,
+        most=most,
+        methods=tuple(
+            method
+            for method in PayMethod
+            if method is not PayMethod.JSAPI or _openid(ports, group_id, visitor) is not None
+        ),
+    )
+
+
+async def start_by_link(
+    ports: Ports,
+    *,
+    token: str,
+    amount: Money,
+    method: PayMethod,
+    visitor: Visitor,
+    idempotency_key: str,
+) -> TopUpView:
+    """Start a top-up of the link's account. Raises what `topup.start` raises, and NotFound.
+
+    Who pays inside WeChat is read from the sealed cookie, never from what the caller says.
+    """
+    if not 8 <= len(idempotency_key) <= 255:
+        raise InvalidInput("an idempotency key has 8 to 255 characters", field="idempotencyKey")
+    if amount.hao % 100:
+        raise InvalidInput("a payment is a whole number of fen", field="amount")
+    group_id = await group_of_token(token)
+    async with unit_of_work(group_id) as work:
+        link = await _link(work, ports, token)
+    openid = _openid(ports, group_id, visitor) if method is PayMethod.JSAPI else None
+    if method is PayMethod.JSAPI and openid is None:
+        raise InvalidInput("open this page inside WeChat to pay there", field="method")
+    order = await start(
+        ports,
+        group_id=group_id,
+        account_id=link.account_id,
+        customer_id=link.customer_id,
+        amount_fen=amount.fen,
+        payer=Payer(method, openid, visitor.client_ip),
+        idempotency_key=idempotency_key,
+    )
+    async with unit_of_work(group_id) as work:
+        return (await topup_views(work, orders=[order]))[0]
+
+
+async def topup_of_link(ports: Ports, *, token: str, order_id: UUID) -> TopUpView:
+    """A top-up of the link's account, authorised anew at every call. Raises NotFound."""
+    group_id = await group_of_token(token)
+    async with unit_of_work(group_id) as work:
+        link = await _link(work, ports, token)
+        order = await topups.order_by_id(work, order_id=order_id)
+        if order is None or order.account_id != link.account_id:
+            raise NotFound("no such top-up")
+        return (await topup_views(work, orders=[order]))[0]
+
+
+async def group_of_token(token: str) -> int:
+    """The group a pay link's token names. Raises NotFound."""
+    code, dot, _ = token.partition(".")
+    group_id = await tenancy.group_of_code(code) if dot else None
+    if group_id is None:
+        raise NotFound(_GONE)
+    return group_id
+
+
+async def _link(work: UnitOfWork, ports: Ports, token: str) -> Link:
+    link = await topups.link_by_digest(work, token_digest=digest(token), at=ports.clock.now())
+    if link is None:
+        raise NotFound(_GONE)
+    return link
+
+
+def _openid(ports: Ports, group_id: int, visitor: Visitor) -> str | None:
+    return visitor_openid(ports.box, group_id=group_id, cookie=visitor.cookie)

@@ -1,0 +1,1 @@
+"""The GraphQL edge: one file a domain; resolvers call one query, operation or journey each."""

@@ -1,0 +1,78 @@
+"""DataLoaders for the odd edges that a page does not prefetch. Of one request, of one scope (C29)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from typing import TypeVar
+from uuid import UUID
+
+from strawberry.dataloader import DataLoader
+
+from backend.journeys.views import TopUpView, topup_views
+from backend.kernel.clock import Period
+from backend.metering.operations import Reading
+from backend.metering.queries import readings_of_pairs
+from backend.topups.queries import orders_of_accounts
+
+from .context import Context
+
+Pair = tuple[UUID, UUID]
+_Page = tuple[UUID | None, int]
+_Span = tuple[Period, int]
+First = TypeVar("First")
+Second = TypeVar("Second", bound=Hashable)
+
+
+async def topups_of(
+    context: Context, account_id: UUID, before: UUID | None, limit: int
+) -> list[TopUpView]:
+    """An account's newest top-ups; the same page of several accounts is two statements in all."""
+    loader = context.loaders.get("topups")
+    if loader is None:
+
+        async def load(
+            keys: Sequence[tuple[UUID, _Page]],
+        ) -> list[list[TopUpView]]:
+            found: dict[Hashable, list[TopUpView]] = {}
+            for (older, most), accounts in _by_second(keys).items():
+                async with context.work() as work:
+                    orders = await orders_of_accounts(
+                        work, account_ids=accounts, before=older, limit=most
+                    )
+                    flat = [order for held in orders.values() for order in held]
+                    views = {v.order.id: v for v in await topup_views(work, orders=flat)}
+                for account, held in orders.items():
+                    found[account, (older, most)] = [views[order.id] for order in held]
+            return [found[key] for key in keys]
+
+        loader = context.loaders["topups"] = DataLoader(load_fn=load)
+    views: list[TopUpView] = await loader.load((account_id, (before, limit)))
+    return views
+
+
+async def readings_of(
+    context: Context, pair: Pair, period: Period, limit: int
+) -> list[Reading] | None:
+    """Readings of an (account, meter) pair; None when that meter does not serve that account."""
+    loader = context.loaders.get("readings")
+    if loader is None:
+
+        async def load(keys: Sequence[tuple[Pair, _Span]]) -> list[list[Reading] | None]:
+            found: dict[Hashable, list[Reading]] = {}
+            for (span, most), pairs in _by_second(keys).items():
+                async with context.work() as work:
+                    read = await readings_of_pairs(work, pairs=pairs, period=span, limit=most)
+                found |= {(one, (span, most)): held for one, held in read.items()}
+            return [found.get(key) for key in keys]
+
+        loader = context.loaders["readings"] = DataLoader(load_fn=load)
+    readings: list[Reading] | None = await loader.load((pair, (period, limit)))
+    return readings
+
+
+def _by_second(keys: Sequence[tuple[First, Second]]) -> dict[Second, list[First]]:
+    grouped: dict[Second, list[First]] = defaultdict(list)
+    for first, second in keys:
+        grouped[second].append(first)
+    return grouped

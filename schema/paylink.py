@@ -1,0 +1,156 @@
+"""The pay page of a link: pay for one account, follow that payment, see nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from typing import Annotated
+
+import strawberry
+
+from backend.journeys import pay_link as journey
+from backend.journeys.views import MeterCreditState, MoneyState, PowerState, TopUpView
+from backend.kernel.money import Money
+from backend.topups.ports import PayMethod
+
+from .audit import KeyValue, pairs
+from .context import Info
+from .problems import AnyProblem
+from .resolvers import field, subscription
+from .rights import open_mutation
+from .scalars import ref, uuid_of
+
+_NOT_YET = "the meter has not answered yet"
+
+
+@strawberry.type(description="What a pay link pays for; name and place are masked.")
+class PayLink:
+    """A forwarded link may pay, not look."""
+
+    account_name: str
+    place: str
+    project: str
+    amount: Money | None = strawberry.field(description="The amount that was asked for, if any.")
+    chips: list[Money] = strawberry.field(description="Amounts to offer.")
+    min: Money
+    max: Money
+    methods: list[PayMethod] = strawberry.field(description="How this visitor can pay.")
+
+
+@strawberry.type(description="A top-up as the payer sees it.")
+class PayerTopUp:
+    """Three states, and nothing of balance or use: `waitingFor` tells that, not what, it waits for."""
+
+    id: strawberry.ID
+    order_no: str = strawberry.field(
+        description="商户单号: as the payer's receipt at the channel has it."
+    )
+    amount: Money
+    money: MoneyState
+    meter_credit: MeterCreditState
+    power: PowerState
+    purchase_no: int | None
+    expires_at: datetime
+    credited_at: datetime | None
+    waiting_for: str | None
+
+
+@strawberry.type(
+    description="The order is registered at the channel; `page` is what the page needs to pay."
+)
+class TopUpStarted:
+    """A started top-up."""
+
+    top_up: PayerTopUp
+    page: list[KeyValue]
+
+
+StartTopUpResult = Annotated[TopUpStarted | AnyProblem, strawberry.union("StartTopUpResult")]
+
+
+def payer_topup_of(view: TopUpView) -> PayerTopUp:
+    """A top-up as its payer may see it; a vend's own words may tell a balance and are left out."""
+    waits = view.waiting_for is not None and view.meter_credit is not MeterCreditState.STOPPED
+    return PayerTopUp(
+        id=ref("TopUp", view.order.id),
+        order_no=view.order.order_no,
+        amount=Money.of_fen(view.order.amount_fen),
+        money=view.money,
+        meter_credit=view.meter_credit,
+        power=view.power,
+        purchase_no=view.purchase_no,
+        expires_at=view.order.expires_at,
+        credited_at=view.credited_at,
+        waiting_for=_NOT_YET if waits else None,
+    )
+
+
+@strawberry.type
+class PayLinkQueries:
+    """Reads."""
+
+    @field(description="What a pay link pays for.")
+    async def pay_link(self, info: Info, token: str) -> PayLink:
+        """By its token. Raises NotFound."""
+        context = info.context
+        link = await journey.open_link(context.ports, token=token, visitor=context.visitor)
+        return PayLink(
+            account_name=link.account_name,
+            place=link.place,
+            project=link.project_name,
+            amount=link.amount,
+            chips=list(link.amounts),
+            min=link.least,
+            max=link.most,
+            methods=list(link.methods),
+        )
+
+    @field(description="A top-up of the link's account.")
+    async def top_up_by_link(self, info: Info, token: str, id: strawberry.ID) -> PayerTopUp:
+        """By token and id. Raises NotFound."""
+        view = await journey.topup_of_link(
+            info.context.ports, token=token, order_id=uuid_of(id, "TopUp")
+        )
+        return payer_topup_of(view)
+
+
+@strawberry.type
+class PayLinkMutations:
+    """Writes."""
+
+    @open_mutation(why="the link's token is the right to pay for its account")
+    async def start_top_up_by_link(
+        self, info: Info, token: str, amount: Money, method: PayMethod, idempotency_key: str
+    ) -> StartTopUpResult:
+        """Start a payment; the same key again answers the same order."""
+        view = await journey.start_by_link(
+            info.context.ports,
+            token=token,
+            amount=amount,
+            method=method,
+            visitor=info.context.visitor,
+            idempotency_key=idempotency_key,
+        )
+        return TopUpStarted(top_up=payer_topup_of(view), page=pairs(view.order.page))
+
+
+@strawberry.type
+class PayLinkSubscriptions:
+    """Live."""
+
+    @subscription(
+        description="The top-up as it is now, then at every change, as long as the link is good."
+    )
+    async def top_up_by_link_changed(
+        self, info: Info, token: str, id: strawberry.ID
+    ) -> AsyncGenerator[PayerTopUp, None]:
+        """Authorised anew at every event. Raises NotFound."""
+        order_id, ports, seen = uuid_of(id, "TopUp"), info.context.ports, None
+        group_id = await journey.group_of_token(token)
+        with info.context.bell.listen(group_id=group_id, order_id=order_id) as rings:
+            while True:
+                view = await journey.topup_of_link(ports, token=token, order_id=order_id)
+                if view != seen:
+                    yield payer_topup_of(view)
+                seen = view
+                await rings.get()

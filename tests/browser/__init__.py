@@ -1,0 +1,1 @@
+"""What browsers get: pages written by hand, checked as text (no browser is needed)."""

@@ -1,0 +1,179 @@
+"""What PostgreSQL's catalogue says of a schema, against the rules of isolation (C29).
+
+Each check returns sentences that name the table and the fault; no sentence means no fault. The same
+checks read the product's schema and a scratch schema of bad samples.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection  # asyncpg's class takes no subscript at run time
+
+APP = "shuidian_app"
+OWNER = "shuidian_owner"
+# Not a tenant's: which group a code means, and what Tortoise notes of migrations.
+WITHOUT_GROUP = frozenset({"tenancy_directory", "tortoise_migrations"})
+APPEND_ONLY = frozenset(
+    {
+        "ledger_entry",
+        "ledger_posting",
+        "ledger_lot",
+        "ledger_lot_use",
+        "audit_entry",
+        "metering_reading",
+    }
+)
+POLICY = "(group_id = (NULLIF(current_setting('app.group_id'::text, true), ''::text))::bigint)"
+_TABLES = (
+    "SELECT c.oid, c.relname, c.relrowsecurity, c.relforcerowsecurity, c.relispartition, c.relacl,"
+    " EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'group_id'"
+    "   AND NOT a.attisdropped) AS tenant"
+    " FROM pg_class c WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'p')"
+    " ORDER BY c.relname"
+)
+_KEYS = (
+    "SELECT t.relname, i.relname AS index, a.attname AS first FROM pg_index x"
+    " JOIN pg_class t ON t.oid = x.indrelid JOIN pg_class i ON i.oid = x.indexrelid"
+    " LEFT JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = x.indkey[0]"
+    " WHERE t.relnamespace = $1::regnamespace AND x.indisunique"
+)
+_REFERENCES = (
+    "SELECT t.relname, k.conname, a.attname AS first, b.attname AS target FROM pg_constraint k"
+    " JOIN pg_class t ON t.oid = k.conrelid"
+    " JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]"
+    " JOIN pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = k.confkey[1]"
+    " WHERE t.relnamespace = $1::regnamespace AND k.contype = 'f'"
+)
+
+
+async def faults(connection: Connection, *, schema: str = "public") -> list[str]:
+    """Every breach of the isolation rules in `schema`."""
+    found: list[str] = []
+    for check in (_security, _policies, _keys, _foreign_keys, _views, _functions):
+        found += [fault async for fault in check(connection, schema)]
+    return sorted(found)
+
+
+async def _security(connection: Connection, schema: str) -> AsyncIterator[str]:
+    for table in await connection.fetch(_TABLES, schema):
+        name = table["relname"]
+        if name in WITHOUT_GROUP:
+            if await connection.fetchval(
+                "SELECT has_table_privilege($1, $2::oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')",
+                APP,
+                table["oid"],
+            ):
+                yield f"{name}: holds no group, but the application has rights on it"
+            continue
+        if not table["tenant"]:
+            yield f"{name}: has no group_id"
+        if not table["relrowsecurity"]:
+            yield f"{name}: row-level security is off"
+        if not table["relforcerowsecurity"]:
+            yield f"{name}: row-level security is not forced"
+        if table["relispartition"] and table["relacl"] is not None:
+            yield f"{name}: a partition has grants, so it can be read around its parent"
+
+
+async def _policies(connection: Connection, schema: str) -> AsyncIterator[str]:
+    policies: dict[str, dict[str, asyncpg.Record]] = {}
+    for row in await connection.fetch("SELECT * FROM pg_policies WHERE schemaname = $1", schema):
+        policies.setdefault(row["tablename"], {})[row["policyname"]] = row
+    for table in await connection.fetch(_TABLES, schema):
+        name = table["relname"]
+        if name in WITHOUT_GROUP or table["relispartition"]:
+            continue
+        of_table = policies.get(name, {})
+        tenant = of_table.pop("tenant", None)
+        if tenant is None or tenant["cmd"] != "ALL" or list(tenant["roles"]) != ["public"]:
+            yield f"{name}: has no tenant policy for everybody"
+            continue
+        if tenant["qual"] != POLICY:
+            yield f"{name}: the tenant policy's USING does not compare the group"
+        if tenant["with_check"] != POLICY:
+            yield f"{name}: the tenant policy's WITH CHECK does not compare the group"
+        reads = of_table.pop("owner_reads", None)
+        if reads is not None and (reads["cmd"] != "SELECT" or list(reads["roles"]) != [OWNER]):
+            yield f"{name}: owner_reads gives more than reading to the owner"
+        for other in of_table:
+            yield f"{name}: the policy {other} opens another way in"
+
+
+async def _keys(connection: Connection, schema: str) -> AsyncIterator[str]:
+    keyed = set()
+    for row in await connection.fetch(_KEYS, schema):
+        keyed.add(row["relname"])
+        if row["relname"] not in WITHOUT_GROUP and row["first"] != "group_id":
+            yield f"{row['relname']}: the unique index {row['index']} does not start with group_id"
+    for table in await connection.fetch(_TABLES, schema):
+        if table["relname"] not in keyed:
+            yield f"{table['relname']}: has no key"
+
+
+async def _foreign_keys(connection: Connection, schema: str) -> AsyncIterator[str]:
+    for row in await connection.fetch(_REFERENCES, schema):
+        if (row["first"], row["target"]) != ("group_id", "group_id"):
+            yield f"{row['relname']}: {row['conname']} can point into another group"
+
+
+async def _views(connection: Connection, schema: str) -> AsyncIterator[str]:
+    rows = await connection.fetch(
+        "SELECT relname, relkind = 'm' OR NOT coalesce('security_invoker=true' = ANY(reloptions),"
+        " false) AS open FROM pg_class WHERE relnamespace = $1::regnamespace"
+        " AND relkind IN ('v', 'm')",
+        schema,
+    )
+    for row in rows:
+        if row["open"]:
+            yield f"{row['relname']}: a view that reads as its owner, around row-level security"
+
+
+async def _functions(connection: Connection, schema: str) -> AsyncIterator[str]:
+    rows = await connection.fetch(
+        "SELECT proname, proconfig, proacl IS NULL OR EXISTS (SELECT 1 FROM aclexplode(proacl)"
+        " WHERE grantee = 0) AS for_all FROM pg_proc"
+        " WHERE pronamespace = $1::regnamespace AND prosecdef",
+        schema,
+    )
+    for row in rows:
+        if "search_path=public, pg_temp" not in (row["proconfig"] or []):
+            yield f"{row['proname']}: a security definer function without a set search_path"
+        if row["for_all"]:
+            yield f"{row['proname']}: a security definer function that PUBLIC may call"
+
+
+async def rights(connection: Connection) -> dict[str, frozenset[str]]:
+    """What the application role may do to each table of the product."""
+    found: dict[str, frozenset[str]] = {}
+    for table in await connection.fetch(_TABLES, "public"):
+        rows = await connection.fetch(
+            "SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE',"
+            " 'REFERENCES', 'TRIGGER']) AS p WHERE has_table_privilege($1, $2::oid, p)",
+            APP,
+            table["oid"],
+        )
+        found[table["relname"]] = frozenset(row["p"] for row in rows)
+    return found
+
+
+def checks_in_sql(text: str) -> dict[str, int]:
+    """How many CHECKs each CREATE TABLE of a migration writes."""
+    found: dict[str, int] = {}
+    for match in re.finditer(r"^CREATE TABLE (\w+) \((.*?)^\)", text, re.S | re.M):
+        found[match[1]] = len(re.findall(r"\bCHECK \(", match[2]))
+    return found
+
+
+def migrations() -> str:
+    """The SQL of every step."""
+    folder = Path(__file__).parents[2] / "backend" / "migrations"
+    return "\n".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.sql")))

@@ -1,0 +1,45 @@
+"""Two groups, always: what one does must not be seen by the other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from backend.sandbox.embedded.services import EmbeddedServices
+
+from .world import World, make_group
+
+
+@pytest.fixture
+async def worlds(database: EmbeddedServices, unique: str) -> tuple[World, World]:
+    """Two fresh groups, alike in everything: same account numbers, same serials, same names."""
+    return await make_group(database, f"a{unique}"), await make_group(database, f"b{unique}")
+
+
+@pytest.fixture
+async def owner(services: EmbeddedServices) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """A connection as the role that owns the tables."""
+    connection = await asyncpg.connect(services.owner_dsn())
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def app(services: EmbeddedServices) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """A bare connection as the application role, past all code of ours."""
+    connection = await asyncpg.connect(services.app_dsn())
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def superuser(
+    services: EmbeddedServices,
+) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """A connection as the server's superuser, whom nothing binds."""
+    parts = services.owner_dsn().rsplit("/", 1)
+    connection = await asyncpg.connect(services.postgres.admin_dsn, database=parts[1])
+    yield connection
+    await connection.close()

@@ -1,0 +1,108 @@
+"""A group with at least one row in every tenant table, each made by the product's own operations."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+
+from backend.alerts.operations import open_case
+from backend.control.queries import next_vend
+from backend.control.rules import Wallet
+from backend.journeys import vend as vends
+from backend.kernel.db import unit_of_work
+from backend.kernel.money import Money
+from backend.ledger.operations import open_lot, post, spend
+from backend.ledger.rules import LotKind, topup_paid
+from backend.metering.operations import store_readings
+from backend.outbox.operations import receive
+from backend.tenancy import operations as tenancy
+from backend.topups.operations import create_link
+
+from .world import START, World, bind_customer, make_credential, make_order, new_id, pay, reading_of
+
+
+async def fill(world: World) -> None:
+    """Put something of `world` into every tenant table."""
+    customer = await bind_customer(world)
+    credential_id = await make_credential(world)
+    order = await make_order(world, credential_id=credential_id)
+    assert (await pay(world, order)).paid
+    await _credit_the_meter(world)
+    async with unit_of_work(world.group_id) as work:
+        operator = await tenancy.add_operator(
+            work, scope=world.scope, login="ling", name="Ling", password_hash="none", at=START
+        )
+        await tenancy.grant(
+            work,
+            scope=world.scope,
+            operator_id=operator.id,
+            role="manager",
+            project_id=world.project.id,
+            at=START,
+        )
+        await tenancy.open_session(
+            work, operator_id=operator.id, token_digest=secrets.token_bytes(32), at=START
+        )
+        await store_readings(work, readings=[reading_of(world.meter.id, at=START)])
+        await receive(work, channel="WECHAT_PAY", key=secrets.token_hex(8), body={}, at=START)
+        await open_case(
+            work, project_id=world.project.id, kind="TEST", subject="x", detail={}, at=START
+        )
+        await create_link(
+            work,
+            token_digest=secrets.token_bytes(32),
+            account_id=world.account.id,
+            customer_id=customer.id,
+            amount_fen=None,
+            at=START,
+        )
+    await put_money(world, yuan="30")
+    async with unit_of_work(world.group_id) as work:
+        await spend(
+            work,
+            project_id=world.project.id,
+            account_id=world.account.id,
+            business_key="use:1",
+            amount=Money.parse("1"),
+            at=START,
+        )
+
+
+async def put_money(world: World, *, yuan: str) -> Money:
+    """Money in the purse of the world's account as one paid lot; returns the amount."""
+    source, amount = new_id(), Money.parse(yuan)
+    async with unit_of_work(world.group_id) as work:
+        await post(
+            work,
+            project_id=world.project.id,
+            transfer=topup_paid(
+                topup_id=source, channel=world.project.id, account=world.account.id, amount=amount
+            ),
+            at=START,
+        )
+        await open_lot(
+            work,
+            project_id=world.project.id,
+            account_id=world.account.id,
+            kind=LotKind.PAID,
+            source=f"topup:{source}",
+            amount=amount,
+            at=START,
+        )
+    return amount
+
+
+async def _credit_the_meter(world: World) -> None:
+    async with unit_of_work(world.group_id) as work:
+        vend = await next_vend(work, meter_id=world.meter.id)
+    assert vend is not None
+    before = Wallet(vend.purchase_no - 1, Money(0))
+    after = Wallet(vend.purchase_no, vend.amount)
+    await vends.about_to_write(group_id=world.group_id, vend=vend, before=before, at=START)
+    await vends.verified(
+        group_id=world.group_id,
+        vend=vend,
+        after=after,
+        relay_closed=True,
+        at=START + timedelta(seconds=3),
+    )

@@ -1,0 +1,485 @@
+"""The book balances whatever is tried on it: by code, by raw SQL, by a hundred at once (C1, C2, C4)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from backend.kernel.db import UnitOfWork, unit_of_work
+from backend.kernel.errors import Conflict
+from backend.kernel.money import ZERO, Money
+from backend.ledger.operations import open_lot, post, spend
+from backend.ledger.queries import derived_balance, lines_of_refs, lots_of_purse, owed
+from backend.ledger.rules import (
+    KEPT,
+    AccountKey,
+    AccountKind,
+    LotKind,
+    Overdrawn,
+    Posting,
+    Transfer,
+    topup_paid,
+    vend_reserved,
+)
+
+from .catalogue import Connection
+from .filled import put_money
+from .world import START, World, make_project, new_id
+
+_KEPT_AND_DERIVED = (
+    "SELECT a.id, coalesce(b.balance_hao, 0) AS kept, coalesce(sum(p.amount_hao), 0)::bigint AS sum"
+    " FROM ledger_account a"
+    " LEFT JOIN ledger_balance b ON b.group_id = a.group_id AND b.account_id = a.id"
+    " LEFT JOIN ledger_posting p ON p.group_id = a.group_id AND p.account_id = a.id"
+    " WHERE a.group_id = $1 AND a.kind = ANY($2) GROUP BY a.id, b.balance_hao"
+)
+_ENTRY = (
+    "INSERT INTO ledger_entry (group_id, id, project_id, business_key, kind, lines, occurred_at)"
+    " VALUES ($1, $2, $3, $4, 'TEST', $5, now())"
+)
+_POSTING = (
+    "INSERT INTO ledger_posting (group_id, entry_id, line, project_id, account_id, amount_hao)"
+    " VALUES ($1, $2, $3, $4, $5, $6)"
+)
+
+
+async def expect_kept_is_derived(world: World) -> None:
+    """Every kept balance is the sum of its postings, none is a claim, and the book sums to zero."""
+    async with unit_of_work(world.group_id) as work:
+        rows = await work.fetch(_KEPT_AND_DERIVED, world.group_id, [str(kind) for kind in KEPT])
+        total = await work.fetchval("SELECT coalesce(sum(amount_hao), 0) FROM ledger_posting")
+    assert [row for row in rows if row["kept"] != row["sum"] or row["kept"] > 0] == []
+    assert total == 0
+
+
+async def purse_of(world: World) -> Money:
+    """What the world's account has in its purse."""
+    async with unit_of_work(world.group_id) as work:
+        held = await owed(work, kind=AccountKind.PURSE, refs=[world.account.id])
+    return held[world.account.id]
+
+
+async def spend_once(world: World, *, key: str, yuan: str) -> bool:
+    """Spend from the purse of the world's account; False when it holds too little."""
+    try:
+        async with unit_of_work(world.group_id) as work:
+            await spend(
+                work,
+                project_id=world.project.id,
+                account_id=world.account.id,
+                business_key=key,
+                amount=Money.parse(yuan),
+                at=START,
+            )
+    except Overdrawn:
+        return False
+    return True
+
+
+async def lots_left(world: World) -> list[Money]:
+    """What is left of each lot of the world's account, oldest first."""
+    async with unit_of_work(world.group_id) as work:
+        purse = await work.fetchval(
+            "SELECT id FROM ledger_account WHERE kind = 'PURSE' AND ref = $1", world.account.id
+        )
+        lots = await lots_of_purse(work, purse_id=purse)
+    return [lot.remaining for lot in sorted(lots, key=lambda lot: lot.order)]
+
+
+async def test_the_same_key_posts_once_and_with_other_lines_is_a_conflict(
+    worlds: tuple[World, World],
+) -> None:
+    ours, theirs = worlds
+    other = await make_project(ours)
+    paid = topup_paid(
+        topup_id=new_id(),
+        channel=ours.project.id,
+        account=ours.account.id,
+        amount=Money.parse("50"),
+    )
+    more = Transfer(
+        paid.business_key,
+        paid.kind,
+        tuple(Posting(p.account, p.amount + p.amount) for p in paid.postings),
+    )
+    async with unit_of_work(ours.group_id) as work:
+        assert await post(work, project_id=ours.project.id, transfer=paid, at=START)
+    for _ in range(3):
+        async with unit_of_work(ours.group_id) as work:
+            assert not await post(work, project_id=ours.project.id, transfer=paid, at=START)
+    with pytest.raises(Conflict):
+        async with unit_of_work(ours.group_id) as work:
+            await post(work, project_id=ours.project.id, transfer=more, at=START)
+    with pytest.raises(Conflict):
+        async with unit_of_work(ours.group_id) as work:
+            await post(work, project_id=other.project.id, transfer=paid, at=START)
+    assert await purse_of(ours) == Money.parse("50")
+    assert await purse_of(theirs) == ZERO
+    async with unit_of_work(theirs.group_id) as work:  # a key is one group's own
+        assert await post(work, project_id=theirs.project.id, transfer=paid, at=START)
+    await expect_kept_is_derived(ours)
+
+
+async def test_fifty_tasks_with_one_key_post_once(worlds: tuple[World, World]) -> None:
+    ours, theirs = worlds
+    paid = topup_paid(
+        topup_id=new_id(), channel=ours.project.id, account=ours.account.id, amount=Money(7)
+    )
+
+    async def once() -> bool:
+        async with unit_of_work(ours.group_id) as work:
+            return await post(work, project_id=ours.project.id, transfer=paid, at=START)
+
+    posted = await asyncio.gather(*(once() for _ in range(50)))
+    assert sorted(posted) == [False] * 49 + [True]
+    assert (await purse_of(ours), await purse_of(theirs)) == (Money(7), ZERO)
+
+
+async def test_a_reversal_restores_every_balance_and_keeps_the_history(
+    worlds: tuple[World, World],
+) -> None:
+    ours, _theirs = worlds
+    await put_money(ours, yuan="80")
+    reserved = vend_reserved(
+        vend_id=new_id(), account=ours.account.id, meter=ours.meter.id, amount=Money.parse("30")
+    )
+    async with unit_of_work(ours.group_id) as work:
+        await post(work, project_id=ours.project.id, transfer=reserved, at=START)
+    assert await purse_of(ours) == Money.parse("50")
+    for _ in range(2):  # undoing twice undoes once
+        async with unit_of_work(ours.group_id) as work:
+            undone = reserved.reversed(reason="void")
+            await post(work, project_id=ours.project.id, transfer=undone, at=START)
+    assert await purse_of(ours) == Money.parse("80")
+    async with unit_of_work(ours.group_id) as work:
+        held = await derived_balance(work, kind=AccountKind.IN_TRANSIT, ref=ours.meter.id)
+        lines = await lines_of_refs(work, refs=[ours.account.id], limit=10)
+    assert held == ZERO
+    assert [line.kind for line in lines] == [
+        "VEND_RESERVED_REVERSED",
+        "VEND_RESERVED",
+        "TOPUP_PAID",
+    ]
+    await expect_kept_is_derived(ours)
+
+
+async def test_after_any_sequence_of_entries_kept_balances_are_the_sums_of_postings(
+    worlds: tuple[World, World], unique: str
+) -> None:
+    chance = random.Random(unique)
+    model = {world.group_id: ZERO for world in worlds}
+    for number in range(120):
+        world = chance.choice(worlds)
+        yuan = str(chance.randrange(1, 60))
+        if chance.random() < 0.4:
+            model[world.group_id] += await put_money(world, yuan=yuan)
+        elif await spend_once(world, key=f"use:{number}", yuan=yuan):
+            model[world.group_id] -= Money.parse(yuan)
+        else:
+            assert model[world.group_id] < Money.parse(yuan)
+    for world in worlds:
+        await expect_kept_is_derived(world)
+        assert await purse_of(world) == model[world.group_id]
+        left = await lots_left(world) if model[world.group_id] else []
+        assert sum(lot.hao for lot in left) == model[world.group_id].hao
+
+
+async def test_a_hundred_spends_of_one_purse_at_once_never_take_more_than_it_holds(
+    worlds: tuple[World, World],
+) -> None:
+    ours, theirs = worlds
+    for world in worlds:
+        for yuan in ("40", "7", "23"):
+            await put_money(world, yuan=yuan)
+    spends = [spend_once(ours, key=f"use:{number}", yuan="3") for number in range(100)]
+    done = await asyncio.gather(*spends)
+    assert sum(done) == 23  # of 70 yuan, three at a time
+    assert await purse_of(ours) == Money.parse("1")
+    assert await lots_left(ours) == [ZERO, ZERO, Money.parse("1")]
+    assert await purse_of(theirs) == Money.parse("70")
+    await expect_kept_is_derived(ours)
+
+
+async def test_money_in_a_purse_that_no_lot_accounts_for_is_not_spent(
+    worlds: tuple[World, World],
+) -> None:
+    ours, _theirs = worlds
+    paid = topup_paid(
+        topup_id=new_id(), channel=ours.project.id, account=ours.account.id, amount=Money.parse("9")
+    )
+    async with unit_of_work(ours.group_id) as work:
+        await post(work, project_id=ours.project.id, transfer=paid, at=START)
+    assert not await spend_once(ours, key="use:1", yuan="9")
+    assert await purse_of(ours) == Money.parse("9")
+
+
+async def test_a_grant_is_used_before_paid_money_and_a_source_opens_one_lot(
+    worlds: tuple[World, World],
+) -> None:
+    ours, _theirs = worlds
+    await put_money(ours, yuan="10")
+    grant = Money.parse("5")
+    for _ in range(2):
+        async with unit_of_work(ours.group_id) as work:
+            await open_lot(
+                work,
+                project_id=ours.project.id,
+                account_id=ours.account.id,
+                kind=LotKind.GRANT,
+                source="grant:1",
+                amount=grant,
+                at=START,
+            )
+    assert await lots_left(ours) == [Money.parse("10"), grant]
+    assert await spend_once(ours, key="use:1", yuan="6")
+    assert await lots_left(ours) == [Money.parse("9"), ZERO]
+    assert await spend_once(ours, key="use:1", yuan="6")  # the same use again
+    assert await lots_left(ours) == [Money.parse("9"), ZERO]
+
+
+class Corruption:
+    """Raw SQL in one unit of work of a world that holds 20 yuan in one lot."""
+
+    def __init__(self, work: UnitOfWork, world: World, other: World) -> None:
+        self.work, self.world, self.other = work, world, other
+
+    async def accounts(self) -> tuple[UUID, UUID]:
+        """Ledger accounts of the purse and of the channel."""
+        rows = await self.work.fetch("SELECT id FROM ledger_account ORDER BY kind DESC")
+        return rows[0]["id"], rows[1]["id"]
+
+    async def entry(self, *amounts: int, lines: int = 2) -> UUID:
+        """An entry that declares `lines` and holds a posting for each amount, purse first."""
+        entry_id, sides = new_id(), await self.accounts()
+        await self.work.execute(
+            _ENTRY, self.world.group_id, entry_id, self.world.project.id, str(entry_id), lines
+        )
+        for line, amount in enumerate(amounts):
+            await self.posting(entry_id, line, sides[line % 2], amount)
+        return entry_id
+
+    async def posting(self, entry: UUID, line: int, account: UUID, amount: int) -> None:
+        """One posting in the world's project."""
+        await self.work.execute(
+            _POSTING, self.world.group_id, entry, line, self.world.project.id, account, amount
+        )
+
+    async def unbalanced(self) -> None:
+        await self.entry(-500, 499)
+
+    async def single_posting(self) -> None:
+        await self.entry(500, lines=2)
+
+    async def no_posting(self) -> None:
+        await self.entry()
+
+    async def one_line_entry(self) -> None:
+        await self.entry(lines=1)
+
+    async def zero_posting(self) -> None:
+        await self.entry(0, 0)
+
+    async def late_balanced_lines(self) -> None:
+        entry: UUID = await self.work.fetchval("SELECT id FROM ledger_entry")
+        purse, channel = await self.accounts()
+        await self.posting(entry, 8, purse, -100)
+        await self.posting(entry, 9, channel, 100)
+
+    async def late_single_line(self) -> None:
+        entry: UUID = await self.work.fetchval("SELECT id FROM ledger_entry")
+        await self.posting(entry, 8, (await self.accounts())[0], -100)
+
+    async def cross_project_account(self) -> None:
+        entry = await self.entry(-500, lines=2)
+        foreign = new_id()
+        await self.work.execute(
+            "INSERT INTO ledger_account (group_id, id, project_id, kind, ref)"
+            " VALUES ($1, $2, $3, 'PURSE', $4)",
+            self.world.group_id,
+            foreign,
+            self.other.project.id,
+            self.other.account.id,
+        )
+        await self.posting(entry, 1, foreign, 500)
+
+    async def cross_project_posting(self) -> None:
+        entry = await self.entry(-500, lines=2)
+        await self.work.execute(
+            _POSTING,
+            self.world.group_id,
+            entry,
+            1,
+            self.other.project.id,
+            (await self.accounts())[1],
+            500,
+        )
+
+    async def same_business_key(self) -> None:
+        key = await self.work.fetchval("SELECT business_key FROM ledger_entry")
+        await self.work.execute(
+            _ENTRY, self.world.group_id, new_id(), self.world.project.id, key, 2
+        )
+
+    async def edited_amount(self) -> None:
+        await self.work.execute("UPDATE ledger_posting SET amount_hao = amount_hao * 2")
+
+    async def edited_entry(self) -> None:
+        await self.work.execute("UPDATE ledger_entry SET occurred_at = now()")
+
+    async def deleted_posting(self) -> None:
+        await self.work.execute("DELETE FROM ledger_posting")
+
+    async def deleted_entry(self) -> None:
+        await self.work.execute("DELETE FROM ledger_entry")
+
+    async def grown_lot(self) -> None:
+        await self.work.execute("UPDATE ledger_lot SET amount_hao = amount_hao * 2")
+
+    async def forgotten_use(self) -> None:
+        await self.work.execute("DELETE FROM ledger_lot_use")
+
+    async def overdrawn_lot(self) -> None:
+        entry = await self.entry(500, -500)
+        await self.work.execute(
+            "INSERT INTO ledger_lot_use (group_id, lot_id, entry_id, amount_hao)"
+            " SELECT group_id, id, $1, amount_hao + 1 FROM ledger_lot",
+            entry,
+        )
+
+    async def negative_use(self) -> None:
+        entry = await self.entry(500, -500)
+        await self.work.execute(
+            "INSERT INTO ledger_lot_use (group_id, lot_id, entry_id, amount_hao)"
+            " SELECT group_id, id, $1, -1 FROM ledger_lot",
+            entry,
+        )
+
+    async def emptied_book(self) -> None:
+        await self.work.execute("TRUNCATE ledger_posting, ledger_entry CASCADE")
+
+
+_CORRUPTIONS = [
+    name
+    for name in vars(Corruption)
+    if name not in ("accounts", "entry", "posting") and name[0] != "_"
+]
+
+
+@pytest.mark.parametrize("name", _CORRUPTIONS)
+async def test_raw_sql_that_corrupts_the_book_is_refused(
+    worlds: tuple[World, World], name: str
+) -> None:
+    ours, _theirs = worlds
+    other = await make_project(ours)
+    await put_money(ours, yuan="20")
+    before = await _book(ours)
+    with pytest.raises(
+        (asyncpg.IntegrityConstraintViolationError, asyncpg.InsufficientPrivilegeError)
+    ):
+        async with unit_of_work(ours.group_id) as work:
+            await getattr(Corruption(work, ours, other), name)()
+    assert await _book(ours) == before
+    await expect_kept_is_derived(ours)
+
+
+async def test_raw_sql_that_keeps_the_rules_is_not_refused(worlds: tuple[World, World]) -> None:
+    """The positive control of the corruptions above."""
+    ours, _theirs = worlds
+    other = await make_project(ours)
+    await put_money(ours, yuan="20")
+    async with unit_of_work(ours.group_id) as work:
+        good = Corruption(work, ours, other)
+        await good.entry(500, -500)
+        await good.entry(500, -300, -100, -100, lines=4)
+    assert len(_CORRUPTIONS) >= 12
+    assert len(await _book(ours)) == 8
+
+
+@pytest.mark.parametrize("table", ["ledger_entry", "ledger_posting"])
+@pytest.mark.parametrize("statement", ["UPDATE {} SET group_id = group_id", "DELETE FROM {}"])
+async def test_the_owner_of_the_tables_cannot_edit_the_book_either(
+    worlds: tuple[World, World], owner: Connection, table: str, statement: str
+) -> None:
+    ours, _theirs = worlds
+    await put_money(ours, yuan="20")
+    before = await _book(ours)
+    await owner.execute("SELECT set_config('app.group_id', $1, false)", str(ours.group_id))
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
+        await owner.execute(statement.format(table))
+    await owner.execute("RESET app.group_id")
+    await owner.execute(statement.format(table))  # without a group it reaches no row at all
+    assert await _book(ours) == before
+
+
+async def test_two_that_draw_one_lot_at_once_cannot_both_have_it(
+    worlds: tuple[World, World],
+) -> None:
+    """The trigger holds by itself, with no balance row in between."""
+    ours, _theirs = worlds
+    await put_money(ours, yuan="20")
+    meet = asyncio.Barrier(2)
+
+    async def draw(hao: int) -> bool:
+        try:
+            async with unit_of_work(ours.group_id) as work:
+                entry = await Corruption(work, ours, ours).entry(hao, -hao)
+                await meet.wait()
+                await work.execute(
+                    "INSERT INTO ledger_lot_use (group_id, lot_id, entry_id, amount_hao)"
+                    " SELECT group_id, id, $1, $2 FROM ledger_lot",
+                    entry,
+                    hao,
+                )
+        except asyncpg.CheckViolationError:
+            return False
+        return True
+
+    assert sorted(await asyncio.gather(draw(150_000), draw(150_000))) == [False, True]
+    assert await lots_left(ours) == [Money.parse("5")]
+
+
+async def test_a_liability_is_never_taken_below_zero(worlds: tuple[World, World]) -> None:
+    ours, _theirs = worlds
+    await put_money(ours, yuan="20")
+    reserved = vend_reserved(
+        vend_id=new_id(), account=ours.account.id, meter=ours.meter.id, amount=Money(200_001)
+    )
+    with pytest.raises(Overdrawn):
+        async with unit_of_work(ours.group_id) as work:
+            await post(work, project_id=ours.project.id, transfer=reserved, at=START)
+    with pytest.raises(ValueError, match="positive"):
+        async with unit_of_work(ours.group_id) as work:
+            await spend(
+                work,
+                project_id=ours.project.id,
+                account_id=ours.account.id,
+                business_key="use:1",
+                amount=ZERO,
+                at=START,
+            )
+    assert await purse_of(ours) == Money.parse("20")
+
+
+async def test_channel_and_revenue_keep_no_hot_row(worlds: tuple[World, World]) -> None:
+    ours, _theirs = worlds
+    await put_money(ours, yuan="20")
+    assert await spend_once(ours, key="use:1", yuan="4")
+    async with unit_of_work(ours.group_id) as work:
+        kinds = await work.fetch(
+            "SELECT a.kind FROM ledger_balance b JOIN ledger_account a ON a.id = b.account_id"
+        )
+        revenue = await derived_balance(work, kind=AccountKind.REVENUE, ref=ours.project.id)
+        key = AccountKey(AccountKind.CHANNEL, ours.project.id)
+        channel = await derived_balance(work, kind=key.kind, ref=key.ref)
+    assert [row["kind"] for row in kinds] == ["PURSE"]
+    assert (revenue, channel) == (Money.parse("-4"), Money.parse("20"))
+
+
+async def _book(world: World) -> list[tuple[object, ...]]:
+    async with unit_of_work(world.group_id) as work:
+        rows = await work.fetch("SELECT * FROM ledger_posting ORDER BY entry_id, line")
+    return [tuple(row) for row in rows]

@@ -1,0 +1,161 @@
+"""The pool keeps serving whatever happened to those who borrowed from it (docs/adr/0003, T1)."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import asyncpg
+import pytest
+from tortoise.connection import get_connection
+from tortoise.exceptions import DBConnectionError, OperationalError
+
+from backend.kernel.db import ALIAS, Database, platform_connection, unit_of_work
+from backend.sandbox.embedded.services import EmbeddedServices
+
+from .tap import tapped
+from .world import World, make_group
+
+POOL = 2
+_BROKEN = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    DBConnectionError,
+    OperationalError,
+    OSError,
+)
+
+
+@asynccontextmanager
+async def pool_of(dsn: str, size: int) -> AsyncIterator[None]:
+    await Database.open(dsn, pool_max=size)
+    try:
+        yield
+    finally:
+        await Database.close()
+
+
+async def expect_service(world: World) -> None:
+    """Twice as many units of work as the pool has connections are all served."""
+
+    async def read() -> int:
+        async with unit_of_work(world.group_id) as work:
+            count: int = await work.fetchval("SELECT count(*) FROM tenancy_project")
+        return count
+
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*(read() for _ in range(2 * POOL))) == [1] * (2 * POOL)
+
+
+async def test_units_of_work_cancelled_while_they_begin_give_their_connections_back(
+    services: EmbeddedServices, unique: str
+) -> None:
+    async with tapped(services.app_dsn()) as (dsn, tap), pool_of(dsn, POOL):
+        world = await make_group(services, f"a{unique}")
+        await make_group(services, f"b{unique}")
+        await expect_service(world)
+        for _ in range(2 * POOL):
+            tap.shut()
+            begun = asyncio.create_task(_touch(world))
+            async with asyncio.timeout(10):
+                await tap.waiting.acquire()  # its BEGIN waits in the pipe
+            begun.cancel()
+            tap.reopen()
+            with pytest.raises(asyncio.CancelledError):
+                await begun
+        await expect_service(world)
+
+
+async def test_units_of_work_whose_begin_fails_give_their_connections_back(
+    services: EmbeddedServices, unique: str
+) -> None:
+    async with pool_of(services.app_dsn(), POOL):
+        world = await make_group(services, f"a{unique}")
+        await make_group(services, f"b{unique}")
+        await expect_service(world)
+        failed = 0
+        for _ in range(3 * POOL):
+            _terminate_in_the_back_of_the_loop(services)
+            try:
+                await _touch(world)
+            except _BROKEN:
+                failed += 1
+        assert failed > POOL  # with as many connections lost, a pool that leaks them hangs for good
+        await expect_service(world)
+
+
+async def test_a_backend_killed_inside_a_unit_of_work_costs_one_unit_of_work(
+    services: EmbeddedServices, unique: str, superuser: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    async with pool_of(services.app_dsn(), POOL):
+        world = await make_group(services, f"a{unique}")
+        await make_group(services, f"b{unique}")
+        for _ in range(2 * POOL):
+            with pytest.raises(_BROKEN):
+                await _die_inside(world, superuser)
+        await expect_service(world)
+
+
+async def test_units_of_work_cancelled_while_they_wait_for_a_connection_take_none(
+    services: EmbeddedServices, unique: str
+) -> None:
+    async with pool_of(services.app_dsn(), POOL):
+        world = await make_group(services, f"a{unique}")
+        await make_group(services, f"b{unique}")
+        hold, held = asyncio.Event(), asyncio.Semaphore(0)
+
+        async def keep() -> None:
+            async with unit_of_work(world.group_id):
+                held.release()
+                await hold.wait()
+
+        keepers = [asyncio.create_task(keep()) for _ in range(POOL)]
+        for _ in range(POOL):
+            await held.acquire()
+        waiting = [asyncio.create_task(_touch(world)) for _ in range(3 * POOL)]
+        await asyncio.sleep(0)
+        for task in waiting:
+            task.cancel()
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
+        hold.set()
+        await asyncio.gather(*keepers)
+        await expect_service(world)
+
+
+async def _touch(world: World) -> None:
+    async with unit_of_work(world.group_id) as work:
+        await work.fetchval("SELECT 1")
+
+
+async def _die_inside(world: World, superuser: asyncpg.Connection[asyncpg.Record]) -> None:
+    async with unit_of_work(world.group_id) as work:
+        pid: int = await work.fetchval("SELECT pg_backend_pid()")
+        await superuser.fetchval("SELECT pg_terminate_backend($1)", pid)
+        await work.fetchval("SELECT 1")
+
+
+def _terminate_in_the_back_of_the_loop(services: EmbeddedServices) -> None:
+    """End the pool's idle backends while the event loop stands still, so that it finds out by BEGIN."""
+
+    async def terminate() -> None:
+        connection = await asyncpg.connect(services.postgres.admin_dsn)
+        with suppress(asyncpg.PostgresError):
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE usename = 'shuidian_app'"
+            )
+        await connection.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(terminate()))
+    thread.start()
+    thread.join()
+
+
+async def test_the_pool_is_as_large_as_it_was_told(services: EmbeddedServices) -> None:
+    async with pool_of(services.app_dsn(), POOL):
+        async with platform_connection() as connection:
+            assert await connection.fetchval("SELECT current_user") == "shuidian_app"
+        assert get_connection(ALIAS)._pool.get_max_size() == POOL

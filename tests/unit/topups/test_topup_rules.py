@@ -1,0 +1,97 @@
+"""What a payment statement means for an order: believed only when all of it agrees (C5)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.kernel.errors import InvalidInput
+from backend.topups.rules import (
+    ORDER_LIFE,
+    QUERY_AFTER,
+    Expected,
+    OrderState,
+    Payment,
+    PaymentState,
+    Verdict,
+    check_amount,
+    judge,
+    next_query,
+)
+
+NOON = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
+WAITING = Expected("N1", "1900000001", "wx1", 5000, OrderState.CREATED, None)
+PAID = replace(WAITING, state=OrderState.PAID, transaction_id="T1")
+TRUE = Payment("N1", PaymentState.PAID, "1900000001", "wx1", 5000, "CNY", "T1", NOON)
+WRONG = {
+    "order": {"order_no": "N2"},
+    "merchant": {"merchant_id": "1900000002"},
+    "app": {"app_id": "wx2"},
+    "currency": {"currency": "USD"},
+    "transaction id": {"transaction_id": None},
+    "no transaction id": {"transaction_id": ""},
+    "one fen less": {"amount_fen": 4999},
+    "one fen more": {"amount_fen": 5001},
+    "yuan taken for fen": {"amount_fen": 50},
+    "nothing": {"amount_fen": 0},
+}
+
+
+@pytest.mark.parametrize("state", [OrderState.CREATED, OrderState.CLOSED])
+def test_a_true_payment_settles_a_waiting_order_and_a_closed_one(state: OrderState) -> None:
+    assert judge(replace(WAITING, state=state), TRUE) == (Verdict.SETTLE, "")
+
+
+@pytest.mark.parametrize("changes", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("order", [WAITING, PAID], ids=["waiting", "paid"])
+def test_a_statement_that_differs_in_one_point_is_never_believed(
+    order: Expected, changes: dict[str, object]
+) -> None:
+    verdict, reason = judge(order, replace(TRUE, **changes))  # type: ignore[arg-type] # own fields
+    assert verdict is Verdict.MISMATCH
+    assert reason
+
+
+@pytest.mark.parametrize("state", [PaymentState.UNPAID, PaymentState.CLOSED, PaymentState.UNKNOWN])
+def test_what_is_not_paid_or_not_known_is_never_acted_on(state: PaymentState) -> None:
+    for order in (WAITING, PAID):
+        assert judge(order, replace(TRUE, state=state))[0] is Verdict.WAIT
+
+
+def test_the_same_payment_again_changes_nothing_and_another_one_is_a_case() -> None:
+    assert judge(PAID, TRUE)[0] is Verdict.ALREADY
+    assert judge(PAID, replace(TRUE, transaction_id="T2"))[0] is Verdict.MISMATCH
+
+
+def test_money_given_back_before_it_was_booked_sells_nothing() -> None:
+    given_back = replace(TRUE, state=PaymentState.REFUNDED)
+    assert judge(WAITING, given_back)[0] is Verdict.MISMATCH
+    assert judge(PAID, given_back)[0] is Verdict.ALREADY
+
+
+@given(st.integers(min_value=-(10**9), max_value=10**9))
+def test_only_the_orders_own_amount_settles_it(fen: int) -> None:
+    verdict, _ = judge(WAITING, replace(TRUE, amount_fen=fen))
+    assert (verdict is Verdict.SETTLE) == (fen == 5000)
+
+
+@pytest.mark.parametrize(("fen", "fits"), [(99, False), (100, True), (500, True), (501, False)])
+def test_an_amount_is_taken_within_the_projects_limits(fen: int, fits: bool) -> None:
+    if fits:
+        assert check_amount(amount_fen=fen, min_fen=100, max_fen=500) == fen
+    else:
+        with pytest.raises(InvalidInput, match=r"1\.00 to 5\.00"):
+            check_amount(amount_fen=fen, min_fen=100, max_fen=500)
+
+
+def test_the_channel_is_asked_soon_again_after_the_order_expired_and_then_no_more() -> None:
+    asked: list[timedelta] = []
+    while (at := next_query(created_at=NOON, queries=len(asked))) is not None:
+        asked.append(at - NOON)
+    assert asked == sorted(asked) == list(QUERY_AFTER)
+    assert asked[0] <= timedelta(minutes=1)
+    assert sum(after > ORDER_LIFE for after in asked) == 2
