@@ -66,8 +66,7 @@ class Account(Node):
         info.context.caller().require(Permission.TOPUP_READ, self.project_key)
         views = await topups_of(info.context, self.key, uuid_key(after), size(first) + 1)
         rows, more = cut(views, first)
-        keys = {ref("TopUp", view.order.id): str(view.order.id) for view in rows}
-        return page([topup_of(view) for view in rows], more=more, key=lambda node: keys[node.id])
+        return page([topup_of(view) for view in rows], more=more, key=lambda node: str(node.key))
 
     @field(description="Readings of a meter that serves it, newest first.")
     async def readings(

@@ -9,6 +9,7 @@ import orjson
 from cross_web import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
@@ -42,6 +43,12 @@ def graphql_app(ports: Ports, *, production: bool, bell: TopupBell) -> ASGIApp:
     somebody who is not signed in.
     """
     return BodyGuard(_View(ports, production=production, bell=bell), page=not production)
+
+
+def graphql_routes(app: ASGIApp, *, path: str = "/graphql") -> list[BaseRoute]:
+    """Routes for just `path`: a Mount would send `/graphql` to `/graphql/` first, which breaks POST
+    clients that follow no redirect, and every WebSocket."""
+    return [Route(path, app), WebSocketRoute(path, app)]
 
 
 class _View(GraphQL[Context, None]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated
+from uuid import UUID
 
 import strawberry
 
@@ -19,7 +20,7 @@ from .paging import Connection, cut, page, size, uuid_key
 from .problems import AnyProblem
 from .resolvers import field
 from .rights import mutation
-from .scalars import ref, split_ref, uuid_of
+from .scalars import ref, uuid_of
 
 strawberry.enum(
     CaseAction,
@@ -31,6 +32,7 @@ strawberry.enum(
 class Case(Node):
     """异常单."""
 
+    key: strawberry.Private[UUID]
     kind: str
     subject: str
     detail: list[KeyValue]
@@ -47,6 +49,7 @@ def case_of(row: CaseRow) -> Case:
     """A case as the schema shows it."""
     return Case(
         id=ref("Case", row.id),
+        key=row.id,
         kind=row.kind,
         subject=row.subject,
         detail=pairs(row.detail),
@@ -55,6 +58,10 @@ def case_of(row: CaseRow) -> Case:
         resolved_by=row.resolved_by,
         note=row.note,
     )
+
+
+def _case_page(rows: list[CaseRow], more: bool) -> Connection[Case]:
+    return page([case_of(row) for row in rows], more=more, key=lambda node: str(node.key))
 
 
 @strawberry.type
@@ -71,21 +78,17 @@ class CaseQueries:
         after: str | None = None,
     ) -> Connection[Case]:
         """A page. Raises NotFound, InvalidInput."""
-        scope, project_id = info.context.caller(), uuid_of(project, "Project")
-        before, limit = uuid_key(after), size(first) + 1
+        project_id, before = uuid_of(project, "Project"), uuid_key(after)
         async with info.context.work() as work:
             found = await queries.cases_page(
                 work,
-                scope=scope,
+                scope=info.context.caller(),
                 project_id=project_id,
                 only_open=only_open,
                 before=before,
-                limit=limit,
+                limit=size(first) + 1,
             )
-        rows, more = cut(found, first)
-        return page(
-            [case_of(r) for r in rows], more=more, key=lambda node: str(split_ref(node.id)[1])
-        )
+        return _case_page(*cut(found, first))
 
 
 @strawberry.type

@@ -69,6 +69,23 @@ def _permissions(scope: Scope, project_id: UUID | None) -> list[Permission]:
     return [permission for permission in Permission if scope.may(permission, project_id)]
 
 
+async def _me(info: Info) -> Me:
+    scope = info.context.caller()
+    async with info.context.work() as work:
+        code, name = await queries.group_name(work)
+        row = await queries.operator_by_id(work, operator_id=UUID(scope.actor.id))
+        projects = await queries.projects(work, scope=scope)
+    return Me(
+        operator=operator_of(row),
+        group=Group(code=code, name=name),
+        group_permissions=_permissions(scope, None),
+        projects=[
+            ProjectPermissions(project=project_of(p), permissions=_permissions(scope, p.id))
+            for p in projects
+        ],
+    )
+
+
 @strawberry.type
 class SessionQueries:
     """Reads."""
@@ -76,20 +93,7 @@ class SessionQueries:
     @field(description="The signed-in operator.")
     async def me(self, info: Info) -> Me:
         """Who one is. Raises Unauthenticated."""
-        scope = info.context.caller()
-        async with info.context.work() as work:
-            code, name = await queries.group_name(work)
-            row = await queries.operator_by_id(work, operator_id=UUID(scope.actor.id))
-            projects = await queries.projects(work, scope=scope)
-        return Me(
-            operator=operator_of(row),
-            group=Group(code=code, name=name),
-            group_permissions=_permissions(scope, None),
-            projects=[
-                ProjectPermissions(project=project_of(p), permissions=_permissions(scope, p.id))
-                for p in projects
-            ],
-        )
+        return await _me(info)
 
 
 @strawberry.type

@@ -38,6 +38,7 @@ strawberry.enum(PayMethod, description="Inside WeChat, from a phone browser, or 
 class TopUp(Node):
     """充值单."""
 
+    key: strawberry.Private[UUID]
     order_no: str
     account: strawberry.ID
     amount: Money
@@ -57,6 +58,7 @@ def topup_of(view: TopUpView) -> TopUp:
     order = view.order
     return TopUp(
         id=ref("TopUp", order.id),
+        key=order.id,
         order_no=order.order_no,
         account=ref("Account", order.account_id),
         amount=Money.of_fen(order.amount_fen),

@@ -41,6 +41,7 @@ def content_of(
         "action": action,
         "project": str(project_id) if project_id else None,
         "subject": subject,
-        "before": dict(before) if before is not None else None,
-        "after": dict(after) if after is not None else None,
+        # A rewritten row may hold any JSON here; it must be named, not crash the check.
+        "before": dict(before) if isinstance(before, Mapping) else before,
+        "after": dict(after) if isinstance(after, Mapping) else after,
     }

@@ -84,14 +84,16 @@ async def mark_verified(
     )
 
 
-async def mark_stopped(work: UnitOfWork, *, vend_id: UUID, reason: str) -> None:
-    """A person must decide about this vend."""
-    await work.execute(
-        "UPDATE control_vend SET state = 'STOPPED', last_error = $3"
-        " WHERE group_id = $1 AND id = $2 AND state IN ('QUEUED', 'SENT')",
-        work.group_id,
-        vend_id,
-        reason,
+async def mark_stopped(work: UnitOfWork, *, vend_id: UUID, reason: str) -> bool:
+    """A person must decide about this vend; False when it was stopped or verified before."""
+    return bool(
+        await work.execute(
+            "UPDATE control_vend SET state = 'STOPPED', last_error = $3"
+            " WHERE group_id = $1 AND id = $2 AND state IN ('QUEUED', 'SENT')",
+            work.group_id,
+            vend_id,
+            reason,
+        )
     )
 
 

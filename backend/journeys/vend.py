@@ -84,7 +84,8 @@ async def verified(
 async def stopped(*, group_id: int, vend: Vend, meter: Wallet, reason: str, at: datetime) -> None:
     """Count or amount do not fit: stop selling to the meter and raise a case; never guess (C8)."""
     async with unit_of_work(group_id) as work:
-        await control.mark_stopped(work, vend_id=vend.id, reason=reason)
+        if not await control.mark_stopped(work, vend_id=vend.id, reason=reason):
+            return
         await metering.stop_selling(work, meter_id=vend.meter_id, at=at)
         await open_case(
             work,

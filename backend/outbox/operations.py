@@ -104,7 +104,8 @@ async def retry(
     """Try the event again after `after`, or after a doubling pause (2 s up to 10 min)."""
     await work.execute(
         "UPDATE outbox_event SET leased_until = NULL, last_error = $4,"
-        " due_at = $3 + coalesce($5, least($6, interval '1 second' * 2 ^ least(attempts, 12)))"
+        " due_at = $3::timestamptz + coalesce($5::interval,"
+        "   least($6::interval, interval '1 second' * 2 ^ least(attempts, 12)))"
         " WHERE group_id = $1 AND id = $2",
         work.group_id,
         event_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -181,7 +182,7 @@ async def test_a_kept_notice_is_settled_from_the_inbox_and_the_same_notice_is_ke
         assert await outcome_of(work, channel="WECHAT_PAY", key="notice-1") == "ALREADY"
 
 
-_WRONG: dict[str, dict[str, object]] = {
+_WRONG: dict[str, dict[str, Any]] = {
     "one fen less": {"amount_fen": 4999},
     "one fen more": {"amount_fen": 5001},
     "another merchant": {"merchant_id": "1900009999"},
@@ -194,7 +195,7 @@ _WRONG: dict[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("changes", _WRONG.values(), ids=_WRONG)
 async def test_a_payment_that_differs_is_a_case_moves_no_money_and_leaves_the_order(
-    till: Till, changes: dict[str, object]
+    till: Till, changes: dict[str, Any]
 ) -> None:
     order = await till.order()
     for _ in range(2):
@@ -329,9 +330,11 @@ async def test_money_follows_the_account_to_its_new_meter_with_that_meters_own_n
 
 
 async def test_a_settle_that_fails_half_way_leaves_nothing_behind(till: Till) -> None:
-    """Something stands in the way of the last step: the event's key. Nothing before it stays."""
+    """Something stands in the way of the vend: what was booked before it does not stay."""
     neighbour = await make_account(till.world, no="100002")
-    meter, assignment = await make_meter(till.world, serial="M-2", bus_address=2, account=neighbour)
+    meter, assignment = await make_meter(
+        till.world, serial="M-0002", bus_address=2, account=neighbour
+    )
     order = await make_order(
         till.world, credential_id=till.credential_id, assignment=assignment, account=neighbour
     )

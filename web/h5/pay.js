@@ -51,6 +51,9 @@ async function route() {
 
 function showProgress(id) {
   idle();
+  for (const button of ["go-on", "again"]) $(button).hidden = true;
+  put("steps", "");
+  put("progress-amount", "");
   only("account", "progress");
   put("error", "");
   status(["progress.checking"]);
@@ -105,7 +108,7 @@ function idle() {
 async function payChosen() {
   const read = choice.read();
   if (read.wrong) {
-    put("error", say(...read.wrong));
+    tell("error", say(...read.wrong));
     if (read.own) $("own-amount").setAttribute("aria-invalid", "true");
     if (read.own) $("own-amount").focus();
     return;
@@ -125,7 +128,7 @@ async function pay(amount, place, stopped) {
     if (await stopped()) $("warning").focus();
     else if (await handOver(amount, place)) return; // the browser is leaving for the cashier
   } catch (error) {
-    put(place, say(error instanceof Unreachable ? "error.network" : "error.other"));
+    tell(place, say(error instanceof Unreachable ? "error.network" : "error.other"));
   }
   idle();
 }
@@ -134,14 +137,14 @@ async function pay(amount, place, stopped) {
 async function handOver(amount, place) {
   const method = methodFor(link.methods);
   if (method === null) {
-    put(place, say(IN_WECHAT ? "error.open_from_chat" : "error.open_in_wechat"));
+    tell(place, say(IN_WECHAT ? "error.open_from_chat" : "error.open_in_wechat"));
     return false;
   }
   const idempotencyKey = memory.keyFor(amount, method);
   const variables = { token, amount, method, idempotencyKey };
   const answer = (await ask(START_TOP_UP, "StartTopUpByLink", variables)).startTopUpByLink;
   if (answer.__typename !== "TopUpStarted") {
-    put(place, problem(answer.__typename));
+    tell(place, problem(answer.__typename));
     return false;
   }
   memory.made(answer.topUp.id);
@@ -156,6 +159,12 @@ async function handOver(amount, place) {
   if (unpaid) await paySheet(parameters);
   goTo(orderHash(answer.topUp.id));
   return false;
+}
+
+/** Say a failure where the button is, and bring it into sight. */
+function tell(place, sentence) {
+  put(place, sentence);
+  $(place).scrollIntoView({ block: "nearest" });
 }
 
 function problem(name) {

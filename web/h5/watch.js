@@ -69,7 +69,8 @@ function render(topUp) {
   status(head, body, MOODS[stage] || "now");
   put("progress-amount", say("progress.yuan", { amount: spoken(topUp.amount) }));
   $("go-on").hidden = stage !== "waiting";
-  $("again").hidden = stage === "waiting";
+  $("again").hidden = false;
+  put("again", say(stage === "waiting" ? "progress.change" : "progress.again"));
   const list = $("steps");
   list.textContent = "";
   for (const step of steps(topUp, now)) {

@@ -1,0 +1,1 @@
+"""The GraphQL edge against a real database: two groups in every test."""

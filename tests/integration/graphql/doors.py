@@ -1,0 +1,179 @@
+"""Every field that takes an id: the table that the IDOR tests run and the schema is held against."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .things import Things
+
+Variables = dict[str, object]
+PROBLEM = "__typename ... on Problem { code message }"
+
+
+@dataclass(frozen=True)
+class Door:
+    """One argument that holds an id.
+
+    `field` is `Type.field`, `argument` the argument's name, `variable` the document's variable for
+    it, `kind` the attribute of Things. `write` answers by a union. `group_wide`: only operators of
+    the whole group come this far, so no project is foreign to them.
+    """
+
+    field: str
+    argument: str
+    kind: str
+    document: str
+    others: Callable[[Things], Variables] = lambda _: {}
+    write: bool = False
+    group_wide: bool = False
+
+    @property
+    def name(self) -> str:
+        """`Type.field(argument)`."""
+        return f"{self.field}({self.argument})"
+
+    def variables(self, mine: Things, asked: Things) -> Variables:
+        """The right variables, with the id under test taken from `asked`."""
+        return self.others(mine) | {"id": getattr(asked, self.kind)}
+
+
+def _unique() -> str:
+    return secrets.token_hex(5)
+
+
+def _digits() -> str:
+    return f"{secrets.randbelow(10**10):010d}"
+
+
+def _mutation(arguments: str, call: str) -> str:
+    return f"mutation({arguments}) {{ answer: {call} {{ {PROBLEM} }} }}"
+
+
+DOORS = (
+    Door("Query.project", "id", "Project", "query($id: ID!) { answer: project(id: $id) { id } }"),
+    Door(
+        "Query.account", "id", "Account", "query($id: ID!) { answer: account(id: $id) { id no } }"
+    ),
+    Door("Query.topUp", "id", "TopUp", "query($id: ID!) { answer: topUp(id: $id) { id } }"),
+    Door("Query.node", "id", "Meter", "query($id: ID!) { answer: node(id: $id) { id } }"),
+    Door(
+        "Query.cases",
+        "project",
+        "Project",
+        "query($id: ID!) { answer: cases(project: $id) { edges { node { id } } } }",
+    ),
+    Door(
+        "Account.readings",
+        "meter",
+        "Meter",
+        "query($a: ID!, $id: ID!) { account(id: $a) { answer: readings(meter: $id,"
+        ' from: "2026-11-01T00:00:00Z", to: "2026-12-01T00:00:00Z") { at } } }',
+        lambda mine: {"a": mine.Account},
+    ),
+    Door(
+        "Mutation.addArea",
+        "project",
+        "Project",
+        _mutation("$id: ID!, $n: String!", "addArea(project: $id, name: $n)"),
+        lambda _: {"n": _unique()},
+        write=True,
+    ),
+    Door(
+        "Mutation.addArea",
+        "parent",
+        "Area",
+        _mutation("$p: ID!, $id: ID!, $n: String!", "addArea(project: $p, parent: $id, name: $n)"),
+        lambda mine: {"p": mine.Project, "n": _unique()},
+        write=True,
+    ),
+    Door(
+        "Mutation.openAccount",
+        "area",
+        "Area",
+        _mutation(
+            "$id: ID!, $no: String!",
+            'openAccount(area: $id, no: $no, name: "New", phone: "13700137000")',
+        ),
+        lambda _: {"no": _digits()},
+        write=True,
+    ),
+    Door(
+        "Mutation.addGateway",
+        "project",
+        "Project",
+        _mutation(
+            "$id: ID!, $s: String!",
+            'addGateway(project: $id, serial: $s, name: "G", address: "127.0.0.1:502")',
+        ),
+        lambda _: {"s": _unique()},
+        write=True,
+    ),
+    Door(
+        "Mutation.addMeter",
+        "gateway",
+        "Gateway",
+        _mutation(
+            "$id: ID!, $s: String!, $b: Int!",
+            'addMeter(gateway: $id, serial: $s, profile: "DDSY1352-NK", busAddress: $b)',
+        ),
+        lambda _: {"s": _unique(), "b": 100 + secrets.randbelow(99)},
+        write=True,
+    ),
+    Door(
+        "Mutation.assignMeter",
+        "meter",
+        "FreeMeter",
+        _mutation("$id: ID!, $a: ID!", "assignMeter(meter: $id, account: $a)"),
+        lambda mine: {"a": mine.Account},
+        write=True,
+    ),
+    Door(
+        "Mutation.assignMeter",
+        "account",
+        "Account",
+        _mutation("$m: ID!, $id: ID!", "assignMeter(meter: $m, account: $id)"),
+        lambda mine: {"m": mine.FreeMeter},
+        write=True,
+    ),
+    Door(
+        "Mutation.refreshMeter",
+        "id",
+        "Meter",
+        _mutation("$id: ID!", "refreshMeter(id: $id)"),
+        write=True,
+    ),
+    Door(
+        "Mutation.grantRole",
+        "operator",
+        "Operator",
+        _mutation("$id: ID!", 'grantRole(operator: $id, role: "auditor")'),
+        write=True,
+        group_wide=True,
+    ),
+    Door(
+        "Mutation.grantRole",
+        "project",
+        "Project",
+        _mutation("$o: ID!, $id: ID!", 'grantRole(operator: $o, role: "auditor", project: $id)'),
+        lambda mine: {"o": mine.Operator},
+        write=True,
+        group_wide=True,
+    ),
+    Door(
+        "Mutation.resolveCase",
+        "id",
+        "Case",
+        _mutation("$id: ID!", 'resolveCase(id: $id, action: NOTE, note: "looked at it")'),
+        write=True,
+    ),
+)
+
+# Held by tests of their own, for what surrounds them (a merchant's keys, a link, a socket).
+ELSEWHERE = {
+    "Mutation.setWechatPay(project)": "test_merchants.py",
+    "Query.topUpByLink(id)": "test_pay_link.py",
+    "Subscription.topUpChanged(id)": "test_live.py",
+    "Subscription.topUpByLinkChanged(id)": "test_live.py",
+}

@@ -1,0 +1,169 @@
+"""No id opens another group's or another project's door, and no answer says why (C29, O15)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from graphql import GraphQLNonNull, GraphQLObjectType
+
+from backend.audit.queries import entries
+from backend.kernel.db import unit_of_work
+from schema.objects import DOORS as NODE_DOORS
+from schema.schema import make_schema
+
+from ..world import World, make_project
+from .doors import DOORS, ELSEWHERE, Door
+from .edge import Api, Body, operator_token
+from .things import make_things, malformed, nothing
+
+WRONG_TYPE = "T3BlcmF0b3I6MDE5M2E3ZTQtNmQwMC03MDAwLTgwMDAtMDAwMDAwMDAwMDAw"
+each_door = pytest.mark.parametrize("door", DOORS, ids=[door.name for door in DOORS])
+
+
+def answer_of(body: Body, door: Door) -> Any:
+    """(code, message) of a refusal, or what was answered."""
+    if door.write:
+        answer = body["data"]["answer"]
+        return (answer["code"], answer["message"]) if "code" in answer else answer
+    if "errors" in body:
+        (error,) = body["errors"]
+        return error["extensions"]["code"], error["message"]
+    return body["data"]
+
+
+async def audited(*worlds: World) -> list[int]:
+    """How many audit entries each group has: every write makes one."""
+    counts = []
+    for world in worlds:
+        async with unit_of_work(world.group_id) as work:
+            newest = await entries(work, before_seq=None, limit=1)
+        counts.append(newest[0].seq)
+    return counts
+
+
+@each_door
+async def test_a_foreign_ungranted_missing_or_malformed_id_gets_one_and_the_same_answer(
+    door: Door, api: Api, worlds: tuple[World, World]
+) -> None:
+    world, other = worlds
+    second = await make_project(world)
+    mine, ungranted = await make_things(world), await make_things(second, prefix="2")
+    foreign = await make_things(other)
+    granted_in = None if door.group_wide else world.project.id
+    token = await operator_token(world, project_id=granted_in)
+    asked = {
+        "of another group": foreign,
+        "that nothing has": nothing(),
+        "that is malformed": malformed(mine, "%%%"),
+        "that is another type's": malformed(mine, "Tm90aGluZzox"),
+    }
+    if not door.group_wide:
+        asked["of a project without a grant"] = ungranted
+    before = await audited(world, other)
+
+    answers = {}
+    for how, things in asked.items():
+        body = await api.ask(door.document, door.variables(mine, things), token=token)
+        answers[how] = answer_of(body, door)
+
+    assert {code for code, _ in answers.values()} == {"NOT_FOUND"}, answers
+    assert len(set(answers.values())) == 1, answers
+    assert await audited(world, other) == before, "a refused write left a trace"
+
+
+@each_door
+async def test_who_is_not_signed_in_is_told_so_whatever_the_id(
+    door: Door, api: Api, worlds: tuple[World, World]
+) -> None:
+    mine, foreign = await make_things(worlds[0]), await make_things(worlds[1])
+    for things in (mine, foreign, nothing()):
+        for token in (None, f"{worlds[0].code}.not-a-session", "nonsense"):
+            body = await api.ask(door.document, door.variables(mine, things), token=token)
+            assert answer_of(body, door)[0] == "UNAUTHENTICATED"
+
+
+@each_door
+async def test_ones_own_id_opens_the_door(
+    door: Door, api: Api, worlds: tuple[World, World]
+) -> None:
+    mine = await make_things(worlds[0])
+    granted_in = None if door.group_wide else worlds[0].project.id
+    token = await operator_token(worlds[0], project_id=granted_in)
+    body = await api.ask(door.document, door.variables(mine, mine), token=token)
+    answer = answer_of(body, door)
+    assert isinstance(answer, dict), answer
+    assert not str(answer.get("__typename", "")).endswith("Problem")
+
+
+@pytest.mark.parametrize("kind", sorted(NODE_DOORS))
+async def test_node_shows_each_type_to_its_own_group_only(
+    kind: str, api: Api, worlds: tuple[World, World]
+) -> None:
+    document = "query($id: ID!) { node(id: $id) { __typename id } }"
+    mine, foreign = await make_things(worlds[0]), await make_things(worlds[1])
+    token = await operator_token(worlds[0])
+    own = await api.data(document, {"id": getattr(mine, kind)}, token=token)
+    assert own["node"] == {"__typename": kind, "id": getattr(mine, kind)}
+    refused = await api.ask(document, {"id": getattr(foreign, kind)}, token=token)
+    missing = await api.ask(document, {"id": getattr(nothing(), kind)}, token=token)
+    assert refused == missing
+    assert refused["errors"][0]["extensions"]["code"] == "NOT_FOUND"
+
+
+async def test_lists_of_one_group_show_nothing_of_the_other(
+    api: Api, worlds: tuple[World, World]
+) -> None:
+    await make_things(worlds[0])
+    foreign = await make_things(worlds[1])
+    body = await api.ask(
+        "{ projects { id accounts { edges { node { id meters { id } topUps { edges { node { id }"
+        " } } } } } gateways { id meters { id } } areas { id } } }",
+        token=await operator_token(worlds[0]),
+    )
+    text = str(body)
+    assert "errors" not in body
+    for kind in ("Project", "Area", "Account", "Gateway", "Meter", "FreeMeter", "TopUp"):
+        assert getattr(foreign, kind) not in text
+
+
+async def test_an_operator_of_one_project_sees_that_project_only(
+    api: Api, worlds: tuple[World, World]
+) -> None:
+    world = worlds[0]
+    second = await make_project(world)
+    token = await operator_token(world, project_id=second.project.id)
+    data = await api.data("{ projects { code } me { projects { project { code } } } }", token=token)
+    assert data["projects"] == [{"code": "second"}]
+    assert data["me"]["projects"] == [{"project": {"code": "second"}}]
+    by_no = "query($no: String!) { account(no: $no) { no } }"
+    assert (await api.data(by_no, {"no": "200001"}, token=token))["account"]["no"] == "200001"
+    hidden = await api.ask(by_no, {"no": world.account.no}, token=token)
+    missing = await api.ask(by_no, {"no": "999999"}, token=token)
+    assert hidden == missing
+    assert hidden["errors"][0]["extensions"]["code"] == "NOT_FOUND"
+
+
+def test_every_field_that_takes_an_id_is_in_the_table() -> None:
+    schema = make_schema()._schema
+    found = set()
+    for kind in schema.type_map.values():
+        if not isinstance(kind, GraphQLObjectType) or kind.name.startswith("__"):
+            continue
+        for name, field in kind.fields.items():
+            for argument, taken in field.args.items():
+                held = taken.type.of_type if isinstance(taken.type, GraphQLNonNull) else taken.type
+                if str(held) == "ID":
+                    found.add(f"{kind.name}.{name}({argument})")
+    assert found == {door.name for door in DOORS} | set(ELSEWHERE)
+
+
+def test_every_node_type_can_be_reached_by_node_and_only_through_a_door() -> None:
+    schema = make_schema()._schema
+    node = schema.type_map["Node"]
+    kinds = {
+        kind.name
+        for kind in schema.type_map.values()
+        if isinstance(kind, GraphQLObjectType) and node in kind.interfaces
+    }
+    assert kinds == set(NODE_DOORS)

@@ -1,0 +1,115 @@
+"""One object of every type that a document can name, in one project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from backend.alerts.operations import open_case
+from backend.kernel.db import unit_of_work
+from backend.kernel.ids import token
+from backend.kernel.secrets import digest
+from backend.metering import operations as metering
+from backend.tenancy import operations as tenancy
+from backend.topups.operations import create_link
+from schema.scalars import ref
+
+from ..world import (
+    World,
+    make_account,
+    make_credential,
+    make_customer,
+    make_order,
+    new_id,
+    reading_of,
+)
+
+
+@dataclass(frozen=True)
+class Things:
+    """Opaque ids of one project's objects, and a pay link of its account."""
+
+    Project: str
+    Area: str
+    Account: str
+    Gateway: str
+    Meter: str
+    FreeMeter: str
+    TopUp: str
+    Case: str
+    Operator: str
+    link: str
+    order_id: UUID
+
+
+async def make_things(world: World, *, prefix: str = "1") -> Things:
+    """An order, a case, an operator, a pay link and a meter that serves nobody yet."""
+    order = await make_order(world, credential_id=await make_credential(world))
+    customer = await make_customer(world, external_id=f"o-{prefix}-{world.code}")
+    at, link = world.clock.now(), f"{world.code}.{token()}"
+    async with unit_of_work(world.group_id) as work:
+        case_id = await open_case(
+            work,
+            project_id=world.project.id,
+            kind="PAYMENT_MISMATCH",
+            subject=f"order-{prefix}",
+            detail={"reason": "a test"},
+            at=at,
+        )
+        assert case_id is not None
+        operator = await tenancy.add_operator(
+            work, scope=world.scope, login=f"li{prefix}", name="Li", password_hash="-", at=at
+        )
+        free = await metering.add_meter(
+            work,
+            scope=world.scope,
+            gateway=world.gateway,
+            serial=f"FREE-{prefix}",
+            profile="DDSY1352-NK",
+            bus_address=200,
+            at=at,
+        )
+        for meter in (free, world.meter):
+            reading = reading_of(meter.id, at=at, energy_wh=1_234_567, remaining_hao=200_000)
+            await metering.store_readings(work, readings=[reading])
+        await create_link(
+            work,
+            token_digest=digest(link),
+            account_id=world.account.id,
+            customer_id=customer.id,
+            amount_fen=5000,
+            at=at,
+        )
+    return Things(
+        Project=ref("Project", world.project.id),
+        Area=ref("Area", world.area.id),
+        Account=ref("Account", world.account.id),
+        Gateway=ref("Gateway", world.gateway.id),
+        Meter=ref("Meter", world.meter.id),
+        FreeMeter=ref("Meter", free.id),
+        TopUp=ref("TopUp", order.id),
+        Case=ref("Case", case_id),
+        Operator=ref("Operator", operator.id),
+        link=link,
+        order_id=order.id,
+    )
+
+
+def nothing() -> Things:
+    """Ids that no object has."""
+    kinds = ("Project", "Area", "Account", "Gateway", "Meter", "TopUp", "Case", "Operator")
+    made = {kind: ref(kind, new_id()) for kind in kinds}
+    return Things(**made, FreeMeter=ref("Meter", new_id()), link="none.none", order_id=new_id())
+
+
+def malformed(things: Things, text: str) -> Things:
+    """The same ids all replaced by `text`."""
+    names = [name for name in Things.__annotations__ if name not in ("link", "order_id")]
+    return replace(things, **dict.fromkeys(names, text))  # type: ignore[arg-type] # all are str
+
+
+async def order_of_another_account(world: World) -> str:
+    """A top-up of the same project, but of another account than the link's."""
+    account = await make_account(world, no="100077")
+    order = await make_order(world, credential_id=await make_credential(world), account=account)
+    return ref("TopUp", order.id)
