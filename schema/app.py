@@ -116,9 +116,11 @@ class _View(GraphQL[Context, None]):
     async def process_result(
         self, request: Request, result: ExecutionResult
     ) -> GraphQLHTTPResponse:
-        """Note whether the request itself was refused: then there is no data, not even null."""
+        """When the request itself was refused there is no data, not even null."""
         answer = await super().process_result(request, result)
         request.state.refused = isinstance(result, PreExecutionError)
+        if request.state.refused:
+            del answer["data"]
         return answer
 
     async def run(self, request: Any, *args: Any, **given: Any) -> Any:

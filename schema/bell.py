@@ -51,6 +51,11 @@ class TopupBell:
         """Return as soon as the connection listens."""
         await self._listening.wait()
 
+    @property
+    def waiting(self) -> int:
+        """How many orders somebody waits for."""
+        return len(self._waiting)
+
     @contextmanager
     def listen(self, *, group_id: int, order_id: UUID) -> Iterator[Rings]:
         """A queue that gets an item when the order may have changed; at most one waits in it."""
@@ -75,7 +80,8 @@ class TopupBell:
 
     async def _listen_once(self) -> None:
         """Listen until the connection is lost; the probe finds out about a silent death."""
-        connection = await asyncpg.connect(self._dsn, timeout=_ANSWER_S)
+        named = {"application_name": "shuidian topup bell"}
+        connection = await asyncpg.connect(self._dsn, timeout=_ANSWER_S, server_settings=named)
         lost = asyncio.Event()
         try:
             connection.add_termination_listener(lambda _: lost.set())
@@ -89,7 +95,8 @@ class TopupBell:
                 if not lost.is_set():
                     await connection.execute("SELECT 1", timeout=_ANSWER_S)
         finally:
-            connection.terminate()
+            with suppress(*_LOST):
+                await connection.close(timeout=_ANSWER_S)
 
     def _rung(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         self._wake(str(payload))

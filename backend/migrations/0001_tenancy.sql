@@ -122,3 +122,30 @@ CREATE TABLE tenancy_credential (
     FOREIGN KEY (group_id, project_id) REFERENCES tenancy_project (group_id, id)
 );
 CALL isolate_tenant_table('tenancy_credential', 'SELECT, INSERT, UPDATE');
+
+-- A new group with its preset roles and its first administrator, in one statement. The platform
+-- calls it as the owner role; the application has no right to.
+-- roles: {"administrator": {"id": .., "permissions": [..]}, ..}; the operator gets `administrator`.
+CREATE FUNCTION tenancy_add_group(
+    new_code text, new_name text, operator uuid, operator_login text, hash text,
+    roles jsonb, grant_id uuid, at timestamptz
+) RETURNS bigint LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    new_id bigint;
+BEGIN
+    INSERT INTO tenancy_directory (code) VALUES (new_code) RETURNING group_id INTO new_id;
+    PERFORM set_config('app.group_id', new_id::text, true);
+    INSERT INTO tenancy_group (group_id, code, name, created_at)
+        VALUES (new_id, new_code, new_name, at);
+    INSERT INTO tenancy_role (group_id, id, name, permissions)
+        SELECT new_id, (value ->> 'id')::uuid, key,
+               ARRAY(SELECT jsonb_array_elements_text(value -> 'permissions'))
+        FROM jsonb_each(roles);
+    INSERT INTO tenancy_operator (group_id, id, login, name, password_hash, created_at)
+        VALUES (new_id, operator, operator_login, operator_login, hash, at);
+    INSERT INTO tenancy_grant (group_id, id, operator_id, role_id, created_at)
+        VALUES (new_id, grant_id, operator, (roles #>> '{administrator,id}')::uuid, at);
+    RETURN new_id;
+END $$;
+REVOKE ALL ON FUNCTION tenancy_add_group(text, text, uuid, text, text, jsonb, uuid, timestamptz)
+    FROM PUBLIC;

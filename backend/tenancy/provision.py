@@ -1,9 +1,9 @@
-"""A new group is made by the platform (owner role), never by the application: its first administrator."""
+"""A new group is made by the platform (owner role), never by the application."""
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
-from typing import Any
 
 import asyncpg
 
@@ -20,14 +20,23 @@ async def add_group(
 
     Raises Conflict (the code is taken), InvalidInput (code, name or login malformed).
     """
+    roles = {
+        role: {"id": str(uuid7(at)), "permissions": [str(p) for p in permissions]}
+        for role, permissions in PRESET_ROLES.items()
+    }
     connection = await asyncpg.connect(owner_dsn)
     try:
-        async with connection.transaction():
-            group_id: int = await connection.fetchval(
-                "INSERT INTO tenancy_directory (code) VALUES ($1) RETURNING group_id", code
-            )
-            await connection.execute("SELECT set_config('app.group_id', $1, true)", str(group_id))
-            await _fill(connection, group_id, code, name, login, password_hash, at)
+        group_id: int = await connection.fetchval(
+            "SELECT tenancy_add_group($1, $2, $3, $4, $5, $6::jsonb, $7, $8)",
+            code,
+            name,
+            uuid7(at),
+            login,
+            password_hash,
+            json.dumps(roles),
+            uuid7(at),
+            at,
+        )
     except asyncpg.UniqueViolationError as error:
         raise Conflict(f"the group code {code} is taken") from error
     except asyncpg.CheckViolationError as error:
@@ -35,50 +44,3 @@ async def add_group(
     finally:
         await connection.close()
     return group_id
-
-
-async def _fill(
-    connection: asyncpg.Connection[Any],
-    group_id: int,
-    code: str,
-    name: str,
-    login: str,
-    hashed: str,
-    at: datetime,
-) -> None:
-    await connection.execute(
-        "INSERT INTO tenancy_group (group_id, code, name, created_at) VALUES ($1, $2, $3, $4)",
-        group_id,
-        code,
-        name,
-        at,
-    )
-    operator_id = uuid7(at)
-    await connection.execute(
-        "INSERT INTO tenancy_operator (group_id, id, login, name, password_hash, created_at)"
-        " VALUES ($1, $2, $3, $3, $4, $5)",
-        group_id,
-        operator_id,
-        login,
-        hashed,
-        at,
-    )
-    for role, permissions in PRESET_ROLES.items():
-        role_id = uuid7(at)
-        await connection.execute(
-            "INSERT INTO tenancy_role (group_id, id, name, permissions) VALUES ($1, $2, $3, $4)",
-            group_id,
-            role_id,
-            role,
-            [str(permission) for permission in permissions],
-        )
-        if role == "administrator":
-            await connection.execute(
-                "INSERT INTO tenancy_grant (group_id, id, operator_id, role_id, created_at)"
-                " VALUES ($1, $2, $3, $4, $5)",
-                group_id,
-                uuid7(at),
-                operator_id,
-                role_id,
-                at,
-            )

@@ -19,7 +19,7 @@ from backend.topups.queries import Link, link_by_digest
 _WEEK_S = 7 * 86_400
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'self'",
-    "Referrer-Policy": "same-origin",
+    "Referrer-Policy": "strict-origin",
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 
+from redis.asyncio import Redis
+
 from backend.kernel.money import Money
 from workers.drivers.modbus import MeterDriver
 from workers.links.tcp import TcpLink
@@ -161,8 +163,9 @@ async def test_a_worker_killed_in_the_middle_and_a_flushed_redis_lose_and_double
     await town.pay(await town.order(await town.link()))
     await town.vend_state("SENT")
     await town.stop_worker(signal.SIGKILL)
-    town.services.valkey.kill()
-    town.services.valkey.restart()
+    async with Redis.from_url(town.services.valkey.url) as redis:
+        await redis.flushall()
+    await asyncio.to_thread(town.services.valkey.restart)
     meter.faults.delay_ms = 0
     # The dead worker's lease runs out in a minute; the test does not wait for the clock.
     await town.value("UPDATE outbox_event SET leased_until = NULL RETURNING 1")

@@ -231,6 +231,7 @@ async def test_binding_twice_is_one_binding_and_unbinding_ends_it(
     for number in (1, 2):
         started = await start(ours, customer)
         await confirm(ours, customer, started.challenge_id, (await codes(ours))[number - 1][1])
+        ours.clock.advance(timedelta(minutes=1))
     assert await bound(ours, customer) == ["100001"]
     ends = [
         await unbind(

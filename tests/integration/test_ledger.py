@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from datetime import timedelta
 from uuid import UUID
 
 import asyncpg
@@ -30,6 +31,7 @@ from .catalogue import Connection
 from .filled import put_money
 from .world import START, World, make_project, new_id
 
+SECOND = timedelta(seconds=1)  # ids made in one millisecond come in no order
 _KEPT_AND_DERIVED = (
     "SELECT a.id, coalesce(b.balance_hao, 0) AS kept, coalesce(sum(p.amount_hao), 0)::bigint AS sum"
     " FROM ledger_account a"
@@ -148,12 +150,12 @@ async def test_a_reversal_restores_every_balance_and_keeps_the_history(
         vend_id=new_id(), account=ours.account.id, meter=ours.meter.id, amount=Money.parse("30")
     )
     async with unit_of_work(ours.group_id) as work:
-        await post(work, project_id=ours.project.id, transfer=reserved, at=START)
+        await post(work, project_id=ours.project.id, transfer=reserved, at=START + SECOND)
     assert await purse_of(ours) == Money.parse("50")
     for _ in range(2):  # undoing twice undoes once
         async with unit_of_work(ours.group_id) as work:
             undone = reserved.reversed(reason="void")
-            await post(work, project_id=ours.project.id, transfer=undone, at=START)
+            await post(work, project_id=ours.project.id, transfer=undone, at=START + 2 * SECOND)
     assert await purse_of(ours) == Money.parse("80")
     async with unit_of_work(ours.group_id) as work:
         held = await derived_balance(work, kind=AccountKind.IN_TRANSIT, ref=ours.meter.id)
@@ -232,7 +234,7 @@ async def test_a_grant_is_used_before_paid_money_and_a_source_opens_one_lot(
                 kind=LotKind.GRANT,
                 source="grant:1",
                 amount=grant,
-                at=START,
+                at=START + SECOND,
             )
     assert await lots_left(ours) == [Money.parse("10"), grant]
     assert await spend_once(ours, key="use:1", yuan="6")

@@ -17,7 +17,6 @@ from .doors import DOORS, ELSEWHERE, Door
 from .edge import Api, Body, operator_token
 from .things import make_things, malformed, nothing
 
-WRONG_TYPE = "T3BlcmF0b3I6MDE5M2E3ZTQtNmQwMC03MDAwLTgwMDAtMDAwMDAwMDAwMDAw"
 each_door = pytest.mark.parametrize("door", DOORS, ids=[door.name for door in DOORS])
 
 
@@ -56,7 +55,7 @@ async def test_a_foreign_ungranted_missing_or_malformed_id_gets_one_and_the_same
         "of another group": foreign,
         "that nothing has": nothing(),
         "that is malformed": malformed(mine, "%%%"),
-        "that is another type's": malformed(mine, "Tm90aGluZzox"),
+        "that is another type's": malformed(mine, WRONG_TYPE),
     }
     if not door.group_wide:
         asked["of a project without a grant"] = ungranted

@@ -24,6 +24,9 @@ from ..world import (
     reading_of,
 )
 
+# A well-formed id of a type that no door takes.
+WRONG_TYPE = ref("Nothing", new_id())
+
 
 @dataclass(frozen=True)
 class Things:
