@@ -9,7 +9,6 @@ import orjson
 from cross_web import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
@@ -37,18 +36,13 @@ _BEARER = re.compile(r"^[Bb]earer +(\S{1,200})$")
 
 
 def graphql_app(ports: Ports, *, production: bool, bell: TopupBell) -> ASGIApp:
-    """The application to mount at /graphql. `bell` is started and stopped by who made it.
+    """The application to put behind a Route and a WebSocketRoute at /graphql (a Mount would redirect).
 
+    `bell` is started and stopped by who made it.
     The development page (GraphiQL) is served outside production only, as is introspection to
     somebody who is not signed in.
     """
     return BodyGuard(_View(ports, production=production, bell=bell), page=not production)
-
-
-def graphql_routes(app: ASGIApp, *, path: str = "/graphql") -> list[BaseRoute]:
-    """Routes for just `path`: a Mount would send `/graphql` to `/graphql/` first, which breaks POST
-    clients that follow no redirect, and every WebSocket."""
-    return [Route(path, app), WebSocketRoute(path, app)]
 
 
 class _View(GraphQL[Context, None]):

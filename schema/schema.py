@@ -10,6 +10,7 @@ from typing import Any
 import strawberry
 from graphql import GraphQLError
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.schema.schema import StreamResult
 from strawberry.types import ExecutionContext
 from strawberry.types.graphql import OperationType
@@ -33,6 +34,7 @@ from .session import SessionMutations, SessionQueries
 from .topups import TopUpQueries, TopUpSubscriptions
 
 log = logging.getLogger(__name__)
+_OF_THE_DOCUMENT = (GraphQLError, CannotGetOperationTypeError, InvalidOperationTypeError)
 SDL_FILE = Path(__file__).with_name("schema.graphql")
 
 
@@ -93,7 +95,7 @@ def _told(error: GraphQLError, context: Context | None) -> GraphQLError:
     if isinstance(cause, DomainError):
         extra = {_camel(name): value for name, value in details(cause).items()}
         return _rewritten(error, cause.message, {"code": cause.code, **extra})
-    if cause is None or isinstance(cause, GraphQLError):
+    if cause is None or isinstance(cause, _OF_THE_DOCUMENT):
         error.message = error.message.split(" Did you mean ")[0]
         return error
     told: dict[str, Any] = {"code": "INTERNAL"}

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from backend.kernel.errors import InvalidInput
 
-CODE_LIFE = timedelta(minutes=10)
+CODE_LIFE = timedelta(minutes=5)
 CODE_TRIES = 5
 CODES_PER_ACCOUNT_A_DAY = 5
 CODES_PER_CUSTOMER_A_DAY = 10

@@ -64,6 +64,6 @@ async def register(
                 "access_key_secret": secrets.sms["secret"],
             },
         )
-        text = "验证码 ${code}，10 分钟内有效。您正在绑定电表账户，请勿告诉他人。"
+        text = "验证码 ${code}，5 分钟内有效。您正在绑定电表账户，请勿告诉他人。"
         await tell("/sms/control/templates", {"code": "SMS_DEMO_BIND", "text": text})
     return platform

@@ -15,19 +15,22 @@ from uuid import UUID
 import httpx
 import uvicorn
 from starlette.applications import Starlette
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Origin, Subprotocol
 
 from backend.journeys.ports import Ports
 from backend.kernel.db import unit_of_work
 from backend.kernel.secrets import digest
 from backend.tenancy import operations as tenancy
-from schema.app import graphql_app, graphql_routes
+from schema.app import graphql_app
 from schema.bell import TopupBell
 
 from ..world import World
 
 Body = dict[str, Any]
+PATH = "/graphql"
 
 
 @dataclass
@@ -86,10 +89,10 @@ class Api:
 
 
 def make_api(ports: Ports, *, dsn: str, production: bool = True) -> Api:
-    """The application as asgi.py mounts it. The bell is not started."""
+    """The application as asgi.py routes to it. The bell is not started."""
     bell = TopupBell(dsn)
     app = graphql_app(ports, production=production, bell=bell)
-    return Api(Starlette(routes=list(graphql_routes(app))), bell)
+    return Api(Starlette(routes=[Route(PATH, app), WebSocketRoute(PATH, app)]), bell)
 
 
 async def operator_token(
@@ -150,13 +153,22 @@ async def served(app: ASGIApp) -> AsyncIterator[int]:
         listener.close()
 
 
+def knock(
+    port: int, *, protocol: str = "graphql-transport-ws", origin: str | None = None
+) -> connect:
+    """A WebSocket to the edge, to be entered."""
+    return connect(
+        f"ws://127.0.0.1:{port}{PATH}",
+        subprotocols=[Subprotocol(protocol)],
+        origin=None if origin is None else Origin(origin),
+        proxy=None,
+    )
+
+
 @asynccontextmanager
-async def live(
-    port: int, *, token: str | None = None, **options: Any
-) -> AsyncIterator[ClientConnection]:
+async def live(port: int, *, token: str | None = None) -> AsyncIterator[ClientConnection]:
     """A graphql-transport-ws connection, acknowledged."""
-    options.setdefault("subprotocols", ["graphql-transport-ws"])
-    async with connect(f"ws://127.0.0.1:{port}/graphql", proxy=None, **options) as ws:
+    async with knock(port) as ws:
         payload = {} if token is None else {"authorization": f"Bearer {token}"}
         await tell(ws, {"type": "connection_init", "payload": payload})
         assert (await hear(ws))["type"] == "connection_ack"

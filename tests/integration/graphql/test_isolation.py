@@ -15,7 +15,7 @@ from schema.schema import make_schema
 from ..world import World, make_project
 from .doors import DOORS, ELSEWHERE, Door
 from .edge import Api, Body, operator_token
-from .things import make_things, malformed, nothing
+from .things import WRONG_TYPE, make_things, malformed, nothing
 
 each_door = pytest.mark.parametrize("door", DOORS, ids=[door.name for door in DOORS])
 

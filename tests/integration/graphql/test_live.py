@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import asyncpg
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from backend.kernel.db import unit_of_work
@@ -17,7 +18,7 @@ from backend.tenancy.operations import close_session
 from backend.topups.operations import BELL, mark_paid
 
 from ..world import World, make_project
-from .edge import Api, Body, hear, live, operator_token, served, subscribe, tell
+from .edge import Api, Body, hear, knock, live, operator_token, served, subscribe, tell
 from .things import (
     WRONG_TYPE,
     Things,
@@ -58,12 +59,11 @@ async def until_closed(ws: ClientConnection, *, within_s: float = 5) -> tuple[in
     """The close code, and what was said before it."""
     said: list[Body] = []
     async with asyncio.timeout(within_s):
-        try:
+        with suppress(ConnectionClosed):
             while True:
                 said.append(json.loads(await ws.recv()))
-        except ConnectionClosed as closed:
-            assert closed.rcvd is not None
-            return closed.rcvd.code, said
+    assert ws.close_code is not None
+    return ws.close_code, said
 
 
 async def refusal(ws: ClientConnection) -> tuple[str, str]:
@@ -208,38 +208,27 @@ async def test_a_wrong_session_is_refused_at_the_door(
     port: int, worlds: tuple[World, World]
 ) -> None:
     for given in ("Bearer nonsense", f"Bearer {worlds[0].code}.x", "", 5, ["Bearer x"]):
-        async with connect(
-            f"ws://127.0.0.1:{port}/graphql", subprotocols=["graphql-transport-ws"], proxy=None
-        ) as ws:
+        async with knock(port) as ws:
             payload = {"authorization": given}
             await tell(ws, {"type": "connection_init", "payload": payload})
             assert (await until_closed(ws))[0] == 4403
 
 
 async def test_nothing_is_answered_before_connection_init(port: int) -> None:
-    async with connect(
-        f"ws://127.0.0.1:{port}/graphql", subprotocols=["graphql-transport-ws"], proxy=None
-    ) as ws:
+    async with knock(port) as ws:
         await subscribe(ws, PAYER, {"token": "a", "id": "b"})
         assert (await until_closed(ws))[0] == 4401
 
 
 async def test_the_legacy_protocol_is_not_spoken(port: int) -> None:
-    async with connect(
-        f"ws://127.0.0.1:{port}/graphql", subprotocols=["graphql-ws"], proxy=None
-    ) as ws:
+    async with knock(port, protocol="graphql-ws") as ws:
         assert ws.subprotocol is None
         assert (await until_closed(ws))[0] == 4406
 
 
 async def test_a_page_of_another_origin_cannot_connect(port: int) -> None:
     with pytest.raises(InvalidStatus) as refused:
-        async with connect(
-            f"ws://127.0.0.1:{port}/graphql",
-            subprotocols=["graphql-transport-ws"],
-            origin="https://evil.example",
-            proxy=None,
-        ):
+        async with knock(port, origin="https://evil.example"):
             pass
     assert refused.value.response.status_code == 403
 
@@ -318,14 +307,11 @@ async def test_the_bell_comes_back_after_its_connection_was_killed_and_nothing_i
 
 
 async def test_a_closed_connection_leaves_nobody_waiting_at_the_bell(
-    port: int, api: Api, worlds: tuple[World, World]
+    api: Api, worlds: tuple[World, World]
 ) -> None:
     things = await make_things(worlds[0])
-    async with live(port) as ws:
+    async with served(api.app) as port, live(port) as ws:
         await subscribe(ws, PAYER, {"token": things.link, "id": things.TopUp})
         await hear(ws)
         assert api.bell.waiting == 1
-    async with asyncio.timeout(5):
-        while api.bell.waiting:
-            await asyncio.sleep(0)
     assert api.bell.waiting == 0

@@ -1,0 +1,223 @@
+"""Forwarded links may pay, not look (channels.md 6.7)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.control.operations import mark_sending, note_error
+from backend.control.queries import next_vend
+from backend.control.rules import Wallet
+from backend.journeys.visitor import COOKIE, seal_visitor
+from backend.kernel.db import unit_of_work
+from backend.kernel.money import ZERO, Money
+from backend.sandbox.embedded.services import EmbeddedServices
+
+from ..world import BOX, World, make_credential, make_order, pay
+from .edge import Api, Body, operator_token
+from .things import WRONG_TYPE, Things, make_things, nothing, order_of_another_account
+from .till import Till, open_till
+
+OPERATIONS = Path(__file__).parents[3] / "schema" / "operations"
+PAY_LINK = (OPERATIONS / "payLink.graphql").read_text(encoding="utf-8")
+START = (OPERATIONS / "startTopUpByLink.graphql").read_text(encoding="utf-8")
+TOP_UP = (OPERATIONS / "topUpByLink.graphql").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+async def till(
+    worlds: tuple[World, World], database: EmbeddedServices
+) -> AsyncIterator[tuple[Till, Things]]:
+    """The edge of a project that takes payments at the stand-in."""
+    async with open_till(worlds[0], dsn=database.app_dsn()) as opened:
+        things = await make_things(worlds[0])
+        worlds[0].clock.advance(timedelta(seconds=1))
+        await opened.set_up(things, await operator_token(worlds[0]))
+        yield opened, things
+
+
+async def start(
+    api: Api, token: str, *, cookie: str | None = None, **changes: str
+) -> dict[str, Any]:
+    """The pay page's own mutation."""
+    variables = {"token": token, "amount": "50.00", "method": "NATIVE"} | changes
+    variables.setdefault("idempotencyKey", "key-00000001")
+    headers = {} if cookie is None else {"cookie": f"{COOKIE}={cookie}"}
+    body: Body = (await api.post(START, variables, headers=headers)).json()
+    assert "errors" not in body, body
+    answer: dict[str, Any] = body["data"]["startTopUpByLink"]
+    return answer
+
+
+async def test_a_link_shows_what_it_pays_for_masked_and_no_balance(
+    api: Api, worlds: tuple[World, World]
+) -> None:
+    things = await make_things(worlds[0])
+    data = await api.data(PAY_LINK, {"token": things.link})
+    assert data["payLink"] == {
+        "accountName": "Sho*****001",
+        "place": "Bui****g 1",
+        "amount": "50.00",
+        "chips": ["20.00", "50.00", "100.00", "200.00"],
+        "min": "1.00",
+        "max": "5000.00",
+        "methods": ["H5", "NATIVE"],
+    } | {"accountName": data["payLink"]["accountName"], "place": data["payLink"]["place"]}
+    for shown, hidden in (("accountName", "Shop 100001"), ("place", "Building 1")):
+        assert "*" in data["payLink"][shown]
+        assert data["payLink"][shown] != hidden
+
+
+async def test_a_wrong_foreign_or_old_link_gets_one_and_the_same_answer(
+    api: Api, worlds: tuple[World, World]
+) -> None:
+    things = await make_things(worlds[0])
+    random = things.link.partition(".")[2]
+    tokens = ["", "x", f"{worlds[0].code}.", f"{worlds[1].code}.{random}", f"none.{random}", random]
+    worlds[0].clock.advance(timedelta(days=7, seconds=1))
+    answers = {
+        str(await api.ask(document, {"token": token, "id": things.TopUp}))
+        for token in [*tokens, things.link]
+        for document in ("query($token: String!) { answer: payLink(token: $token) { place } }",)
+    }
+    assert len(answers) == 1
+    assert "NOT_FOUND" in answers.pop()
+    started = {str(await start(api, token)) for token in [*tokens, things.link]}
+    assert len(started) == 1
+    assert "not valid" in started.pop()
+
+
+async def test_a_link_follows_top_ups_of_its_own_account_only(
+    api: Api, worlds: tuple[World, World]
+) -> None:
+    mine, foreign = await make_things(worlds[0]), await make_things(worlds[1])
+    ids = [
+        foreign.TopUp,
+        await order_of_another_account(worlds[0]),
+        nothing().TopUp,
+        WRONG_TYPE,
+        "%%",
+    ]
+    answers = {str(await api.ask(TOP_UP, {"token": mine.link, "id": id_})) for id_ in ids}
+    assert len(answers) == 1
+    assert "NOT_FOUND" in answers.pop()
+    own = await api.data(TOP_UP, {"token": mine.link, "id": mine.TopUp})
+    assert own["topUpByLink"]["money"] == "WAITING"
+    by_foreign_link = await api.ask(TOP_UP, {"token": foreign.link, "id": mine.TopUp})
+    assert by_foreign_link["errors"][0]["extensions"]["code"] == "NOT_FOUND"
+
+
+async def test_a_link_never_tells_what_the_meter_holds(
+    api: Api, worlds: tuple[World, World]
+) -> None:
+    world, things = worlds[0], await make_things(worlds[0])
+    order = await make_order(world, credential_id=await make_credential(world))
+    await pay(world, order)
+    async with unit_of_work(world.group_id) as work:
+        vend = await next_vend(work, meter_id=world.meter.id)
+        assert vend is not None
+        before, at = Wallet(0, ZERO + Money.of_fen(777)), world.clock.now()
+        await mark_sending(work, vend_id=vend.id, before=before, at=at)
+        await note_error(work, vend_id=vend.id, error="the meter holds 7.77 yuan")
+    from schema.scalars import ref
+
+    data = await api.data(TOP_UP, {"token": things.link, "id": ref("TopUp", order.id)})
+    shown = data["topUpByLink"]
+    assert (shown["money"], shown["meterCredit"]) == ("PAID", "SENDING")
+    assert shown["waitingFor"] == "the meter has not answered yet"
+    assert "7.77" not in str(data)
+
+
+async def test_a_payment_is_started_at_the_channel_and_a_repeat_answers_the_same_order(
+    till: tuple[Till, Things],
+) -> None:
+    edge, things = till
+    first = await start(edge.api, things.link)
+    assert first["__typename"] == "TopUpStarted", first
+    assert first["topUp"] | {"id": ""} == {
+        "id": "",
+        "amount": "50.00",
+        "money": "WAITING",
+        "meterCredit": "WAITING",
+        "power": "UNKNOWN",
+    }
+    assert [pair["key"] for pair in first["page"]] == ["url"]
+    assert await start(edge.api, things.link) == first
+    other = await start(edge.api, things.link, amount="20.00", idempotencyKey="key-00000002")
+    assert other["topUp"]["id"] != first["topUp"]["id"]
+
+
+async def test_paying_inside_wechat_takes_the_payer_from_the_sealed_cookie_only(
+    till: tuple[Till, Things], worlds: tuple[World, World]
+) -> None:
+    edge, things = till
+    refused = await start(edge.api, things.link, method="JSAPI")
+    assert refused["__typename"] == "InvalidInputProblem"
+    foreign = seal_visitor(BOX, group_id=worlds[1].group_id, openid="o-zhang")
+    for cookie in ("o-zhang", foreign):
+        answer = await start(edge.api, things.link, method="JSAPI", cookie=cookie)
+        assert answer["__typename"] == "InvalidInputProblem"
+    mine = seal_visitor(BOX, group_id=worlds[0].group_id, openid="o-zhang")
+    started = await start(edge.api, things.link, method="JSAPI", cookie=mine)
+    assert started["__typename"] == "TopUpStarted", started
+    assert {"appId", "paySign"} <= {pair["key"] for pair in started["page"]}
+    link = await edge.api.post(
+        PAY_LINK, {"token": things.link}, headers={"cookie": f"{COOKIE}={mine}"}
+    )
+    assert link.json()["data"]["payLink"]["methods"] == ["JSAPI", "H5", "NATIVE"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"amount": "0.99"},
+        {"amount": "5000.01"},
+        {"amount": "50.001"},
+        {"amount": "-50.00"},
+        {"idempotencyKey": "short"},
+        {"idempotencyKey": "x" * 300},
+    ],
+)
+async def test_an_amount_or_key_out_of_bounds_is_a_typed_problem_and_makes_no_order(
+    changed: dict[str, str], till: tuple[Till, Things], worlds: tuple[World, World]
+) -> None:
+    edge, things = till
+    answer = await start(edge.api, things.link, **changed)
+    assert answer["__typename"] == "InvalidInputProblem", answer
+    async with unit_of_work(worlds[0].group_id) as work:
+        orders = await work.fetchval(
+            "SELECT count(*) FROM topups_order WHERE group_id = $1", work.group_id
+        )
+    assert orders == 1, "the one that make_things made"
+
+
+@pytest.mark.parametrize("amount", ["50,00", "5e1", " 50", "+50", "", "50.00001"])
+async def test_money_is_a_plain_decimal_string(
+    amount: str, api: Api, worlds: tuple[World, World]
+) -> None:
+    body = await api.ask(
+        START,
+        {"token": "a.b", "amount": amount, "method": "NATIVE", "idempotencyKey": "key-00000001"},
+    )
+    assert "decimal string of yuan" in body["errors"][0]["message"]
+
+
+@pytest.mark.parametrize("amount", [50, 50.0, True])
+async def test_money_is_never_a_number(amount: object, api: Api) -> None:
+    body = await api.ask(
+        START,
+        {"token": "a.b", "amount": amount, "method": "NATIVE", "idempotencyKey": "key-00000001"},
+    )
+    assert "decimal string of yuan" in body["errors"][0]["message"]
+
+
+async def test_a_channel_that_does_not_answer_is_a_typed_problem(
+    api: Api, worlds: tuple[World, World]
+) -> None:
+    things = await make_things(worlds[0])
+    answer = await start(api, things.link)
+    assert answer["__typename"] == "UnavailableProblem"
