@@ -12,8 +12,6 @@ import asyncpg
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from schema.app import graphql_app
-from schema.bell import TopupBell
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -29,6 +27,8 @@ from backend.kernel.settings import Settings
 from bots.conversation import Conversation
 from bots.h5 import PayPages
 from bots.wechat.endpoint import WechatCallback
+from schema.app import graphql_app
+from schema.bell import TopupBell
 
 log = logging.getLogger(__name__)
 WEB = Path(__file__).resolve().parent.parent / "web"

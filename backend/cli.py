@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
+from prometheus_client import start_http_server
 
 from backend.asgi import build_app
 from backend.demo import check, run
@@ -63,6 +64,8 @@ def _worker(options: argparse.Namespace) -> int:
     settings = _settings()
     if options.check:
         return 0 if asyncio.run(is_fresh(settings.redis_url)) else 1
+    if options.metrics_port:
+        start_http_server(options.metrics_port, addr=options.metrics_host)
     asyncio.run(run_worker(settings, clock=SystemClock()))
     return 0
 
@@ -129,6 +132,8 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument(
         "--check", action="store_true", help="exit 0 while this host's worker lives"
     )
+    worker.add_argument("--metrics-port", type=int, default=0, help="serve /metrics; 0: not at all")
+    worker.add_argument("--metrics-host", default="127.0.0.1")
     worker.set_defaults(run=_worker)
 
     step = words.add_parser("migrate", help="bring the database to the newest step (owner role)")

@@ -19,6 +19,7 @@ from backend.tenancy.queries import project_by_id
 from backend.topups.queries import orders_of_account
 from bots import view as seen
 from bots.intents import Supply
+from bots.texts import say
 
 _RECORDS = 5
 
@@ -62,7 +63,7 @@ async def _meter(work: UnitOfWork, meter: MeterState, at: datetime) -> seen.Mete
         remaining = Money(latest.remaining_hao)
     return seen.MeterView(
         id=str(meter.id),
-        name=f"电表{meter.serial[-4:]}",
+        name=say("meter.name", tail=meter.serial[-4:]),
         supply=Supply.ELECTRICITY,
         remaining=remaining,
         data_at=latest.at if latest else None,

@@ -117,12 +117,17 @@ def _directives(document: DocumentNode) -> int:
     return count
 
 
+def cost_of(document: DocumentNode) -> Cost:
+    """What the document costs: the deepest operation, and the sum of all else."""
+    return _Meter(document).total()
+
+
 class CostRule(ASTValidationRule):
     """Refuses a document that is deeper or wider than any page of ours needs."""
 
     def __init__(self, context: ValidationContext) -> None:
         super().__init__(context)
-        cost = _Meter(context.document).total()
+        cost = cost_of(context.document)
         for name, value, most in (
             ("levels", cost.depth, MAX_DEPTH),
             ("aliases", cost.aliases, MAX_ALIASES),

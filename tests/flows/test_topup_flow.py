@@ -96,7 +96,8 @@ async def test_money_for_an_offline_gateway_waits_and_arrives_when_it_is_back(to
     await town.pay(order)
 
     async def waiting() -> str | None:
-        return await town.value("SELECT last_error FROM control_vend")
+        error: str | None = await town.value("SELECT last_error FROM control_vend")
+        return error
 
     assert "gateway" in await until(waiting, "the reason of the wait")
     assert "离线" in await town.say("充值记录")

@@ -53,12 +53,22 @@ _REFERENCES = (
     " JOIN pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = k.confkey[1]"
     " WHERE t.relnamespace = $1::regnamespace AND k.contype = 'f'"
 )
+# Every uuid that names another row; `id` itself is the row's own.
+_LOOSE_IDS = (
+    "SELECT t.relname, a.attname FROM pg_attribute a JOIN pg_class t ON t.oid = a.attrelid"
+    " WHERE t.relnamespace = $1::regnamespace AND t.relkind IN ('r', 'p') AND NOT t.relispartition"
+    " AND a.atttypid = 'uuid'::regtype AND a.attname LIKE '%\\_id' AND NOT a.attisdropped"
+    " AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = t.oid AND k.contype = 'f'"
+    "   AND a.attnum = ANY(k.conkey))"
+)
+# Keys point the same way as imports: control knows of no top-up.
+_POINTS_UPWARD = frozenset({("control_vend", "source_id")})
 
 
 async def faults(connection: Connection, *, schema: str = "public") -> list[str]:
     """Every breach of the isolation rules in `schema`."""
     found: list[str] = []
-    for check in (_security, _policies, _keys, _foreign_keys, _views, _functions):
+    for check in (_security, _policies, _keys, _foreign_keys, _loose_ids, _views, _functions):
         found += [fault async for fault in check(connection, schema)]
     return sorted(found)
 
@@ -123,6 +133,13 @@ async def _foreign_keys(connection: Connection, schema: str) -> AsyncIterator[st
     for row in await connection.fetch(_REFERENCES, schema):
         if (row["first"], row["target"]) != ("group_id", "group_id"):
             yield f"{row['relname']}: {row['conname']} can point into another group"
+
+
+async def _loose_ids(connection: Connection, schema: str) -> AsyncIterator[str]:
+    rows = await connection.fetch(_LOOSE_IDS, schema)
+    for row in rows:
+        if (row["relname"], row["attname"]) not in _POINTS_UPWARD:
+            yield f"{row['relname']}: {row['attname']} is tied to no row by a foreign key"
 
 
 async def _views(connection: Connection, schema: str) -> AsyncIterator[str]:

@@ -12,6 +12,7 @@ import pytest
 
 from backend.audit.operations import record
 from backend.audit.queries import entries, verify
+from backend.audit.rules import content_of, entry_hash
 from backend.kernel.db import unit_of_work
 from backend.kernel.scope import Actor
 from backend.tenancy.operations import save_credential
@@ -138,6 +139,37 @@ async def test_a_deleted_row_is_named_wherever_it_was_but_at_the_end(
     )
     assert await broken_at(ours) == seq
     assert await broken_at(theirs) is None
+
+
+async def test_a_row_rewritten_together_with_its_hash_is_betrayed_by_the_next_one(
+    worlds: tuple[World, World], superuser: Connection
+) -> None:
+    ours, _theirs = worlds
+    await write(ours)
+    rows = await superuser.fetch(
+        "SELECT seq, hash FROM audit_entry WHERE group_id = $1 ORDER BY seq", ours.group_id
+    )
+    async with unit_of_work(ours.group_id) as work:
+        (entry,) = await entries(work, before_seq=9, limit=1)
+    forged = content_of(
+        group_id=ours.group_id,
+        seq=8,
+        at=entry.at,
+        actor=entry.actor,
+        action=entry.action,
+        project_id=entry.project_id,
+        subject="another subject",
+        before=entry.before,
+        after=entry.after,
+    )
+    await superuser.execute(
+        "UPDATE audit_entry SET subject = 'another subject', hash = $3"
+        " WHERE group_id = $1 AND seq = $2",
+        ours.group_id,
+        8,
+        entry_hash(rows[6]["hash"], forged),
+    )
+    assert await broken_at(ours) == 9
 
 
 async def test_an_inserted_row_is_named(worlds: tuple[World, World], superuser: Connection) -> None:

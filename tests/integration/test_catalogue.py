@@ -57,6 +57,10 @@ _BAD = {
     " CALL isolate_tenant_table('scratch.stray', 'SELECT')": (
         "stray: stray_other_fkey can point into another group"
     ),
+    "CREATE TABLE scratch.untied (group_id bigint, id uuid, meter_id uuid,"
+    " PRIMARY KEY (group_id, id)); CALL isolate_tenant_table('scratch.untied', 'SELECT')": (
+        "untied: meter_id is tied to no row by a foreign key"
+    ),
     "CREATE TABLE scratch.unchecked (group_id bigint, id uuid, PRIMARY KEY (group_id, id));"
     " ALTER TABLE scratch.unchecked ENABLE ROW LEVEL SECURITY;"
     " ALTER TABLE scratch.unchecked FORCE ROW LEVEL SECURITY;"

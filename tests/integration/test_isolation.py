@@ -241,6 +241,16 @@ async def test_a_group_id_that_is_not_a_positive_int_never_reaches_sql(
             pass
 
 
+async def test_the_group_ends_with_the_transaction_itself_not_only_with_the_pools_cleaning(
+    worlds: tuple[World, World],
+) -> None:
+    async with unit_of_work(worlds[0].group_id) as work:
+        assert await counted(work, "accounts_account") == 1
+        await work.execute("COMMIT")
+        assert await work.fetchval("SELECT current_setting('app.group_id', true)") == ""
+        assert await counted(work, "accounts_account") == 0
+
+
 async def test_a_unit_of_work_inside_another_is_refused(worlds: tuple[World, World]) -> None:
     """It would be a savepoint, and the outer one would go on as the inner one's group."""
     ours, theirs = worlds

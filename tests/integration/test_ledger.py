@@ -418,29 +418,38 @@ async def test_the_owner_of_the_tables_cannot_edit_the_book_either(
 
 
 async def test_two_that_draw_one_lot_at_once_cannot_both_have_it(
-    worlds: tuple[World, World],
+    worlds: tuple[World, World], superuser: Connection
 ) -> None:
-    """The trigger holds by itself, with no balance row in between."""
+    """The trigger holds by itself, with no balance row in between: the second waits for the first."""
     ours, _theirs = worlds
     await put_money(ours, yuan="20")
-    meet = asyncio.Barrier(2)
+    drawn, go = asyncio.Event(), asyncio.Event()
 
-    async def draw(hao: int) -> bool:
-        try:
-            async with unit_of_work(ours.group_id) as work:
-                entry = await Corruption(work, ours, ours).entry(hao, -hao)
-                await meet.wait()
-                await work.execute(
-                    "INSERT INTO ledger_lot_use (group_id, lot_id, entry_id, amount_hao)"
-                    " SELECT group_id, id, $1, $2 FROM ledger_lot",
-                    entry,
-                    hao,
-                )
-        except asyncpg.CheckViolationError:
-            return False
-        return True
+    async def draw(*, first: bool) -> None:
+        async with unit_of_work(ours.group_id) as work:
+            entry = await Corruption(work, ours, ours).entry(150_000, -150_000)
+            await work.execute(
+                "INSERT INTO ledger_lot_use (group_id, lot_id, entry_id, amount_hao)"
+                " SELECT group_id, id, $1, 150000 FROM ledger_lot",
+                entry,
+            )
+            if first:
+                drawn.set()
+                await go.wait()
 
-    assert sorted(await asyncio.gather(draw(150_000), draw(150_000))) == [False, True]
+    one = asyncio.create_task(draw(first=True))
+    async with asyncio.timeout(10):
+        await drawn.wait()
+        two = asyncio.create_task(draw(first=False))
+        waits = 0
+        while not (two.done() or waits):
+            waits = await superuser.fetchval(
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            )
+        go.set()
+        await one
+        with pytest.raises(asyncpg.CheckViolationError, match="would be used"):
+            await two
     assert await lots_left(ours) == [Money.parse("5")]
 
 

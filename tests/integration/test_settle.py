@@ -233,21 +233,24 @@ async def test_another_merchant_accounts_notice_cannot_settle_the_order(till: Ti
     """Not a second account of the same group, and not the account of another group."""
     order = await till.order()
     second = await make_credential(till.world, merchant_id="1900008888")
-    settled = await _settle_by(till.world, order, second)
+    settled = await _settle_by(till.world, order, second, merchant_id="1900008888")
     assert settled.verdict is Verdict.MISMATCH
     assert (await order_now(till.world, order)).state is OrderState.CREATED
     assert await effects(till.world) == Effects(0, 0, 0, 0, 0, ZERO, ZERO, ("PAYMENT_MISMATCH",))
     with pytest.raises(NotFound):
-        await _settle_by(till.other, order, till.credential_id)
+        await _settle_by(till.other, order, till.credential_id, merchant_id=merchant_of(till.world))
     assert await effects(till.other) == NOTHING
 
 
-async def _settle_by(world: World, order: Order, credential_id: UUID) -> Settled:
+async def _settle_by(
+    world: World, order: Order, credential_id: UUID, *, merchant_id: str
+) -> Settled:
+    """A statement that is true but for the account by which it came."""
     return await settle(
         world.ports,
         group_id=world.group_id,
         credential_id=credential_id,
-        payment=payment_of(world, order, merchant_id=merchant_of(world)),
+        payment=payment_of(world, order, merchant_id=merchant_id),
         source="notice",
     )
 

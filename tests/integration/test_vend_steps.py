@@ -137,6 +137,11 @@ async def test_a_verified_vend_is_booked_once_and_told_once(worlds: tuple[World,
     done = await vend_for(ours, order_id)
     assert (done.state, done.relay_closed_after) == (VendState.VERIFIED, True)
     assert done.after == Wallet(1, Money.parse("70"))
+    later = START + timedelta(minutes=5)
+    await journey.verified(
+        group_id=ours.group_id, vend=vend, after=Wallet(1, FIFTY), relay_closed=None, at=later
+    )
+    assert await vend_for(ours, order_id) == done  # what the first read-back said stays
     assert await held(ours) == (ZERO, FIFTY)
     assert await next_vend_of(ours) is None
     (told,) = await claimed(ours, "message.send")

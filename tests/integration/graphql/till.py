@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 import httpx
 
 from backend.bootstrap import build_ports
-from backend.kernel.clock import Clock
+from backend.kernel.clock import SystemClock
 from backend.kernel.settings import Settings
 from backend.sandbox.app import sandbox_app
 from backend.sandbox.pay_keys import new_private_pem, public_pem_of
 
 from ..world import BOX, World
-from .edge import Api, Body, make_api, operator_token, served
+from .edge import Api, Body, make_api, served
 from .things import Things
 
 SET = """mutation($project: ID!, $mchid: String!, $appid: String!, $certSerialNo: String!,
@@ -46,8 +46,10 @@ class Till:
 @asynccontextmanager
 async def open_till(world: World, *, dsn: str) -> AsyncIterator[Till]:
     """Serve the stand-in, register a merchant there and compose the product's own ports."""
-    clock: Clock = world.clock
-    async with served(sandbox_app(clock=clock)) as port:
+    # The merchant's SDK signs with the machine's time and the stand-in looks at it.
+    system = SystemClock()
+    world.clock.instant = system.now()
+    async with served(sandbox_app(clock=system)) as port:
         url, pem = f"http://127.0.0.1:{port}/wechat-pay", new_private_pem()
         merchant = {
             "mchid": "1900000001",
@@ -75,15 +77,10 @@ async def open_till(world: World, *, dsn: str) -> AsyncIterator[Till]:
             secret_keys={1: secrets.token_bytes(32)},
             provider_urls={"WECHAT_PAY": url},
         )
-        ports = replace(build_ports(settings, clock=clock), box=BOX)
+        ports = replace(build_ports(settings, clock=world.clock), box=BOX)
         keys = {
             "privateKey": pem,
             "publicKeyId": told["public_key_id"],
             "publicKey": told["public_key"],
         }
         yield Till(make_api(ports, dsn=dsn), merchant | keys, url)
-
-
-async def administrator(world: World) -> str:
-    """A session that may set credentials."""
-    return await operator_token(world)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import xmltodict  # type: ignore[import-untyped]  # ships no types
+import xmltodict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wechatpy.parser import parse_message

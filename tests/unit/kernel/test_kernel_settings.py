@@ -56,7 +56,7 @@ def test_a_missing_variable_is_named(name: str) -> None:
         ("SHUIDIAN_WECHAT_PAY_URL", "http://127.0.0.1:9000"),
         ("SHUIDIAN_WECHAT_URL", "ftp://x"),
         ("SHUIDIAN_SMS_URL", "localhost"),
-        ("SHUIDIAN_SECRET_KEYS", KEY),
+        pytest.param("SHUIDIAN_SECRET_KEYS", KEY, id="keys without a version"),
     ],
 )
 def test_a_wrong_variable_is_named_and_production_refuses_plain_http(name: str, value: str) -> None:
@@ -95,6 +95,10 @@ def test_versioned_keys_are_read() -> None:
         "1:钥匙",
         "1:" + base64.b64encode(os.urandom(31)).decode(),
         "1:" + base64.b64encode(os.urandom(16)).decode(),
+    ],
+    ids=[
+        *("empty", "no version", "a word for a version", "version zero", "negative", "superscript"),
+        *("too high", "twice", "trailing comma", "no key", "not base64", "31 bytes", "16 bytes"),
     ],
 )
 def test_keys_of_another_shape_are_refused_without_being_shown(text: str) -> None:
