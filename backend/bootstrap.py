@@ -50,7 +50,9 @@ class _Kept:
         return made
 
 
-def build_ports(settings: Settings, *, clock: Clock) -> Ports:
+def build_ports(
+    settings: Settings, *, clock: Clock, meter_models: frozenset[str] = frozenset()
+) -> Ports:
     """The adapters of this process, by settings. Provider addresses come from settings only."""
     urls = settings.provider_urls
     allow_http = not settings.production
@@ -100,6 +102,7 @@ def build_ports(settings: Settings, *, clock: Clock) -> Ports:
         payment_channel=payment_channel,
         notifier=lambda channel, credential: notifiers.get(channel)(credential),
         visitor_login=lambda credential: WechatLogin(wechat_account(credential, settings)),
+        meter_models=meter_models,
     )
 
 

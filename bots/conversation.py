@@ -15,14 +15,15 @@ from redis.exceptions import RedisError
 
 from backend.accounts.operations import ensure_customer
 from backend.journeys.binding import confirm_binding, start_binding, unbind
+from backend.journeys.pay_link import new_link
 from backend.journeys.ports import Ports
 from backend.kernel.db import unit_of_work
-from backend.kernel.errors import DomainError, InvalidInput, NotFound, RateLimited
+from backend.kernel.errors import Conflict, DomainError, InvalidInput, NotFound, RateLimited
+from backend.kernel.money import Money
 from bots import effects
 from bots.dialogue import finish, step
 from bots.effects import Effect, Outcome, Refusal
 from bots.intents import Intent
-from bots.pay_link import make_pay_link
 from bots.reading import view_of_customer
 from bots.state import State
 from bots.view import View
@@ -64,13 +65,7 @@ class Conversation:
             case effects.ConfirmBinding(challenge_id, code):
                 return await self._confirm_binding(group_id, customer_id, challenge_id, code)
             case effects.MakePayLink(account_id, amount, _):
-                return await make_pay_link(
-                    self._ports,
-                    group_id=group_id,
-                    customer_id=customer_id,
-                    account_id=UUID(account_id),
-                    amount=amount,
-                )
+                return await self._pay_link(group_id, customer_id, UUID(account_id), amount)
             case effects.UnbindAccount(account_id):
                 done = await unbind(
                     self._ports,
@@ -79,6 +74,23 @@ class Conversation:
                     account_id=UUID(account_id),
                 )
                 return effects.Unbound() if done else effects.EffectFailed()
+
+    async def _pay_link(
+        self, group_id: int, customer_id: UUID, account_id: UUID, amount: Money | None
+    ) -> Outcome:
+        try:
+            url = await new_link(
+                self._ports,
+                group_id=group_id,
+                customer_id=customer_id,
+                account_id=account_id,
+                amount=amount,
+            )
+        except Conflict:
+            return effects.EffectFailed(Refusal.SELLING_STOPPED)
+        except NotFound:
+            return effects.EffectFailed(Refusal.NOT_FOUND)
+        return effects.PayLink(url)
 
     async def _start_binding(self, group_id: int, customer_id: UUID, account_no: str) -> Outcome:
         try:

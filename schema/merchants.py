@@ -1,4 +1,4 @@
-"""A project's merchant account at WeChat Pay: written, never read back."""
+"""Accounts at providers (WeChat Pay, official account, SMS): written, never read back."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from typing import Annotated
 import strawberry
 
 from backend.journeys.merchant import WechatMerchant, set_wechat_pay
+from backend.journeys.provider_accounts import (
+    OfficialAccount,
+    SmsAccount,
+    set_official_account,
+    set_sms_account,
+)
 from backend.tenancy.rules import Permission
 
 from .context import Info
@@ -26,6 +32,26 @@ class WechatPaySet:
     appid: str
 
 
+@strawberry.type(description="The group's official account; type `callbackUrl` into its console.")
+class WechatAccountSet:
+    """What was set, without its secrets."""
+
+    app_id: str
+    callback_url: str
+
+
+@strawberry.type(description="The group sends SMS by this account.")
+class SmsAccountSet:
+    """What was set, without its secrets."""
+
+    access_key_id: str
+    sign_name: str
+
+
+SetWechatAccountResult = Annotated[
+    WechatAccountSet | AnyProblem, strawberry.union("SetWechatAccountResult")
+]
+SetSmsAccountResult = Annotated[SmsAccountSet | AnyProblem, strawberry.union("SetSmsAccountResult")]
 SetWechatPayResult = Annotated[WechatPaySet | AnyProblem, strawberry.union("SetWechatPayResult")]
 
 
@@ -55,3 +81,29 @@ class MerchantMutations:
             info.context.ports, scope=scope, project_id=project_id, merchant=merchant
         )
         return WechatPaySet(project=project, mchid=mchid, appid=appid)
+
+    @mutation(Permission.CREDENTIAL_WRITE)
+    async def set_wechat_account(
+        self, info: Info, app_id: str, secret: str, token: str, aes_key: str
+    ) -> SetWechatAccountResult:
+        """Keep the group's official account, sealed."""
+        url = await set_official_account(
+            info.context.ports,
+            scope=info.context.caller(),
+            account=OfficialAccount(app_id, secret, token, aes_key),
+        )
+        return WechatAccountSet(app_id=app_id, callback_url=url)
+
+    @mutation(Permission.CREDENTIAL_WRITE)
+    async def set_sms_account(
+        self,
+        info: Info,
+        access_key_id: str,
+        access_key_secret: str,
+        sign_name: str,
+        bind_template: str,
+    ) -> SetSmsAccountResult:
+        """Keep the group's SMS account, sealed."""
+        account = SmsAccount(access_key_id, access_key_secret, sign_name, bind_template)
+        await set_sms_account(info.context.ports, scope=info.context.caller(), account=account)
+        return SmsAccountSet(access_key_id=access_key_id, sign_name=sign_name)

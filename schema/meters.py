@@ -12,6 +12,7 @@ import strawberry
 
 from backend.journeys import occupancy, refresh
 from backend.kernel.db import UnitOfWork
+from backend.kernel.errors import InvalidInput
 from backend.kernel.money import Money
 from backend.metering import operations, queries
 from backend.metering.models import Gateway as GatewayRow
@@ -156,6 +157,14 @@ async def load_meter(work: UnitOfWork, info: Info, meter_id: UUID) -> Meter:
     return meter_of(row, gateway, await queries.latest_of_meters(work, meter_ids=[row.id]))
 
 
+def _known(profile: str, models: frozenset[str]) -> str:
+    if profile not in models:
+        raise InvalidInput(
+            f"no such meter model; there are: {', '.join(sorted(models))}", field="profile"
+        )
+    return profile
+
+
 @strawberry.type
 class MeterMutations:
     """Writes."""
@@ -181,7 +190,7 @@ class MeterMutations:
         """Register a meter on a gateway's bus."""
         scope, at = info.context.caller(), info.context.now
         on = uuid_of(gateway, "Gateway")
-        given = {"serial": serial, "profile": profile}
+        given = {"serial": serial, "profile": _known(profile, info.context.ports.meter_models)}
         async with info.context.work() as work:
             box = await queries.gateway(work, scope=scope, gateway_id=on)
             row = await operations.add_meter(

@@ -17,9 +17,8 @@ async def tidy(context: WorkerContext) -> None:
     """Ring again for unfinished vends without a waiting event, drop old done events, make partitions."""
     now = context.ports.clock.now()
     async with platform_connection() as connection:
-        await connection.execute(
-            "SELECT metering_ensure_month($1)", (now + timedelta(days=7)).date()
-        )
+        for month in (now, now + timedelta(days=7)):
+            await connection.execute("SELECT metering_ensure_month($1)", month.date())
     for group_id in await all_groups():
         async with unit_of_work(group_id) as work:
             for vend_id in await vends_unfinished(work):

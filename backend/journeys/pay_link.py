@@ -12,11 +12,14 @@ from uuid import UUID
 from backend.accounts import queries as accounts
 from backend.accounts.rules import mask_place
 from backend.kernel.db import UnitOfWork, unit_of_work
-from backend.kernel.errors import InvalidInput, NotFound
+from backend.kernel.errors import Conflict, InvalidInput, NotFound
+from backend.kernel.ids import token as new_token
 from backend.kernel.money import Money
 from backend.kernel.secrets import digest
+from backend.metering import queries as metering
 from backend.tenancy import queries as tenancy
 from backend.topups import queries as topups
+from backend.topups.operations import create_link
 from backend.topups.ports import PayMethod
 from backend.topups.queries import Link
 
@@ -49,6 +52,35 @@ class Visitor:
 
     cookie: str | None
     client_ip: str
+
+
+async def new_link(
+    ports: Ports, *, group_id: int, customer_id: UUID, account_id: UUID, amount: Money | None
+) -> str:
+    """The address of a pay page for an account the customer is bound to; it lives seven days.
+
+    Raises NotFound (not bound, or no meter serves it), Conflict (selling to its meter is stopped).
+    """
+    async with unit_of_work(group_id) as work:
+        if not await accounts.is_bound(work, customer_id=customer_id, account_id=account_id):
+            raise NotFound("the account is not bound")
+        assignment = await metering.live_assignment_of_account(work, account_id=account_id)
+        if assignment is None:
+            raise NotFound("no meter serves this account yet")
+        meter = await metering.meter_by_id(work, meter_id=assignment.meter_id)
+        if meter.selling_stopped_at is not None:
+            raise Conflict("selling to this meter is stopped until the manager has checked it")
+        code, _ = await tenancy.group_name(work)
+        link = f"{code}.{new_token()}"
+        await create_link(
+            work,
+            token_digest=digest(link),
+            account_id=account_id,
+            customer_id=customer_id,
+            amount_fen=amount.fen if amount else None,
+            at=ports.clock.now(),
+        )
+    return f"{ports.public_url}/p/{link}"
 
 
 async def open_link(ports: Ports, *, token: str, visitor: Visitor) -> OpenedLink:

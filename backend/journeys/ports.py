@@ -29,7 +29,7 @@ class VisitorLogin(Protocol):
 class Ports:
     """Clock, secrets and adapters. `payment_channel(group_id, credential)`,
     `notifier(channel, credential)` and `visitor_login(credential)` give the adapter of one account
-    at a provider."""
+    at a provider. `meter_models` are the models that have a profile."""
 
     clock: Clock
     box: SecretBox
@@ -37,3 +37,4 @@ class Ports:
     payment_channel: Callable[[int, Credential], PaymentChannel]
     notifier: Callable[[MessageChannel, Credential], Notifier]
     visitor_login: Callable[[Credential], VisitorLogin]
+    meter_models: frozenset[str] = frozenset()

@@ -6,6 +6,7 @@ is stored by a second short commit.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -19,11 +20,13 @@ from backend.outbox.operations import emit
 from backend.tenancy import queries as tenancy
 from backend.topups import operations
 from backend.topups import queries as topups
-from backend.topups.ports import PayMethod, PrepayRequest
+from backend.topups.ports import ChannelRefused, ChannelUnavailable, PayMethod, PrepayRequest
 from backend.topups.queries import Order
 from backend.topups.rules import OrderState, check_amount, next_query
 
 from .ports import Ports
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ async def start(
 
     A repeat with the same key, or an unpaid order of the same account, amount and payer, answers
     the same order. Raises InvalidInput (amount), Conflict (selling is stopped, no meter, key
-    reused), ChannelUnavailable (the order stays and a repeat goes on with it), ChannelRefused.
+    reused), ChannelUnavailable (the order stays and a repeat goes on with it).
     """
     at = ports.clock.now()
     async with unit_of_work(group_id) as work:
@@ -68,17 +71,22 @@ async def start(
         )
     if order.page is not None or order.state is not OrderState.CREATED:
         return order
-    prepaid = await ports.payment_channel(group_id, credential).prepay(
-        PrepayRequest(
-            order_no=order.order_no,
-            amount_fen=order.amount_fen,
-            description=f"{project_name} 预付费充值",
-            expires_at=order.expires_at,
-            method=order.method,
-            payer_id=order.payer_id,
-            client_ip=payer.client_ip,
-        )
+    request = PrepayRequest(
+        order_no=order.order_no,
+        amount_fen=order.amount_fen,
+        description=f"{project_name} 预付费充值",
+        expires_at=order.expires_at,
+        method=order.method,
+        payer_id=order.payer_id,
+        client_ip=payer.client_ip,
     )
+    try:
+        prepaid = await ports.payment_channel(group_id, credential).prepay(request)
+    except (ChannelUnavailable, ChannelRefused) as error:
+        # The channel's own words are for the operator's log, not for the payer's page.
+        fields = {"order": order.order_no, "code": error.code, "reason": error.message}
+        log.warning("prepay failed", extra={"fields": fields})
+        raise ChannelUnavailable("the payment channel does not take this order now") from error
     TOPUPS.labels(step="prepaid").inc()
     async with unit_of_work(group_id) as work:
         await operations.store_page(work, order_id=order.id, page=prepaid.page)

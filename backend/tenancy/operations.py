@@ -222,7 +222,8 @@ async def save_credential(
 ) -> UUID:
     """Store credentials of a provider, sealed; the audit names what was set, never its value.
 
-    Raises Forbidden. A credential of the same kind, key and project is replaced.
+    Raises Forbidden. A credential of the same kind, key and project is replaced; the one
+    set last is in use.
     """
     scope.require(Permission.CREDENTIAL_WRITE, project_id)
     place = f"{work.group_id}/{kind}/{key}"
@@ -231,7 +232,8 @@ async def save_credential(
         " (group_id, id, project_id, kind, key, public, sealed, created_at)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
         " ON CONFLICT (group_id, kind, key, project_id)"
-        " DO UPDATE SET public = EXCLUDED.public, sealed = EXCLUDED.sealed RETURNING id",
+        " DO UPDATE SET public = EXCLUDED.public, sealed = EXCLUDED.sealed,"
+        " created_at = EXCLUDED.created_at RETURNING id",
         work.group_id,
         uuid7(at),
         project_id,

@@ -54,11 +54,6 @@ async def group_name(work: UnitOfWork) -> tuple[str, str]:
     return row["code"], row["name"]
 
 
-async def operator_by_login(work: UnitOfWork, *, login: str) -> Operator | None:
-    """The operator of that login in this group, or None."""
-    return await Operator.get_or_none(group_id=work.group_id, login=login)
-
-
 async def scope_of(work: UnitOfWork, *, operator_id: UUID, address: str) -> Scope | None:
     """An operator's rights as they are now (grants are read per request, never cached)."""
     operator = await Operator.get_or_none(group_id=work.group_id, id=operator_id)

@@ -33,6 +33,7 @@ from backend.tenancy.rules import Permission
 from backend.topups import operations as topups
 from backend.topups.ports import Payment, PaymentChannel, PaymentState, PayMethod
 from backend.topups.queries import Order
+from workers.profiles.loader import shipped_profiles
 
 # A Sunday noon in China. The month has a partition because `make_group` asks for it.
 START = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
@@ -278,6 +279,7 @@ def ports_at(clock: SetClock) -> Ports:
         payment_channel=no_channel,
         notifier=no_notifier,
         visitor_login=no_login,
+        meter_models=frozenset(shipped_profiles()),
     )
 
 

@@ -1,0 +1,124 @@
+"""A group gets its own official account and SMS account: checked before they are kept, sealed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from backend.alerts.ports import MessageChannel
+from backend.kernel.db import unit_of_work
+from backend.kernel.errors import InvalidInput
+from backend.kernel.scope import Scope
+from backend.tenancy import operations, queries
+
+from .ports import Ports
+
+_APP_ID = re.compile(r"[A-Za-z0-9]{6,64}")
+_TOKEN = re.compile(r"[A-Za-z0-9]{3,32}")
+
+
+@dataclass(frozen=True, slots=True)
+class OfficialAccount:
+    """A WeChat official account (服务号) as its owner's console shows it."""
+
+    app_id: str
+    secret: str = field(repr=False)
+    token: str = field(repr=False)
+    aes_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SmsAccount:
+    """An Aliyun SMS account: key, signature name, and the code of the template for binding codes."""
+
+    access_key_id: str
+    access_key_secret: str = field(repr=False)
+    sign_name: str
+    bind_template: str
+
+
+async def set_official_account(ports: Ports, *, scope: Scope, account: OfficialAccount) -> str:
+    """Keep the group's official account; returns the callback address to type into its console.
+
+    Raises Forbidden, InvalidInput that names the field and never shows its value.
+    """
+    for name, good in (
+        ("appId", _APP_ID.fullmatch(account.app_id)),
+        ("secret", len(account.secret) >= 16),
+        ("token", _TOKEN.fullmatch(account.token)),
+        ("aesKey", _is_aes_key(account.aes_key)),
+    ):
+        if not good:
+            raise InvalidInput(f"the official account's {name} is malformed", field=name)
+    await _keep(
+        ports,
+        scope=scope,
+        kind="WECHAT_OFFICIAL",
+        key=account.app_id,
+        public={},
+        secret={
+            "secret": account.secret,
+            "token": account.token,
+            "aes_key": account.aes_key,
+        },
+    )
+    async with unit_of_work(scope.group_id) as work:
+        code, _ = await queries.group_name(work)
+    return f"{ports.public_url}/callbacks/wechat/{code}/{account.app_id}"
+
+
+async def set_sms_account(ports: Ports, *, scope: Scope, account: SmsAccount) -> None:
+    """Keep the group's SMS account. Raises Forbidden, InvalidInput."""
+    if not account.bind_template.strip():
+        raise InvalidInput("the template for binding codes is needed", field="bindTemplate")
+    template = {"code": account.bind_template, "params": ["code"], "once": True}
+    await _keep(
+        ports,
+        scope=scope,
+        kind="ALIYUN_SMS",
+        key=account.access_key_id,
+        public={
+            "sign_name": account.sign_name,
+            "templates": json.dumps({"bind_code": template}),
+        },
+        secret={"access_key_secret": account.access_key_secret},
+    )
+
+
+async def _keep(
+    ports: Ports,
+    *,
+    scope: Scope,
+    kind: str,
+    key: str,
+    public: Mapping[str, str],
+    secret: Mapping[str, str],
+) -> None:
+    if not key.strip():
+        raise InvalidInput("the account's id is needed")
+    channel = MessageChannel.WECHAT if kind == "WECHAT_OFFICIAL" else MessageChannel.SMS
+    async with unit_of_work(scope.group_id) as work:
+        credential_id = await operations.save_credential(
+            work,
+            scope=scope,
+            box=ports.box,
+            kind=kind,
+            key=key,
+            project_id=None,
+            public=public,
+            secret=secret,
+            at=ports.clock.now(),
+        )
+        kept = await queries.credential_by_id(work, box=ports.box, credential_id=credential_id)
+        ports.notifier(channel, kept)  # built here: what cannot work is refused now
+
+
+def _is_aes_key(text: str) -> bool:
+    try:
+        return len(text) == 43 and len(base64.b64decode(text + "=", validate=True)) == 32
+    except binascii.Error:
+        return False
