@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from .town import Town
+import asyncpg
+
+from .town import Town, until
 
 
 async def test_a_stranger_is_led_to_binding_whatever_he_says(town: Town) -> None:
@@ -89,3 +91,21 @@ async def test_logs_hold_no_phone_number_token_or_code(town: Town) -> None:
     assert text
     for secret in (town.shop.phone, token, f'"{code}"', town.secrets.sms["secret"]):
         assert secret not in text
+
+
+async def test_an_answer_that_takes_too_long_comes_as_a_message_of_its_own(town: Town) -> None:
+    await town.bind()
+    owner = await asyncpg.connect(town.services.owner_dsn())
+    try:
+        async with owner.transaction():
+            await owner.execute("LOCK TABLE accounts_customer IN ACCESS EXCLUSIVE MODE")
+            assert await town.say("余额") == "", "silence within WeChat's five seconds"
+    finally:
+        await owner.close()
+
+    async def late() -> bool | None:
+        path = f"/wechat/control/inbox?appid={town.ours.app_id}&openid={town.shop.openid}"
+        messages = (await town.control(path))["messages"]
+        return any(m["kind"] != "reply" and "20.00" in m["text"] for m in messages) or None
+
+    await until(late, "the late answer")
