@@ -75,7 +75,7 @@ def build_app(settings: Settings, *, clock: Clock) -> Starlette:
         Route("/metrics", metrics),
         notice_route(ports, path=NOTICE_PATH),
         *WechatCallback(ports, Conversation(ports, redis)).routes(),
-        *PayPages(ports, page=WEB / "h5" / "pay.html").routes(),
+        *PayPages(ports, pages=WEB / "h5").routes(),
         Route("/graphql", graphql),
         WebSocketRoute("/graphql", graphql),
     ]

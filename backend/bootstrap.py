@@ -84,7 +84,7 @@ def build_ports(
 
     notifiers: Registry[Callable[[Credential], Notifier]] = Registry()
 
-    def wechat(credential: Credential) -> Notifier:
+    def wechat(credential: Credential) -> WechatMessenger:
         account = wechat_account(credential, settings)
         return kept.get(credential, lambda: WechatMessenger(account, token_store=tokens))
 
@@ -102,6 +102,7 @@ def build_ports(
         payment_channel=payment_channel,
         notifier=lambda channel, credential: notifiers.get(channel)(credential),
         visitor_login=lambda credential: WechatLogin(wechat_account(credential, settings)),
+        menu_publisher=wechat,
         meter_models=meter_models,
     )
 

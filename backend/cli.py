@@ -13,14 +13,17 @@ import uvicorn
 from prometheus_client import start_http_server
 
 from backend.asgi import build_app
+from backend.bootstrap import build_ports
 from backend.demo import check, run
 from backend.journeys.sign_in import hash_password, new_password
 from backend.kernel import logs
 from backend.kernel.clock import SystemClock
+from backend.kernel.db import Database
 from backend.kernel.errors import DomainError
 from backend.kernel.migrate import migrate
 from backend.kernel.settings import Settings, read_settings
 from backend.tenancy.provision import add_group
+from bots.wechat.publish import publish_menu
 from schema.schema import SDL_FILE, print_schema
 from workers.heartbeat import is_fresh
 from workers.main import run_worker
@@ -98,6 +101,21 @@ def _group(options: argparse.Namespace) -> int:
     return 0
 
 
+def _publish_menu(options: argparse.Namespace) -> int:
+    settings = _settings()
+
+    async def publish() -> str:
+        await Database.open(settings.database_url, pool_max=2)
+        try:
+            ports = build_ports(settings, clock=SystemClock())
+            return await publish_menu(ports, group_code=options.code)
+        finally:
+            await Database.close()
+
+    print(f"the menu's first button opens {asyncio.run(publish())}")
+    return 0
+
+
 def _schema(options: argparse.Namespace) -> int:
     if not options.check:
         SDL_FILE.write_text(print_schema(), encoding="utf-8")
@@ -144,6 +162,12 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("name")
     group.add_argument("--login", default="admin")
     group.set_defaults(run=_group)
+
+    menu = words.add_parser(
+        "publish-menu", help="put the menu 自助购电 on a group's official account"
+    )
+    menu.add_argument("code")
+    menu.set_defaults(run=_publish_menu)
 
     schema = words.add_parser("schema", help="print the GraphQL schema to schema/schema.graphql")
     schema.add_argument("--check", action="store_true", help="exit 1 when the file has drifted")

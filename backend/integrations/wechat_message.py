@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import requests
@@ -59,6 +60,10 @@ class WechatMessenger:
             return message.key
         answer = await self._post("message/template/send", _template_body(template, message))
         return str(answer.get("msgid", message.key))
+
+    async def publish_menu(self, menu: Mapping[str, Any]) -> None:
+        """Replace the account's menu (menu/create). Raises Undeliverable, Unavailable."""
+        await self._post("menu/create", dict(menu))
 
     async def _post(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
         """One API call. Addresses hold the token, so provider errors are not chained."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from backend.alerts.ports import MessageChannel, Notifier
 from backend.kernel.clock import Clock
@@ -25,10 +25,19 @@ class VisitorLogin(Protocol):
         ...
 
 
+class MenuPublisher(Protocol):
+    """Puts a menu on one official account."""
+
+    async def publish_menu(self, menu: Mapping[str, Any]) -> None:
+        """Replace the account's menu. Raises DomainError (refused), Unavailable."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """Clock, secrets and adapters. `payment_channel(group_id, credential)`,
-    `notifier(channel, credential)` and `visitor_login(credential)` give the adapter of one account
+    `notifier(channel, credential)`, `visitor_login(credential)`
+    and `menu_publisher(credential)` give the adapter of one account
     at a provider. `meter_models` are the models that have a profile."""
 
     clock: Clock
@@ -37,4 +46,5 @@ class Ports:
     payment_channel: Callable[[int, Credential], PaymentChannel]
     notifier: Callable[[MessageChannel, Credential], Notifier]
     visitor_login: Callable[[Credential], VisitorLogin]
+    menu_publisher: Callable[[Credential], MenuPublisher]
     meter_models: frozenset[str] = frozenset()

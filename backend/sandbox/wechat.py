@@ -47,6 +47,7 @@ class _Api:
             Route("/cgi-bin/stable_token", control(self._token), methods=["POST"]),
             Route(send + "custom/send", control(self._custom), methods=["POST"]),
             Route(send + "template/send", control(self._template), methods=["POST"]),
+            Route("/cgi-bin/menu/create", control(self._menu), methods=["POST"]),
             Route("/connect/oauth2/authorize", self._authorize),
             Route("/sns/oauth2/access_token", self._exchange),
         ]
@@ -110,6 +111,20 @@ class _Api:
         if new:
             self._put(account, openid, {"kind": "template", "body": body, "msgid": number})
         return JSONResponse({"errcode": 0, "errmsg": "ok", "msgid": number})
+
+    async def _menu(self, request: Request) -> Response:
+        """Keep the menu, with the platform's own limits: 3 buttons of 5, names of 4 and 8 characters."""
+        account = self._caller(request)
+        if isinstance(account, Response):
+            return account
+        buttons = (await json_object(request)).get("button")
+        if not isinstance(buttons, list) or not 1 <= len(buttons) <= 3:
+            return _error(40016, "invalid button size")
+        for button in buttons:
+            if len(str(button.get("name", ""))) > 4 or len(button.get("sub_button", [])) > 5:
+                return _error(40018, "invalid button name size")
+        account.menu = buttons
+        return JSONResponse({"errcode": 0, "errmsg": "ok"})
 
     def _put(self, account: Account, openid: str, message: dict[str, Any]) -> None:
         """Into the person's phone."""
@@ -178,6 +193,7 @@ class _Controls:
             Route("/control/tokens/revoke", control(self._revoke), methods=["POST"]),
             Route("/control/stats", control(self._stats)),
             Route("/control/inbox", control(self._inbox)),
+            Route("/control/menu", control(self._menu)),
             Route("/control/faults", control(self._set_faults), methods=["POST"]),
         ]
 
@@ -249,6 +265,11 @@ class _Controls:
     async def _stats(self, request: Request) -> Response:
         fetches = {name: account.fetches for name, account in self._world.accounts.items()}
         return JSONResponse({"token_fetches": fetches})
+
+    async def _menu(self, request: Request) -> Response:
+        """The menu a follower sees."""
+        account = self._world.account(request.query_params.get("appid"))
+        return JSONResponse({"button": account.menu})
 
     async def _inbox(self, request: Request) -> Response:
         account = self._world.account(request.query_params.get("appid"))

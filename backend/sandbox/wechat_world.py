@@ -25,6 +25,7 @@ class Account:
     callback_url: str
     access_token: str = ""
     token_until: datetime | None = None
+    menu: list[dict[str, Any]] = field(default_factory=list)
     fetches: dict[str, int] = field(default_factory=lambda: {"plain": 0, "forced": 0})
 
 

@@ -37,10 +37,13 @@ CLICKS: dict[str, Intent] = {
 BIND_SCENE = "bind_"
 
 
-def build_menu(*, top_up_url: str, elder_url: str | None = None) -> dict[str, Any]:
+def build_menu(
+    *, top_up_url: str, elder_url: str | None = None, allow_http: bool = False
+) -> dict[str, Any]:
     """The body of menu/create: three buttons, 自助购电 first, one tap to the pay page.
 
-    `top_up_url` and `elder_url` are https pages of this product (config). Raises ValueError else.
+    `top_up_url` and `elder_url` are https pages of this product; `allow_http` is for stand-ins.
+    Raises ValueError else.
     """
     service = [
         _click(say("menu.power_out"), "POWER_OUT"),
@@ -49,7 +52,7 @@ def build_menu(*, top_up_url: str, elder_url: str | None = None) -> dict[str, An
         _click(say("menu.help"), "HELP"),
     ]
     if elder_url is not None:
-        service.insert(2, _view(say("menu.elder"), elder_url))
+        service.insert(2, _view(say("menu.elder"), elder_url, allow_http))
     mine = [
         _click(say("menu.balance"), "BALANCE"),
         _click(say("menu.usage"), "USAGE"),
@@ -58,7 +61,7 @@ def build_menu(*, top_up_url: str, elder_url: str | None = None) -> dict[str, An
     ]
     return {
         "button": [
-            _view(say("menu.top_up"), top_up_url),
+            _view(say("menu.top_up"), top_up_url, allow_http),
             {"name": say("menu.mine"), "sub_button": mine},
             {"name": say("menu.service"), "sub_button": service},
         ]
@@ -88,8 +91,8 @@ def _click(name: str, key: str) -> dict[str, Any]:
     return {"type": "click", "name": name, "key": key}
 
 
-def _view(name: str, url: str) -> dict[str, Any]:
+def _view(name: str, url: str, allow_http: bool) -> dict[str, Any]:
     parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname:
+    if parts.scheme not in (("https", "http") if allow_http else ("https",)) or not parts.hostname:
         raise ValueError("a menu page is an https URL")
     return {"type": "view", "name": name, "url": url}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
 from urllib.parse import urlsplit
 
 import httpx
 
-from .town import Town
+from .town import Town, environment
 
 INSIDE = {"user-agent": "Mozilla/5.0 (Linux; Android 14) MicroMessenger/8.0.50"}
 LINK = "query($t: String!) { payLink(token: $t) { accountName place amount methods } }"
@@ -93,3 +96,32 @@ async def test_the_same_tap_twice_is_one_order(town: Town) -> None:
     assert await town.order(token, key="double-tap-1") == first
     assert await town.order(token, key="double-tap-2") == first, "an unpaid order is used again"
     assert await town.value("SELECT count(*) FROM topups_order") == 1
+
+
+async def test_the_menu_button_leads_a_bound_tenant_to_the_pay_page_and_others_to_binding(
+    town: Town,
+) -> None:
+    env = {**os.environ, **environment(town.settings, town.secrets)}
+    done = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "backend.cli", "publish-menu", town.ours.code), env=env
+    )
+    assert await done.wait() == 0
+    menu = await town.control(f"/wechat/control/menu?appid={town.ours.app_id}")
+    button = menu["button"][0]
+    assert button["name"] == "自助购电"
+
+    async def tap() -> httpx.Response:
+        async with httpx.AsyncClient(headers=INSIDE, timeout=15) as visitor:
+            sent = await visitor.get(button["url"])
+            chosen = await visitor.get(_as(sent.headers["location"], town.shop.openid))
+            back = await visitor.get(chosen.headers["location"])
+            return await visitor.get(town.api + back.headers["location"])
+
+    assert "绑定 户号" in (await tap()).text
+    await town.bind()
+    landed = await tap()
+    assert landed.status_code == 303
+    assert "/p/" in landed.headers["location"]
+    assert (
+        await town.value("SELECT count(*) FROM audit_entry WHERE action = 'menu:self:publish'") == 1
+    )

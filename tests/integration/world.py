@@ -13,7 +13,7 @@ import asyncpg
 from backend.accounts import operations as accounts
 from backend.accounts.models import Account, Area, Customer
 from backend.alerts.ports import MessageChannel, Notifier
-from backend.journeys.ports import Ports, VisitorLogin
+from backend.journeys.ports import MenuPublisher, Ports, VisitorLogin
 from backend.journeys.settle import Settled, settle
 from backend.kernel.clock import SetClock
 from backend.kernel.db import unit_of_work
@@ -272,6 +272,9 @@ def ports_at(clock: SetClock) -> Ports:
     def no_login(credential: Credential) -> VisitorLogin:
         raise Unavailable(f"no login by {credential.key} in this test")
 
+    def no_menu(credential: Credential) -> MenuPublisher:
+        raise Unavailable(f"no menu of {credential.key} in this test")
+
     return Ports(
         clock=clock,
         box=BOX,
@@ -279,6 +282,7 @@ def ports_at(clock: SetClock) -> Ports:
         payment_channel=no_channel,
         notifier=no_notifier,
         visitor_login=no_login,
+        menu_publisher=no_menu,
         meter_models=frozenset(shipped_profiles()),
     )
 

@@ -73,7 +73,7 @@ def test_chinese_is_written_only_in_the_texts_and_in_the_modules_that_read_it() 
         docs = {
             node.body[0].value
             for node in ast.walk(tree)
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
             and node.body
             and isinstance(node.body[0], ast.Expr)
         }
