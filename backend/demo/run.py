@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backend.bootstrap import build_ports
 from backend.kernel import logs
 from backend.kernel.clock import SystemClock
 from backend.kernel.db import Database
 from backend.kernel.errors import InvalidInput
 from backend.kernel.migrate import migrate
-from backend.kernel.secrets import SecretBox
-from backend.kernel.settings import parse_keys
+from backend.kernel.settings import read_settings
 from backend.sandbox.embedded.child import is_free
 from backend.sandbox.embedded.services import EmbeddedServices
 
@@ -122,8 +122,7 @@ async def _start(
         seeder = Seeder(
             groups=GROUPS,
             owner_dsn=addresses.owner_dsn,
-            clock=clock,
-            box=SecretBox(parse_keys(secrets.key_encryption_key)),
+            ports=build_ports(read_settings(env), clock=clock),
             secrets=secrets,
             gateways={name: f"127.0.0.1:{ports[name]}" for name in gateways},
             platform_keys=platform_keys,

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from backend.accounts import operations as accounts
+from backend.journeys.merchant import WechatMerchant, set_wechat_pay
+from backend.journeys.ports import Ports
+from backend.journeys.provider_accounts import (
+    OfficialAccount,
+    SmsAccount,
+    set_official_account,
+    set_sms_account,
+)
 from backend.journeys.sign_in import hash_password
-from backend.kernel.clock import Clock
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.scope import Actor, Scope
-from backend.kernel.secrets import SecretBox
 from backend.metering import operations as metering
 from backend.metering.models import Gateway
 from backend.tenancy import operations as tenancy
@@ -39,8 +44,7 @@ class Seeder:
 
     groups: Sequence[DemoGroup]
     owner_dsn: str
-    clock: Clock
-    box: SecretBox
+    ports: Ports
     secrets: DemoSecrets
     gateways: Mapping[str, str]
     platform_keys: Mapping[str, PlatformKey]
@@ -56,7 +60,7 @@ class Seeder:
                     name=group.name,
                     login="admin",
                     password_hash=hash_password(self.secrets.passwords[f"admin@{group.code}"]),
-                    at=self.clock.now(),
+                    at=self.ports.clock.now(),
                 )
             scope = Scope(
                 group_id=group_id,
@@ -65,11 +69,10 @@ class Seeder:
             )
             for site in group.sites:
                 await self._site(scope, group, site)
-            async with unit_of_work(group_id) as work:
-                await self._group_credentials(work, scope, group)
+            await self._group_accounts(scope, group)
 
     async def _site(self, scope: Scope, group: DemoGroup, site: Site) -> None:
-        at = self.clock.now()
+        at = self.ports.clock.now()
         async with unit_of_work(scope.group_id) as work:
             known = {project.code: project for project in await queries.projects(work, scope=scope)}
         if site.code not in known:
@@ -78,8 +81,8 @@ class Seeder:
             async with unit_of_work(scope.group_id) as work:
                 known[site.code] = await self._new_site(work, scope, group, site, openings)
         project = known[site.code]
+        await self._merchant(scope, group, site, project.id)
         async with unit_of_work(scope.group_id) as work:
-            await self._merchant(work, scope, group, site, project.id)
             await metering.move_gateway(
                 work,
                 scope=scope,
@@ -96,7 +99,7 @@ class Seeder:
         site: Site,
         openings: list[MeterSnapshot],
     ) -> Project:
-        at = self.clock.now()
+        at = self.ports.clock.now()
         project = await tenancy.add_project(
             work, scope=scope, code=site.code, name=site.name, kind=site.kind, at=at
         )
@@ -147,7 +150,7 @@ class Seeder:
         unit: int,
         snapshot: MeterSnapshot,
     ) -> None:
-        at = self.clock.now()
+        at = self.ports.clock.now()
         room = await accounts.add_area(
             work,
             scope=scope,
@@ -181,53 +184,30 @@ class Seeder:
             work, scope=scope, meter=meter, account_id=account.id, opening=opening, at=at
         )
 
-    async def _merchant(
-        self, work: UnitOfWork, scope: Scope, group: DemoGroup, site: Site, project_id: UUID
-    ) -> None:
+    async def _merchant(self, scope: Scope, group: DemoGroup, site: Site, project_id: UUID) -> None:
         keys = self.secrets.merchants[site.mchid]
         platform = self.platform_keys[site.mchid]
-        await tenancy.save_credential(
-            work,
-            scope=scope,
-            box=self.box,
-            kind="WECHAT_PAY",
-            key=site.mchid,
-            project_id=project_id,
-            public={
-                "app_id": group.app_id,
-                "cert_serial_no": keys.cert_serial_no,
-                "public_key_id": platform.public_key_id,
-                "public_key_pem": platform.public_key,
-            },
-            secret={"private_key_pem": keys.private_key_pem, "apiv3_key": keys.apiv3_key},
-            at=self.clock.now(),
+        merchant = WechatMerchant(
+            mchid=site.mchid,
+            app_id=group.app_id,
+            cert_serial_no=keys.cert_serial_no,
+            public_key_id=platform.public_key_id,
+            public_key_pem=platform.public_key,
+            private_key_pem=keys.private_key_pem,
+            apiv3_key=keys.apiv3_key,
         )
+        await set_wechat_pay(self.ports, scope=scope, project_id=project_id, merchant=merchant)
 
-    async def _group_credentials(self, work: UnitOfWork, scope: Scope, group: DemoGroup) -> None:
-        at = self.clock.now()
-        await tenancy.save_credential(
-            work,
-            scope=scope,
-            box=self.box,
-            kind="WECHAT_OFFICIAL",
-            key=group.app_id,
-            project_id=None,
-            public={},
-            secret=self.secrets.app_secrets[group.app_id],
-            at=at,
+    async def _group_accounts(self, scope: Scope, group: DemoGroup) -> None:
+        app = OfficialAccount(app_id=group.app_id, **self.secrets.app_secrets[group.app_id])
+        await set_official_account(self.ports, scope=scope, account=app)
+        sms = SmsAccount(
+            access_key_id=self.secrets.sms["access_key_id"],
+            access_key_secret=self.secrets.sms["secret"],
+            sign_name="水电演示",
+            bind_template="SMS_DEMO_BIND",
         )
-        templates = {"bind_code": {"code": "SMS_DEMO_BIND", "params": ["code"], "once": True}}
-        await tenancy.save_credential(
-            work,
-            scope=scope,
-            box=self.box,
-            kind="ALIYUN_SMS",
-            key=self.secrets.sms["access_key_id"],
-            project_id=None,
-            public={"sign_name": "水电演示", "templates": json.dumps(templates)},
-            secret={"access_key_secret": self.secrets.sms["secret"]},
-            at=at,
-        )
+        await set_sms_account(self.ports, scope=scope, account=sms)
 
 
 async def _read_all(address: str, count: int) -> list[MeterSnapshot]:

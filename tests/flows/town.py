@@ -24,6 +24,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from backend.asgi import build_app
+from backend.bootstrap import build_ports
 from backend.demo.plan import DemoGroup, Home, Site
 from backend.demo.providers import register
 from backend.demo.run import site_plan
@@ -31,7 +32,6 @@ from backend.demo.secrets_file import DemoSecrets, load_or_make
 from backend.demo.seed import Seeder
 from backend.kernel.clock import SystemClock
 from backend.kernel.db import unit_of_work
-from backend.kernel.secrets import SecretBox
 from backend.kernel.settings import Settings, parse_keys
 from backend.sandbox.app import sandbox_app
 from backend.sandbox.embedded.child import free_port, leashed
@@ -304,8 +304,7 @@ async def running_town(
         seeder = Seeder(
             groups=groups,
             owner_dsn=services.owner_dsn(),
-            clock=clock,
-            box=SecretBox(settings.secret_keys),
+            ports=build_ports(settings, clock=clock),
             secrets=secrets,
             gateways={name: f"127.0.0.1:{port}" for name, port in ports.items()},
             platform_keys=keys,

@@ -11,20 +11,18 @@ from pathlib import Path
 from urllib.parse import quote
 
 from .child import (
-    PORT_TRIES,
     Child,
     choose_port,
     clean_environment,
     hold_lock,
     leashed,
-    require_free,
 )
 from .errors import EmbeddedServerError
 from .places import Slot, own, postgres_bin, secret_file
+from .running import RunningServer
 
 _SUPERUSER = "postgres"
 _READY_S = 60.0  # crash recovery of a demo's data takes well under this
-_STOP_S = 30.0
 _PREDECESSOR_S = 30.0  # a server whose owner was killed needs a moment to write its checkpoint
 _INITDB_S = 120.0
 _BUILTIN_LOCALE_SINCE = 17
@@ -43,27 +41,17 @@ _FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "
 
 
 @dataclass(slots=True)
-class RunningPostgres:
-    """An embedded server. `port` is on 127.0.0.1; `slot.data` is where the cluster lies."""
+class RunningPostgres(RunningServer):
+    """An embedded PostgreSQL; `stop` is its fast shutdown, `kill` its immediate one."""
 
-    slot: Slot
-    port: int
+    NAME = "PostgreSQL"
+    STOP = signal.SIGINT
+    CRASH = signal.SIGQUIT
+    PORT_LOST = "could not bind"
+
     _bin: Path
     _password: str = field(repr=False)
     _durable: bool
-    _child: Child | None = None
-
-    @property
-    def pid(self) -> int:
-        """The postmaster's process id. Raises EmbeddedServerError when it does not run."""
-        if self._child is None or not self._child.running:
-            raise EmbeddedServerError("PostgreSQL is not running")
-        return self._child.pid
-
-    @property
-    def log(self) -> Path:
-        """The server's log file."""
-        return self.slot.beside("log")
 
     @property
     def admin_dsn(self) -> str:
@@ -74,32 +62,6 @@ class RunningPostgres:
         """A `postgresql://` address of this server."""
         where = f"127.0.0.1:{self.port}/{quote(database, safe='')}"
         return f"postgresql://{quote(user, safe='')}:{quote(password, safe='')}@{where}"
-
-    def stop(self) -> None:
-        """Fast shutdown: clients are disconnected, data is written. Does nothing when stopped.
-
-        Raises EmbeddedServerError when it does not end in time.
-        """
-        self._end(signal.SIGINT)
-
-    def kill(self) -> None:
-        """Crash at once (immediate shutdown): the next start recovers from the log. For chaos tests."""
-        self._end(signal.SIGQUIT)
-
-    def restart(self) -> None:
-        """Stop when it runs, then start on the same port and data. Raises EmbeddedServerError."""
-        self.stop()
-        require_free(self.port, server="PostgreSQL")
-        if not self._launch():
-            raise EmbeddedServerError(f"port {self.port} was taken while PostgreSQL restarted")
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._child is None:
-            return
-        self._child.signal(how)
-        if not self._child.wait_end(within_s=_STOP_S):
-            raise self._child.trouble(f"did not end within {_STOP_S:.0f} s")
-        self._child = None
 
     def _launch(self) -> bool:
         """Start and wait until it takes connections; False when the port was lost to another."""
@@ -114,7 +76,7 @@ class RunningPostgres:
             (self.slot.data / "postmaster.pid").unlink(missing_ok=True)
             child = Child(
                 command,
-                name="PostgreSQL",
+                name=self.NAME,
                 log=self.log,
                 lock=lock,
                 death_signal=signal.SIGINT,
@@ -122,17 +84,11 @@ class RunningPostgres:
             )
         finally:
             os.close(lock)
-        if child.wait_ready(
-            lambda: _takes_connections(self.slot.data, child.pid), within_s=_READY_S
-        ):
-            self._child = child
-            return True
-        if not child.running and child.said("could not bind"):
-            return False
-        trouble = child.trouble("did not get ready")
-        child.signal(signal.SIGQUIT)
-        child.wait_end(within_s=_STOP_S)
-        raise trouble
+        return self._adopt(
+            child,
+            ready=lambda: _takes_connections(self.slot.data, child.pid),
+            within_s=_READY_S,
+        )
 
 
 def start_postgres(
@@ -162,11 +118,8 @@ def start_postgres(
     running = RunningPostgres(
         slot=slot, port=chosen, _bin=bin_dir, _password=password, _durable=durable
     )
-    for _ in range(PORT_TRIES):
-        if running._launch():
-            return running
-        running.port = choose_port(port=port, preferred=None, server="PostgreSQL")
-    raise EmbeddedServerError("every port chosen for PostgreSQL was taken before it could bind")
+    running.start(port=port)
+    return running
 
 
 def _wait_predecessor(slot: Slot) -> int:

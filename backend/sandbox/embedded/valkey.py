@@ -10,67 +10,30 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
-from .child import PORT_TRIES, Child, choose_port, hold_lock, require_free
-from .errors import EmbeddedServerError
+from .child import Child, choose_port, hold_lock
 from .places import Slot, own, secret_file, valkey_binary
+from .running import RunningServer
 
 _READY_S = 30.0
-_STOP_S = 20.0
 _PREDECESSOR_S = 20.0
 
 
 @dataclass(slots=True)
-class RunningValkey:
-    """An embedded server. `port` is on 127.0.0.1; `slot.data` is where its file lies."""
+class RunningValkey(RunningServer):
+    """An embedded Valkey; `stop` writes the append-only file, `kill` does not."""
 
-    slot: Slot
-    port: int
+    NAME = "Valkey"
+    STOP = signal.SIGTERM
+    CRASH = signal.SIGKILL
+    PORT_LOST = "already in use"
+
     _binary: Path
     _password: str = field(repr=False)
-    _child: Child | None = None
-
-    @property
-    def pid(self) -> int:
-        """The server's process id. Raises EmbeddedServerError when it does not run."""
-        if self._child is None or not self._child.running:
-            raise EmbeddedServerError("Valkey is not running")
-        return self._child.pid
-
-    @property
-    def log(self) -> Path:
-        """The server's log file."""
-        return self.slot.beside("log")
 
     @property
     def url(self) -> str:
         """A `redis://` address, database 0. Holds a password: never log it."""
         return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
-
-    def stop(self) -> None:
-        """Stop in order: the append-only file is written. Does nothing when stopped.
-
-        Raises EmbeddedServerError when it does not end in time.
-        """
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Crash at once; at most the last second of writes is lost. For chaos tests."""
-        self._end(signal.SIGKILL)
-
-    def restart(self) -> None:
-        """Stop when it runs, then start on the same port and data. Raises EmbeddedServerError."""
-        self.stop()
-        require_free(self.port, server="Valkey")
-        if not self._launch():
-            raise EmbeddedServerError(f"port {self.port} was taken while Valkey restarted")
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._child is None:
-            return
-        self._child.signal(how)
-        if not self._child.wait_end(within_s=_STOP_S):
-            raise self._child.trouble(f"did not end within {_STOP_S:.0f} s")
-        self._child = None
 
     def _settings(self) -> bytes:
         """The configuration; it goes through stdin, for a command line is readable by everybody."""
@@ -87,7 +50,7 @@ class RunningValkey:
         try:
             child = Child(
                 [str(self._binary), "-"],
-                name="Valkey",
+                name=self.NAME,
                 log=self.log,
                 lock=lock,
                 death_signal=signal.SIGTERM,
@@ -96,15 +59,7 @@ class RunningValkey:
             )
         finally:
             os.close(lock)
-        if child.wait_ready(self._answers, within_s=_READY_S):
-            self._child = child
-            return True
-        if not child.running and child.said("already in use"):
-            return False
-        trouble = child.trouble("did not get ready")
-        child.signal(signal.SIGKILL)
-        child.wait_end(within_s=_STOP_S)
-        raise trouble
+        return self._adopt(child, ready=self._answers, within_s=_READY_S)
 
     def _answers(self) -> bool:
         """Whether it answers to the password (a stranger on the port would not) and has its data."""
@@ -134,11 +89,8 @@ def start_valkey(
     password = secret_file(slot.beside("password"))
     binary = valkey_binary(slot.user)
     running = RunningValkey(slot=slot, port=chosen, _binary=binary, _password=password)
-    for _ in range(PORT_TRIES):
-        if running._launch():
-            return running
-        running.port = choose_port(port=port, preferred=None, server="Valkey")
-    raise EmbeddedServerError("every port chosen for Valkey was taken before it could bind")
+    running.start(port=port)
+    return running
 
 
 def _wait_predecessor(slot: Slot) -> int:
