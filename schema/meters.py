@@ -83,6 +83,14 @@ class Gateway(Node):
         return [meter_of(row, self.row, latest) for row in rows]
 
 
+@strawberry.type(description="A sweep of the project's gateways is queued.")
+class ProjectRefresh:
+    """What was asked for."""
+
+    project: strawberry.ID
+    gateways: int
+
+
 @strawberry.type(description="A live reading was asked for; it arrives as the meter's latest.")
 class MeterRefresh:
     """`queued` is false when one was asked for in this same minute."""
@@ -94,6 +102,9 @@ class MeterRefresh:
 AddGatewayResult = Annotated[Gateway | AnyProblem, strawberry.union("AddGatewayResult")]
 AddMeterResult = Annotated[Meter | AnyProblem, strawberry.union("AddMeterResult")]
 AssignMeterResult = Annotated[Meter | AnyProblem, strawberry.union("AssignMeterResult")]
+RefreshProjectResult = Annotated[
+    ProjectRefresh | AnyProblem, strawberry.union("RefreshProjectResult")
+]
 RefreshMeterResult = Annotated[MeterRefresh | AnyProblem, strawberry.union("RefreshMeterResult")]
 
 
@@ -219,3 +230,10 @@ class MeterMutations:
         scope, at = info.context.caller(), info.context.now
         queued = await refresh.refresh_meter(scope=scope, meter_id=uuid_of(id, "Meter"), at=at)
         return MeterRefresh(meter=id, queued=queued)
+
+    @mutation(Permission.METER_REFRESH)
+    async def refresh_project(self, info: Info, id: strawberry.ID) -> RefreshProjectResult:
+        """Ask for a sweep of all the project's meters now; `gateways` is how many were asked."""
+        scope, at = info.context.caller(), info.context.now
+        asked = await refresh.refresh_project(scope=scope, project_id=uuid_of(id, "Project"), at=at)
+        return ProjectRefresh(project=id, gateways=asked)

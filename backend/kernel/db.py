@@ -107,8 +107,8 @@ async def unit_of_work(group_id: int) -> AsyncIterator[UnitOfWork]:
     in a task started there): that would be a savepoint, and its SET LOCAL outlives it, so the outer
     one would go on as the inner one's group.
     """
-    if type(group_id) is not int or group_id < 1:
-        raise ValueError("a group id is a positive int")
+    if type(group_id) is not int or not 1 <= group_id < 2**63:
+        raise ValueError("a group id is a positive bigint")
     if isinstance(get_connection(ALIAS), TransactionWrapper):
         raise RuntimeError("a unit of work is open here already: pass it on")
     async with in_transaction(ALIAS) as tx:

@@ -185,3 +185,30 @@ async def test_two_payments_at_once_get_two_numbers_in_order(town: Town) -> None
     await town.vend_state("VERIFIED", 2)
     assert await town.sold_fen() == await town.in_book_fen() == 8000
     assert (await town.wallet())[1] == 2
+
+
+async def test_two_workers_share_one_bus_and_credit_each_payment_once(town: Town) -> None:
+    town.start_worker()
+    first, second = town.ours.sites[0].homes
+    for home in (first, second):
+        await town.bind(home)
+    orders = [
+        await town.order(
+            await town.link("充值 50", home), amount, f"two-workers-{home.no}-{amount}"
+        )
+        for home in (first, second)
+        for amount in ("10.00", "20.00", "30.00")
+    ]
+    await asyncio.gather(*(town.pay(order) for order in orders))
+    await town.vend_state("VERIFIED", 6)
+    for home in (first, second):
+        assert await town.sold_fen(home) == 6000
+        assert (await town.wallet(home))[1] == 3
+    assert await town.in_book_fen() == 12000
+
+
+async def test_a_notice_for_a_group_or_merchant_that_is_not_there_is_refused(town: Town) -> None:
+    missing = "01890000-0000-7000-8000-000000000000"
+    for group in ("0", "999999", "9" * 30):
+        url = f"{town.api}/callbacks/wechat-pay/{group}/{missing}"
+        assert (await town.client.post(url, content=b"{}")).status_code == 404

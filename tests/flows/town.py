@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -126,7 +126,7 @@ class Town:
     secrets: DemoSecrets
     client: httpx.AsyncClient
     log: Path
-    worker: subprocess.Popen[bytes] | None = None
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def shop(self) -> Home:
@@ -134,8 +134,8 @@ class Town:
         return self.ours.sites[0].homes[0]
 
     def start_worker(self) -> None:
-        """Run the worker as the product does: a process of its own."""
-        self.worker = subprocess.Popen(
+        """Run a worker as the product does: a process of its own; several share the work."""
+        worker = subprocess.Popen(
             leashed(
                 [sys.executable, "-m", "backend.cli", "worker"],
                 death_signal=signal.SIGKILL,
@@ -144,13 +144,15 @@ class Town:
             env={**os.environ, **environment(self.settings, self.secrets)},
             stderr=self.log.open("ab"),
         )
+        self.workers.append(worker)
 
     async def stop_worker(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End the worker, politely or with SIGKILL; what it had begun is for the next one."""
-        if self.worker is not None:
-            self.worker.send_signal(how)
-            await asyncio.to_thread(self.worker.wait, 20)
-            self.worker = None
+        """End the workers, politely or with SIGKILL; what they had begun is for the next one."""
+        for worker in self.workers:
+            worker.send_signal(how)
+        for worker in self.workers:
+            await asyncio.to_thread(worker.wait, 20)
+        self.workers.clear()
 
     async def group_id(self, group: DemoGroup | None = None) -> int:
         """The id of a group (ours)."""
@@ -188,9 +190,9 @@ class Town:
         await self.say(f"绑定 {(home or self.shop).no}", home)
         return await self.say(await self.sms_code(home), home)
 
-    async def link(self, text: str = "充值 50") -> str:
+    async def link(self, text: str = "充值 50", home: Home | None = None) -> str:
         """Ask for a top-up; returns the token of the pay link."""
-        reply = await self.say(text)
+        reply = await self.say(text, home)
         found = re.search(r"/p/(\S+)", reply)
         assert found, reply
         return found.group(1)

@@ -145,6 +145,13 @@ DOORS = (
         write=True,
     ),
     Door(
+        "Mutation.refreshProject",
+        "id",
+        "Project",
+        _mutation("$id: ID!", "refreshProject(id: $id)"),
+        write=True,
+    ),
+    Door(
         "Mutation.grantRole",
         "operator",
         "Operator",
