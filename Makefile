@@ -1,6 +1,7 @@
 # Everything a newcomer needs. It wants make and Python >= 3.11, installs into .venv only, asks for no root.
 PYTHON ?= python3
 DATA ?= .demo
+PORT ?= 8000
 WORKERS ?= 2
 BIN := .venv/bin
 CODE := backend bots schema workers tests
@@ -30,7 +31,7 @@ setup: .venv/stamp ## .venv with the locked packages (does nothing when it is up
 	@touch $@
 
 demo: setup ## the whole product on this machine, with a simulated site
-	$(BIN)/shuidian demo --data "$(DATA)"
+	$(BIN)/shuidian demo --data "$(DATA)" --port "$(PORT)"
 
 demo-check: setup ## start the demo on throw-away data, buy, look, stop: one JSON line
 	@$(BIN)/shuidian demo-check

@@ -180,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     checked = words.add_parser(
-        "demo-check", help="do the main job without a person, print one line"
+        "check", aliases=["demo-check"], help="do the main job without a person, print one line"
     )
     checked.add_argument("--data", type=Path, default=None, help="default: a folder of its own")
     checked.set_defaults(run=_demo_check)

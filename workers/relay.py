@@ -58,8 +58,8 @@ class Relay:
             await connection.add_listener(outbox.BELL, lambda *_: self._rung.set())
             while not connection.is_closed():
                 self._rung.clear()
-                await beat(self._redis)
                 await self._relay_due()
+                await beat(self._redis)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(TICK_S):
                         await self._rung.wait()
@@ -77,10 +77,21 @@ class Relay:
                     slow = [event.id for event in claimed if event.topic in SLOW_TOPICS]
                     if slow:
                         await outbox.extend_lease(work, event_ids=slow, until=now + LEASE_SWEEPS)
-                for event in claimed:
-                    await self._enqueue(event)
+                await self._hand_on(group_id, claimed)
                 if len(claimed) < BATCH:
                     break
+
+    async def _hand_on(self, group_id: int, claimed: list[outbox.Event]) -> None:
+        """Enqueue; what Redis does not take is given back at once. Raises RedisError, OSError."""
+        left = list(claimed)
+        try:
+            while left:
+                await self._enqueue(left[0])
+                left.pop(0)
+        finally:
+            if left:
+                async with unit_of_work(group_id) as work:
+                    await outbox.release(work, event_ids=[event.id for event in left])
 
     async def _enqueue(self, event: outbox.Event) -> None:
         """The job carries the event; its id is only a hint against enqueuing one claim twice."""

@@ -44,7 +44,7 @@ async def run_demo(*, port: int, data: Path, as_json: bool) -> int:
     """Run until SIGINT or SIGTERM; data stays in `data` (an existing folder). Returns the exit code."""
     logs.configure("WARNING")
     if not is_free(port):
-        raise InvalidInput(f"port {port} is in use; choose another with --port")
+        raise InvalidInput(f"port {port} is in use; choose another: --port N, or make demo PORT=N")
     stop = asyncio.Event()
     for sign in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)

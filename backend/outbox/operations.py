@@ -141,6 +141,16 @@ async def extend_lease(work: UnitOfWork, *, event_ids: Sequence[UUID], until: da
     )
 
 
+async def release(work: UnitOfWork, *, event_ids: Sequence[UUID]) -> None:
+    """Give back claimed events that could not be handed on: nothing was tried."""
+    await work.execute(
+        "UPDATE outbox_event SET leased_until = NULL, attempts = attempts - 1"
+        " WHERE group_id = $1 AND id = ANY($2) AND done_at IS NULL",
+        work.group_id,
+        list(event_ids),
+    )
+
+
 async def reopen_if_done(work: UnitOfWork, *, topic: str, key: str, due_at: datetime) -> None:
     """Make a finished event due again; one that waits or is worked on is left alone."""
     await work.execute(
