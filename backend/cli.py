@@ -1,4 +1,8 @@
-"""The `shuidian` command. Each word of it starts one thing; `shuidian WORD --help` tells its options."""
+"""The `shuidian` command. Each word of it starts one thing; `shuidian WORD --help` tells its options.
+
+Each word imports what it needs when it runs: the whole product takes seconds to import, and who wants
+to read one frame or one help text should not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +12,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import uvicorn
-from prometheus_client import start_http_server
-
-from backend.asgi import build_app
-from backend.bootstrap import build_ports
-from backend.demo import check, run
-from backend.journeys.sign_in import hash_password, new_password
-from backend.kernel import logs
-from backend.kernel.clock import SystemClock
-from backend.kernel.db import Database
 from backend.kernel.errors import DomainError
-from backend.kernel.migrate import migrate
-from backend.kernel.settings import Settings, read_settings
-from backend.tenancy.provision import add_group
-from bots.wechat.publish import publish_menu
-from schema.schema import SDL_FILE, print_schema
-from workers.heartbeat import is_fresh
-from workers.main import run_worker
+from workers import frame_command
+
+if TYPE_CHECKING:
+    from backend.kernel.settings import Settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,12 +35,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _settings() -> Settings:
+    from backend.kernel import logs
+    from backend.kernel.settings import read_settings
+
     settings = read_settings(os.environ)
     logs.configure(settings.log_level)
     return settings
 
 
 def _serve(options: argparse.Namespace) -> int:
+    import uvicorn
+
+    from backend.asgi import build_app
+    from backend.kernel.clock import SystemClock
+
     app = build_app(_settings(), clock=SystemClock())
     uvicorn.run(
         app,
@@ -64,6 +64,12 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _worker(options: argparse.Namespace) -> int:
+    from prometheus_client import start_http_server
+
+    from backend.kernel.clock import SystemClock
+    from workers.heartbeat import is_fresh
+    from workers.main import run_worker
+
     settings = _settings()
     if options.check:
         return 0 if asyncio.run(is_fresh(settings.redis_url)) else 1
@@ -74,6 +80,9 @@ def _worker(options: argparse.Namespace) -> int:
 
 
 def _migrate(_: argparse.Namespace) -> int:
+    from backend.kernel.clock import SystemClock
+    from backend.kernel.migrate import migrate
+
     settings = _settings()
     if settings.owner_database_url is None:
         raise DomainError("SHUIDIAN_OWNER_DATABASE_URL is not set (see .env.example)")
@@ -83,6 +92,10 @@ def _migrate(_: argparse.Namespace) -> int:
 
 
 def _group(options: argparse.Namespace) -> int:
+    from backend.journeys.sign_in import hash_password, new_password
+    from backend.kernel.clock import SystemClock
+    from backend.tenancy.provision import add_group
+
     settings = _settings()
     if settings.owner_database_url is None:
         raise DomainError("SHUIDIAN_OWNER_DATABASE_URL is not set (see .env.example)")
@@ -102,6 +115,11 @@ def _group(options: argparse.Namespace) -> int:
 
 
 def _publish_menu(options: argparse.Namespace) -> int:
+    from backend.bootstrap import build_ports
+    from backend.kernel.clock import SystemClock
+    from backend.kernel.db import Database
+    from bots.wechat.publish import publish_menu
+
     settings = _settings()
 
     async def publish() -> str:
@@ -117,6 +135,8 @@ def _publish_menu(options: argparse.Namespace) -> int:
 
 
 def _schema(options: argparse.Namespace) -> int:
+    from schema.schema import SDL_FILE, print_schema
+
     if not options.check:
         SDL_FILE.write_text(print_schema(), encoding="utf-8")
         return 0
@@ -127,12 +147,16 @@ def _schema(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
+    from backend.demo import run
+
     data: Path = options.data.absolute()
     data.mkdir(parents=True, exist_ok=True)
     return asyncio.run(run.run_demo(port=options.port, data=data, as_json=options.json))
 
 
 def _demo_check(options: argparse.Namespace) -> int:
+    from backend.demo import check
+
     return asyncio.run(check.run_check(data=options.data))
 
 
@@ -184,6 +208,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     checked.add_argument("--data", type=Path, default=None, help="default: a folder of its own")
     checked.set_defaults(run=_demo_check)
+
+    frame = words.add_parser("frame", help="say what a captured meter frame holds")
+    frame_command.add_words(frame)
     return parser
 
 

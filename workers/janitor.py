@@ -7,10 +7,12 @@ from datetime import timedelta
 from backend.control.queries import vends_unfinished
 from backend.kernel.db import platform_connection, unit_of_work
 from backend.outbox import operations as outbox
+from backend.tenancy.operations import forget_login_tries
 from backend.tenancy.queries import all_groups
 from workers.context import WorkerContext
 
 _KEEP_DONE = timedelta(days=7)
+_KEEP_TRIES = timedelta(days=1)
 
 
 async def tidy(context: WorkerContext) -> None:
@@ -24,3 +26,4 @@ async def tidy(context: WorkerContext) -> None:
             for vend_id in await vends_unfinished(work):
                 await outbox.reopen_if_done(work, topic="vend.due", key=str(vend_id), due_at=now)
             await outbox.forget_done(work, before=now - _KEEP_DONE)
+            await forget_login_tries(work, before=now - _KEEP_TRIES)

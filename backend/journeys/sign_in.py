@@ -64,7 +64,11 @@ async def sign_in(*, login: str, password: str, address: str, at: datetime) -> S
         else:
             session = f"{code}.{token()}"
             await operations.open_session(
-                work, operator_id=operator.id, token_digest=digest(session), at=at
+                work,
+                operator_id=operator.id,
+                login=operator.login,
+                token_digest=digest(session),
+                at=at,
             )
             await record(
                 work, actor=actor, action="session:self:open", subject=operator.login, at=at

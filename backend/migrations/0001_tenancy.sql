@@ -60,13 +60,21 @@ CREATE TABLE tenancy_operator (
     name text NOT NULL CHECK (name <> ''),
     password_hash text NOT NULL,
     disabled_at timestamptz,
-    failed_logins smallint NOT NULL DEFAULT 0,
-    failing_since timestamptz,
     created_at timestamptz NOT NULL,
     PRIMARY KEY (group_id, id),
     UNIQUE (group_id, login)
 );
 CALL isolate_tenant_table('tenancy_operator', 'SELECT, INSERT, UPDATE');
+
+-- Failed tries by login, whether anybody has it or not: the throttle tells nobody which logins exist.
+CREATE TABLE tenancy_login_try (
+    group_id bigint NOT NULL REFERENCES tenancy_group,
+    login text NOT NULL CHECK (length(login) BETWEEN 1 AND 64),
+    failed smallint NOT NULL DEFAULT 0,
+    since timestamptz NOT NULL,
+    PRIMARY KEY (group_id, login)
+);
+CALL isolate_tenant_table('tenancy_login_try', 'SELECT, INSERT, UPDATE, DELETE');
 
 CREATE TABLE tenancy_role (
     group_id bigint NOT NULL REFERENCES tenancy_group,

@@ -49,8 +49,6 @@ class Operator(Model):
     name = fields.TextField()
     password_hash = fields.TextField()
     disabled_at = fields.DatetimeField(null=True)
-    failed_logins = fields.SmallIntField(default=0)
-    failing_since = fields.DatetimeField(null=True)
     created_at = fields.DatetimeField()
 
     class Meta:

@@ -144,7 +144,7 @@ async def _exists(work: UnitOfWork, table: str, wanted: UUID) -> bool:
 
 
 async def open_session(
-    work: UnitOfWork, *, operator_id: UUID, token_digest: bytes, at: datetime
+    work: UnitOfWork, *, operator_id: UUID, login: str, token_digest: bytes, at: datetime
 ) -> None:
     """Start a session and forget the failed tries."""
     await work.execute(
@@ -157,33 +157,51 @@ async def open_session(
         at,
         at + SESSION_LIFE,
     )
-    await Operator.filter(group_id=work.group_id, id=operator_id).update(
-        failed_logins=0, failing_since=None
+    await work.execute(
+        "DELETE FROM tenancy_login_try WHERE group_id = $1 AND login = $2", work.group_id, login
     )
 
 
 async def count_login_try(work: UnitOfWork, *, login: str, at: datetime) -> Operator | None:
-    """Count a try before its password is looked at; None when nobody has that login.
+    """Count a try before the password is looked at; None when nobody has that login.
 
-    Counted under the row's lock, so that many guesses at once are as many tries; `open_session`
-    forgets them. PostgreSQL is the throttle's memory: a Redis flush frees nobody. Raises RateLimited.
+    Counted under the row's lock, so that many guesses at once are as many tries, and for every
+    login alike; `open_session` forgets them. PostgreSQL is the throttle's memory: a Redis flush
+    frees nobody. Raises RateLimited.
     """
-    operator = (
-        await Operator.filter(group_id=work.group_id, login=login).select_for_update().first()
+    await work.execute(
+        "INSERT INTO tenancy_login_try (group_id, login, since) VALUES ($1, $2, $3)"
+        " ON CONFLICT DO NOTHING",
+        work.group_id,
+        login,
+        at,
     )
-    if operator is None:
-        return None
-    until = locked_until(failed=operator.failed_logins, since=operator.failing_since, now=at)
+    row = await work.fetchrow(
+        "SELECT failed, since FROM tenancy_login_try WHERE group_id = $1 AND login = $2 FOR UPDATE",
+        work.group_id,
+        login,
+    )
+    assert row is not None
+    until = locked_until(failed=row["failed"], since=row["since"], now=at)
     if until is not None:
         wait = int((until - at).total_seconds()) + 1
         raise RateLimited("too many failed tries; wait a while", retry_after_s=wait)
-    failed, since = failures_after(
-        failed=operator.failed_logins, since=operator.failing_since, now=at
+    failed, since = failures_after(failed=row["failed"], since=row["since"], now=at)
+    await work.execute(
+        "UPDATE tenancy_login_try SET failed = $3, since = $4 WHERE group_id = $1 AND login = $2",
+        work.group_id,
+        login,
+        failed,
+        since,
     )
-    await Operator.filter(group_id=work.group_id, id=operator.id).update(
-        failed_logins=failed, failing_since=since
+    return await Operator.get_or_none(group_id=work.group_id, login=login)
+
+
+async def forget_login_tries(work: UnitOfWork, *, before: datetime) -> None:
+    """Drop counts whose window began before `before`."""
+    await work.execute(
+        "DELETE FROM tenancy_login_try WHERE group_id = $1 AND since < $2", work.group_id, before
     )
-    return operator
 
 
 async def touch_session(work: UnitOfWork, *, token_digest: bytes, at: datetime) -> UUID | None:

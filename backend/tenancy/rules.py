@@ -75,6 +75,6 @@ def check_password_strength(password: str) -> None:
 def split_login(text: str) -> tuple[str, str]:
     """`ling@hq` as (login, group code). Raises InvalidInput when there is no group part."""
     login, at, code = text.strip().lower().partition("@")
-    if not login or not at or not code:
+    if not login or not at or not code or len(login) > 64:
         raise InvalidInput("log in as name@group", field="login")
     return login, code

@@ -40,8 +40,13 @@ async def fill(world: World) -> None:
             project_id=world.project.id,
             at=START,
         )
+        await tenancy.count_login_try(work, login="nobody", at=START)
         await tenancy.open_session(
-            work, operator_id=operator.id, token_digest=secrets.token_bytes(32), at=START
+            work,
+            operator_id=operator.id,
+            login=operator.login,
+            token_digest=secrets.token_bytes(32),
+            at=START,
         )
         await store_readings(work, readings=[reading_of(world.meter.id, at=START)])
         await receive(work, channel="WECHAT_PAY", key=secrets.token_hex(8), body={}, at=START)

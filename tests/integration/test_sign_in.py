@@ -128,6 +128,21 @@ async def test_five_wrong_tries_lock_the_login_for_fifteen_minutes(
     assert await attempt(login, PASSWORD, seconds=window) == "ok"
 
 
+async def test_the_throttle_does_not_tell_which_logins_exist(
+    offices: tuple[World, World],
+) -> None:
+    ours, _ = offices
+    answers = [
+        [
+            (await attempt(f"{name}@{ours.code}", "wrong horse 1234", seconds=n)).split(":")[0]
+            for n in range(MAX_FAILED_LOGINS + 1)
+        ]
+        for name in ("ling", "nobody-has-this")
+    ]
+    assert answers[0] == answers[1]
+    assert answers[0][-1] == "RATE_LIMITED"
+
+
 async def test_the_throttle_survives_a_restart_of_the_process(
     offices: tuple[World, World], services: EmbeddedServices
 ) -> None:

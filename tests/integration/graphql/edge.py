@@ -119,7 +119,13 @@ async def operator_token(
                 project_id=project_id,
                 at=at,
             )
-        await tenancy.open_session(work, operator_id=operator.id, token_digest=digest(token), at=at)
+        await tenancy.open_session(
+            work,
+            operator_id=operator.id,
+            login=operator.login,
+            token_digest=digest(token),
+            at=at,
+        )
     return token
 
 
