@@ -47,6 +47,24 @@ class WrongEcho(FrameError):
     code = "FRAME_WRONG_ECHO"
 
 
+class WrongItem(FrameError):
+    """The answer holds another data item than the one asked for."""
+
+    code = "FRAME_WRONG_ITEM"
+
+
+class WrongSequence(FrameError):
+    """A part of a long answer is missing, repeated or out of order."""
+
+    code = "FRAME_WRONG_SEQUENCE"
+
+
+class BadValue(FrameError):
+    """The frame is whole, but a value in it is no number (not BCD) or no possible date or time."""
+
+    code = "FRAME_BAD_VALUE"
+
+
 class MeterRefused(DomainError):
     """The meter itself said no. `refusal` is its own code (Modbus: 1 function, 2 address, 3 value,
     4 device failure, 6 busy)."""

@@ -59,11 +59,11 @@ def test_hmac_gives_the_answers_of_rfc_4231_cases_1_and_2() -> None:
 
 
 def test_x25519_gives_the_answer_of_rfc_7748_section_6_1() -> None:
-    alice = X25519PrivateKey.from_private_bytes(
-        bytes.fromhex("77076d0a7318a57d3c16c17251b26645df4c2f92ebc099a92bd1f0fd1db92c2a")
+    bob = X25519PrivateKey.from_private_bytes(
+        bytes.fromhex("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb")
     )
-    bob = bytes.fromhex("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f")
-    assert agree(alice, bob).hex() == (
+    alice = bytes.fromhex("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a")
+    assert agree(bob, alice).hex() == (
         "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742"
     )
 

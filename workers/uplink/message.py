@@ -1,0 +1,253 @@
+"""What sealed frames say: READ, CMD, RES, ALARM, PING, BYE as strict JSON.
+
+Money is integer fen, energy and heat integer Wh, volume integer litres, power integer W, instants unix
+seconds. Every field is always there (null where it may be); an unknown one is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from .errors import CommandExpired, MessageRefused, TripHeld
+from .fields import (
+    Field,
+    choice,
+    counts,
+    instant,
+    integer,
+    parse,
+    read_fields,
+    text,
+    uuid,
+    write_fields,
+)
+from .frame import FrameType
+
+TRIP_LIFE = timedelta(seconds=120)  # trust.md finding 4: never "retry until it works"
+COMMAND_LIFE = timedelta(hours=24)
+_WH: Final = 10**15
+_FEN: Final = 10**11  # a thousand million yuan, either way
+_COUNT: Final = 2**31 - 1
+_METER: Final = r"[0-9A-Za-z_-]{1,36}"
+
+
+class Op(StrEnum):
+    """What a command asks of a meter. RELEASE ends a forced state: the meter's money decides."""
+
+    TRIP = "TRIP"
+    KEEP_POWER = "KEEP_POWER"
+    RELEASE = "RELEASE"
+    VEND = "VEND"
+    TARIFF = "TARIFF"
+    READ = "READ"
+
+
+class RelayState(StrEnum):
+    """The relay as the meter reports it."""
+
+    CLOSED = "CLOSED"
+    OPEN = "OPEN"
+    UNKNOWN = "UNKNOWN"
+
+
+class Farewell(StrEnum):
+    """Why a side ends the session."""
+
+    RESTART = "RESTART"
+    REKEY = "REKEY"
+    REVOKED = "REVOKED"
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One reading. `frame_no` rises by one for each reading of the gateway, over restarts, so that
+    a lost or repeated one shows. What the meter does not have is None, `bands_wh` empty."""
+
+    meter: str
+    frame_no: int
+    meter_time: datetime
+    relay: RelayState
+    energy_wh: int | None = None
+    bands_wh: Mapping[str, int] = field(default_factory=dict)
+    volume_l: int | None = None
+    heat_wh: int | None = None
+    power_w: int | None = None
+    wallet_fen: int | None = None
+    purchase_no: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.wallet_fen is None) != (self.purchase_no is None):
+            raise MessageRefused("READ: wallet and purchase number belong together")
+
+
+@dataclass(frozen=True, slots=True)
+class Cmd:
+    """A command: `issued` and `expires` are absolute. A trip lives 120 s at most, others 24 hours.
+
+    VEND carries `purchase_no` and `amount_fen` above zero, TARIFF `tariff_ver`, the others none.
+    """
+
+    cmd_id: UUID
+    meter: str
+    op: Op
+    issued: datetime
+    expires: datetime
+    purchase_no: int | None = None
+    amount_fen: int | None = None
+    tariff_ver: int | None = None
+
+    def __post_init__(self) -> None:
+        vend, tariff = self.op is Op.VEND, self.op is Op.TARIFF
+        if (self.purchase_no is not None) != vend or (self.amount_fen is not None) != vend:
+            raise MessageRefused("CMD: VEND has a number and an amount, others have none")
+        if (self.tariff_ver is not None) != tariff:
+            raise MessageRefused("CMD: TARIFF has a version, others have none")
+        most = TRIP_LIFE if self.op is Op.TRIP else COMMAND_LIFE
+        if not timedelta(0) < self.expires - self.issued <= most:
+            raise MessageRefused("CMD: expires too late, or before it was issued")
+
+    def refuse_unless_due(self, *, at: datetime, trips_allowed: bool) -> None:
+        """Asked right before the meter is touched, with `at` the gateway's clock.
+
+        Raises CommandExpired (no longer, or issued more than the tolerated 300 s ahead), TripHeld (a
+        trip in a session whose clocks differ by more than 60 s).
+        """
+        if at >= self.expires or self.issued - at > timedelta(seconds=300):
+            raise CommandExpired("the command is not valid at this time")
+        if self.op is Op.TRIP and not trips_allowed:
+            raise TripHeld("no trip while the clocks differ")
+
+
+@dataclass(frozen=True, slots=True)
+class Res:
+    """What came of a command. `dar` 0 is success, else the meter's or gateway's refusal (DL/T 698.45
+    numbers); the rest is read back from the meter after it, None when it could not be."""
+
+    cmd_id: UUID
+    dar: int
+    relay: RelayState | None = None
+    wallet_fen: int | None = None
+    purchase_no: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.wallet_fen is None) != (self.purchase_no is None):
+            raise MessageRefused("RES: wallet and purchase number belong together")
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """The gateway or one of its meters (`meter` None: the gateway itself) raises `name`."""
+
+    name: str
+    since: datetime
+    meter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """I am here; `backlog` readings wait to be sent."""
+
+    at: datetime
+    backlog: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Bye:
+    """The session ends."""
+
+    reason: Farewell
+
+
+Message = Read | Cmd | Res | Alarm | Ping | Bye
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    build: Callable[..., Message]
+    most: int
+    fields: Mapping[str, Field]
+
+
+_BANDS = frozenset({"spike", "peak", "flat", "valley", "deep"})
+_WALLET = integer(-_FEN, _FEN, optional=True)
+
+_SHAPES: Mapping[FrameType, _Shape] = {
+    FrameType.READ: _Shape(
+        Read,
+        1024,
+        {
+            "meter": text(_METER),
+            "frame_no": integer(1, 2**63 - 1),
+            "meter_time": instant(),
+            "relay": choice(RelayState),
+            "energy_wh": integer(0, _WH, optional=True),
+            "bands_wh": counts(_BANDS, high=_WH),
+            "volume_l": integer(0, _WH, optional=True),
+            "heat_wh": integer(0, _WH, optional=True),
+            "power_w": integer(-(10**9), 10**9, optional=True),
+            "wallet_fen": _WALLET,
+            "purchase_no": integer(0, _COUNT, optional=True),
+        },
+    ),
+    FrameType.CMD: _Shape(
+        Cmd,
+        512,
+        {
+            "cmd_id": uuid(),
+            "meter": text(_METER),
+            "op": choice(Op),
+            "issued": instant(),
+            "expires": instant(),
+            "purchase_no": integer(1, _COUNT, optional=True),
+            "amount_fen": integer(1, _FEN, optional=True),
+            "tariff_ver": integer(1, _COUNT, optional=True),
+        },
+    ),
+    FrameType.RES: _Shape(
+        Res,
+        512,
+        {
+            "cmd_id": uuid(),
+            "dar": integer(0, 255),
+            "relay": choice(RelayState, optional=True),
+            "wallet_fen": _WALLET,
+            "purchase_no": integer(0, _COUNT, optional=True),
+        },
+    ),
+    FrameType.ALARM: _Shape(
+        Alarm,
+        256,
+        {
+            "name": text(r"[A-Z][A-Z0-9_]{0,31}"),
+            "since": instant(),
+            "meter": text(_METER, optional=True),
+        },
+    ),
+    FrameType.PING: _Shape(Ping, 128, {"at": instant(), "backlog": integer(0, _COUNT)}),
+    FrameType.BYE: _Shape(Bye, 64, {"reason": choice(Farewell)}),
+}
+_TYPES: Mapping[object, FrameType] = {shape.build: kind for kind, shape in _SHAPES.items()}
+
+
+def encode(message: Message) -> tuple[FrameType, bytes]:
+    """Frame type and canonical JSON, held to the same rules as what comes in. Raises
+    MessageRefused."""
+    kind = _TYPES[type(message)]
+    fields = _SHAPES[kind].fields
+    payload = write_fields({name: getattr(message, name) for name in fields}, fields)
+    decode(kind, payload)
+    return kind, payload
+
+
+def decode(kind: FrameType, payload: bytes) -> Message:
+    """The message of an opened frame. Raises MessageRefused."""
+    shape = _SHAPES.get(kind)
+    if shape is None:
+        raise MessageRefused(f"{kind.name} carries no message")
+    values = read_fields(parse(payload, most=shape.most), shape.fields, where=kind.name)
+    return shape.build(**values)
