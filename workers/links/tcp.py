@@ -100,7 +100,7 @@ class _Line(asyncio.Protocol):
             return  # nobody asked: stray bytes must not wait for the next question
         self._buffer += data
         try:
-            frame, _ = self._framing.take(self._buffer)
+            frame, rest = self._framing.take(self._buffer)
         except FrameError as broken:
             self._framing = None
             self._fail(broken)
@@ -108,6 +108,7 @@ class _Line(asyncio.Protocol):
                 self.abort()  # the late answer came broken: who knows what follows it
             return
         if frame is None:
+            self._buffer = rest  # noise that was passed over is not looked at again
             return
         # What is glued behind the answer was not asked for and ends here with the buffer.
         self._framing = None
