@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backend.kernel.errors import DomainError
-from workers import frame_command
+from workers import frame_command, profile_command
 
 if TYPE_CHECKING:
     from backend.kernel.settings import Settings
@@ -211,6 +211,9 @@ def _parser() -> argparse.ArgumentParser:
 
     frame = words.add_parser("frame", help="say what a captured meter frame holds")
     frame_command.add_words(frame)
+
+    profile = words.add_parser("profile", help="check the file of a meter model")
+    profile_command.add_words(profile)
     return parser
 
 

@@ -44,7 +44,7 @@ def check_profile(path: Path) -> list[str]:
     """
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as broken:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
         return [f"(file): not TOML: {broken}"]
     faults = [
         f"{_key(error.absolute_path)}: {error.message}"
