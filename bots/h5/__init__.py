@@ -42,6 +42,7 @@ class PayPages:
     def routes(self) -> list[Route]:
         """Routes to mount."""
         return [
+            Route("/p/", self.pay, methods=["GET"]),
             Route("/p/{token}", self.pay, methods=["GET"]),
             Route("/p/{token}/wechat", self.pay_back, methods=["GET"]),
             Route("/buy/{group}", self.buy, methods=["GET"]),
@@ -50,7 +51,7 @@ class PayPages:
 
     async def pay(self, request: Request) -> Response:
         """The page; it says itself when the link is no longer good, and asks GraphQL for the rest."""
-        token: str = request.path_params["token"]
+        token: str = request.path_params.get("token", "")
         if "MicroMessenger" in request.headers.get("user-agent", ""):
             group_id = await self._group_of_link(token)
             if group_id is not None and self._visitor(request, group_id) is None:

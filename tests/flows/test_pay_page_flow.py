@@ -125,3 +125,11 @@ async def test_the_menu_button_leads_a_bound_tenant_to_the_pay_page_and_others_t
     assert (
         await town.value("SELECT count(*) FROM audit_entry WHERE action = 'menu:self:publish'") == 1
     )
+
+
+async def test_an_address_without_a_link_shows_the_page_and_no_error(town: Town) -> None:
+    async with httpx.AsyncClient(base_url=town.api, headers=INSIDE, timeout=15) as visitor:
+        for path in ("/p/", "/p/nobody.nothing", f"/p/{town.ours.code}.nothing"):
+            page = await visitor.get(path)
+            assert page.status_code == 200, path
+            assert "pay.js" in page.text
