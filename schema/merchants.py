@@ -6,12 +6,13 @@ from typing import Annotated
 
 import strawberry
 
-from backend.journeys.merchant import WechatMerchant, set_wechat_pay
 from backend.journeys.provider_accounts import (
     OfficialAccount,
     SmsAccount,
+    WechatMerchant,
     set_official_account,
     set_sms_account,
+    set_wechat_pay,
 )
 from backend.tenancy.rules import Permission
 

@@ -22,6 +22,7 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, RedisError, TimeoutError
 
 from backend.bootstrap import build_ports
+from backend.journeys.deliver import given_up
 from backend.kernel.clock import Clock
 from backend.kernel.db import Database, platform_connection, unit_of_work
 from backend.kernel.errors import DomainError, Unavailable
@@ -63,6 +64,8 @@ async def handle_event(ctx: dict[str, Any], job: dict[str, Any]) -> None:
             pause = max(again_at - now, timedelta(seconds=1))
             await outbox.retry(work, event_id=event_id, at=now, error="", after=pause)
         else:
+            if error is not None and topic == "message.send":
+                await given_up(work, payload=job["payload"], error=error, at=now)
             await outbox.finish(work, event_id=event_id, at=now)
     outcome = "given_up" if give_up else "later" if error or again_at else "done"
     EVENTS.labels(topic=topic, outcome=outcome).inc()

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from backend.accounts import operations as accounts
-from backend.journeys.merchant import WechatMerchant, set_wechat_pay
 from backend.journeys.ports import Ports
 from backend.journeys.provider_accounts import (
     OfficialAccount,
     SmsAccount,
+    WechatMerchant,
     set_official_account,
     set_sms_account,
+    set_wechat_pay,
 )
 from backend.journeys.sign_in import hash_password
 from backend.kernel.db import UnitOfWork, unit_of_work

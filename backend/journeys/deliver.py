@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from uuid import UUID
 
 from backend.alerts.operations import mark_delivery
 from backend.alerts.ports import MessageChannel, Outgoing, Undeliverable
-from backend.kernel.db import unit_of_work
+from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.tenancy import queries as tenancy
 
 from .ports import Ports
@@ -54,3 +55,16 @@ async def deliver(ports: Ports, *, group_id: int, payload: Mapping[str, str]) ->
             at=ports.clock.now(),
         )
     return error is None
+
+
+async def given_up(
+    work: UnitOfWork, *, payload: Mapping[str, str], error: str, at: datetime
+) -> None:
+    """Note that a message was tried for days and will not be tried again."""
+    await mark_delivery(
+        work,
+        delivery_id=UUID(payload["delivery_id"]),
+        provider_id=None,
+        error=f"given up: {error}",
+        at=at,
+    )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from backend.kernel.db import unit_of_work
@@ -23,18 +25,21 @@ def to_body(payment: Payment, *, credential_id: UUID) -> dict[str, object]:
     return body
 
 
-def from_body(body: dict[str, object]) -> tuple[Payment, UUID]:
-    """The payment and the merchant account it came by."""
-    fields = dict(body)
-    credential_id = UUID(str(fields.pop("credential_id")))
-    paid_at = fields.pop("paid_at")
-    state = PaymentState(str(fields.pop("state")))
+def from_body(body: Mapping[str, Any]) -> tuple[Payment, UUID]:
+    """The payment and the merchant account it came by, as `to_body` wrote them."""
+    paid_at = body["paid_at"]
     payment = Payment(
-        state=state,
-        paid_at=datetime.fromisoformat(str(paid_at)) if paid_at else None,
-        **fields,  # type: ignore[arg-type] # written by to_body just above
+        order_no=body["order_no"],
+        state=PaymentState(body["state"]),
+        merchant_id=body["merchant_id"],
+        app_id=body["app_id"],
+        amount_fen=body["amount_fen"],
+        currency=body["currency"],
+        transaction_id=body["transaction_id"],
+        paid_at=datetime.fromisoformat(paid_at) if paid_at else None,
+        payer_id=body["payer_id"],
     )
-    return payment, credential_id
+    return payment, UUID(body["credential_id"])
 
 
 async def store_notice(
@@ -68,7 +73,7 @@ async def store_notice(
 async def settle_notice(ports: Ports, *, group_id: int, inbox_id: UUID) -> Settled:
     """Settle what a kept notice says; settling twice books once."""
     async with unit_of_work(group_id) as work:
-        payment, credential_id = from_body(dict(await received(work, inbox_id=inbox_id)))
+        payment, credential_id = from_body(await received(work, inbox_id=inbox_id))
     settled = await settle(
         ports, group_id=group_id, credential_id=credential_id, payment=payment, source="notice"
     )
