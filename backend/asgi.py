@@ -29,7 +29,7 @@ from bots.h5 import PayPages
 from bots.wechat.endpoint import WechatCallback
 from schema.app import graphql_app
 from schema.bell import TopupBell
-from workers.profiles.loader import shipped_profiles
+from workers.models import meter_models
 
 log = logging.getLogger(__name__)
 WEB = Path(__file__).resolve().parent.parent / "web"
@@ -38,7 +38,7 @@ _QUIET = frozenset({"/health", "/metrics"})
 
 def build_app(settings: Settings, *, clock: Clock) -> Starlette:
     """The application. It opens its connections when it starts and closes them when it ends."""
-    ports = build_ports(settings, clock=clock, meter_models=frozenset(shipped_profiles()))
+    ports = build_ports(settings, clock=clock, meter_models=meter_models())
     redis = Redis.from_url(settings.redis_url)
     bell = TopupBell(settings.database_url)
 

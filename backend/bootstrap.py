@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TypeVar
 
 import redis
@@ -26,6 +27,7 @@ from backend.journeys.ports import Ports
 from backend.kernel.clock import Clock
 from backend.kernel.secrets import SecretBox
 from backend.kernel.settings import Settings
+from backend.metering.rules import MeterModel
 from backend.tenancy.queries import Credential
 from backend.topups.ports import PaymentChannel
 
@@ -51,7 +53,10 @@ class _Kept:
 
 
 def build_ports(
-    settings: Settings, *, clock: Clock, meter_models: frozenset[str] = frozenset()
+    settings: Settings,
+    *,
+    clock: Clock,
+    meter_models: Mapping[str, MeterModel] = MappingProxyType({}),
 ) -> Ports:
     """The adapters of this process, by settings. Provider addresses come from settings only."""
     urls = settings.provider_urls

@@ -13,8 +13,8 @@ from backend.journeys.views import MeterCreditState, MoneyState, TopUpView, topu
 from backend.kernel.clock import CHINA, Period, business_day, day_period
 from backend.kernel.db import UnitOfWork
 from backend.kernel.money import Money
-from backend.kernel.quantity import Quantity, Unit
-from backend.metering.queries import MeterState, meters_of_accounts, use_wh
+from backend.kernel.quantity import Quantity
+from backend.metering.queries import MeterState, meters_of_accounts, use
 from backend.tenancy.queries import project_by_id
 from backend.topups.queries import orders_of_account
 from bots import view as seen
@@ -64,16 +64,16 @@ async def _meter(work: UnitOfWork, meter: MeterState, at: datetime) -> seen.Mete
     return seen.MeterView(
         id=str(meter.id),
         name=say("meter.name", tail=meter.serial[-4:]),
-        supply=Supply.ELECTRICITY,
+        supply=Supply(meter.kind),
         remaining=remaining,
         data_at=latest.at if latest else None,
         relay=relay,
         online=meter.gateway_silent_since is None,
-        usage=await _usage(work, meter.id, at),
+        usage=await _usage(work, meter, at),
     )
 
 
-async def _usage(work: UnitOfWork, meter_id: UUID, at: datetime) -> seen.UsageView:
+async def _usage(work: UnitOfWork, meter: MeterState, at: datetime) -> seen.UsageView:
     today = business_day(at)
     first = today.replace(day=1)
     last_first = (first - timedelta(days=1)).replace(day=1)
@@ -85,11 +85,13 @@ async def _usage(work: UnitOfWork, meter_id: UUID, at: datetime) -> seen.UsageVi
         "last_month": Period(day_period(last_first).start, month_start),
     }
     used = {
-        name: await use_wh(work, meter_id=meter_id, period=period)
-        for name, period in periods.items()
+        name: await use(work, meter_id=meter.id, period=period) for name, period in periods.items()
     }
     return seen.UsageView(
-        **{name: None if wh is None else Quantity(wh, Unit.WATT_HOUR) for name, wh in used.items()}
+        **{
+            name: None if amount is None else Quantity(amount, meter.kind.unit)
+            for name, amount in used.items()
+        }
     )
 
 

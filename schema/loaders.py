@@ -9,10 +9,11 @@ from uuid import UUID
 
 from strawberry.dataloader import DataLoader
 
+from backend.enrolment.queries import Standing, standings
 from backend.journeys.views import TopUpView, topup_views
 from backend.kernel.clock import Period
-from backend.metering.operations import Reading
 from backend.metering.queries import readings_of_pairs
+from backend.metering.readings import Reading
 from backend.topups.queries import orders_of_accounts
 
 from .context import Context
@@ -69,6 +70,21 @@ async def readings_of(
         loader = context.loaders["readings"] = DataLoader(load_fn=load)
     readings: list[Reading] | None = await loader.load((pair, (period, limit)))
     return readings
+
+
+async def uplink_of(context: Context, gateway_id: UUID) -> Standing:
+    """Where a gateway's sealed line stands; any number of gateways is one statement in all."""
+    loader = context.loaders.get("uplinks")
+    if loader is None:
+
+        async def load(keys: Sequence[UUID]) -> list[Standing]:
+            async with context.work() as work:
+                found = await standings(work, gateway_ids=keys, at=context.now)
+            return [found[key] for key in keys]
+
+        loader = context.loaders["uplinks"] = DataLoader(load_fn=load)
+    standing: Standing = await loader.load(gateway_id)
+    return standing
 
 
 def _by_second(keys: Sequence[tuple[First, Second]]) -> dict[Second, list[First]]:

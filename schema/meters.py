@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -14,14 +15,20 @@ from backend.journeys import occupancy, refresh
 from backend.kernel.db import UnitOfWork
 from backend.kernel.errors import InvalidInput
 from backend.kernel.money import Money
+from backend.kernel.quantity import shown_unit
 from backend.metering import operations, queries
 from backend.metering.models import Gateway as GatewayRow
 from backend.metering.models import Meter as MeterRow
-from backend.metering.operations import Reading as Registers
 from backend.metering.queries import MeterState
+from backend.metering.readings import Reading as Registers
+from backend.metering.rules import GatewayLink as Link
+from backend.metering.rules import MeterKind as Kind
+from backend.metering.rules import MeterModel
 from backend.tenancy.rules import Permission
 
 from .context import Info
+from .gateway_keys import GatewayUplink, uplink_as_shown
+from .loaders import uplink_of
 from .nodes import Node
 from .problems import AnyProblem
 from .resolvers import field
@@ -38,12 +45,35 @@ class Relay(Enum):
     OFF = "OFF"
 
 
+@strawberry.enum(description="What flows through a meter.")
+class MeterKind(Enum):
+    """电、水、热."""
+
+    ELECTRICITY = "ELECTRICITY"
+    WATER = "WATER"
+    HEAT = "HEAT"
+
+
+@strawberry.type(description="The share of one rate band: spike, peak, flat, valley or deep.")
+class BandTotal:
+    """尖峰平谷."""
+
+    band: str
+    total: DecimalText
+
+
 @strawberry.type(description="Registers of a meter at an instant.")
 class Reading:
     """抄读."""
 
     at: datetime
-    energy_kwh: DecimalText = strawberry.field(description="Since the meter was new.")
+    total: DecimalText = strawberry.field(
+        description="Since the meter was new, in the meter's unit: kWh or m3."
+    )
+    bands: list[BandTotal] = strawberry.field(
+        description="The part of the total in each rate band."
+    )
+    cold: DecimalText | None = strawberry.field(description="Cold of a heat and cold meter, kWh.")
     remaining: Money | None = strawberry.field(description="The money the meter holds.")
     purchase_count: int | None = strawberry.field(description="How many sales it has taken.")
     relay: Relay
@@ -58,19 +88,33 @@ class Meter(Node):
 
     serial: str
     profile: str
+    kind: MeterKind
+    unit: str = strawberry.field(description="Unit of its totals: kWh or m³.")
     online: bool = strawberry.field(description="Its gateway answers and it was read before.")
     selling_stopped: bool = strawberry.field(description="No vend until a person has checked it.")
     latest: Reading | None
 
 
-@strawberry.type(description="The box on site that holds a bus of meters.")
+@strawberry.enum(description="How a gateway's bytes reach us; the two ACREL links are weak.")
+class GatewayLink(Enum):
+    """链路."""
+
+    TCP = "TCP"
+    DTU = "DTU"
+    UPLINK = "UPLINK"
+    ACREL_GATEWAY = "ACREL_GATEWAY"
+    ACREL_4G = "ACREL_4G"
+
+
+@strawberry.type(description="The box on site that holds buses of meters.")
 class Gateway(Node):
     """网关."""
 
     row: strawberry.Private[GatewayRow]
     serial: str
     name: str
-    address: str
+    link: GatewayLink
+    address: str | None = strawberry.field(description="host:port of a TCP gateway's bus.")
     online: bool
     silent_since: datetime | None
 
@@ -81,6 +125,13 @@ class Gateway(Node):
             rows = await queries.meters_of_gateway(work, gateway_id=self.row.id)
             latest = await queries.latest_of_meters(work, meter_ids=[row.id for row in rows])
         return [meter_of(row, self.row, latest) for row in rows]
+
+    @field(description="Where its sealed uplink stands; null for a gateway with another link.")
+    async def uplink(self, info: Info) -> GatewayUplink | None:
+        """By one statement for all gateways that are asked for."""
+        if self.link is not GatewayLink.UPLINK:
+            return None
+        return uplink_as_shown(await uplink_of(info.context, self.row.id))
 
 
 @strawberry.type(description="A sweep of the project's gateways is queued.")
@@ -113,7 +164,9 @@ def reading_of(found: Registers) -> Reading:
     closed = found.relay_closed
     return Reading(
         at=found.at,
-        energy_kwh=thousandths(found.energy_wh),
+        total=thousandths(found.total),
+        bands=[BandTotal(band=name, total=thousandths(wh)) for name, wh in found.bands.items()],
+        cold=None if found.cold_wh is None else thousandths(found.cold_wh),
         remaining=None if found.remaining_hao is None else Money(found.remaining_hao),
         purchase_count=found.purchase_no,
         relay=Relay.UNKNOWN if closed is None else Relay.ON if closed else Relay.OFF,
@@ -129,6 +182,8 @@ def meter_of_state(state: MeterState) -> Meter:
         id=ref("Meter", state.id),
         serial=state.serial,
         profile=state.profile,
+        kind=MeterKind(state.kind),
+        unit=shown_unit(state.kind.unit),
         online=state.gateway_silent_since is None and state.latest is not None,
         selling_stopped=state.selling_stopped_at is not None,
         latest=None if state.latest is None else reading_of(state.latest),
@@ -142,6 +197,8 @@ def meter_of(row: MeterRow, gateway: GatewayRow, latest: Mapping[UUID, Registers
         id=ref("Meter", row.id),
         serial=row.serial,
         profile=row.profile,
+        kind=MeterKind(row.kind),
+        unit=shown_unit(Kind(row.kind).unit),
         online=gateway.silent_since is None and found is not None,
         selling_stopped=row.selling_stopped_at is not None,
         latest=None if found is None else reading_of(found),
@@ -155,6 +212,7 @@ def gateway_of(row: GatewayRow) -> Gateway:
         row=row,
         serial=row.serial,
         name=row.name,
+        link=GatewayLink(row.link),
         address=row.address,
         online=row.answered_at is not None and row.silent_since is None,
         silent_since=row.silent_since,
@@ -168,12 +226,12 @@ async def load_meter(work: UnitOfWork, info: Info, meter_id: UUID) -> Meter:
     return meter_of(row, gateway, await queries.latest_of_meters(work, meter_ids=[row.id]))
 
 
-def _known(profile: str, models: frozenset[str]) -> str:
+def _known(profile: str, models: Mapping[str, MeterModel]) -> MeterModel:
     if profile not in models:
         raise InvalidInput(
             f"no such meter model; there are: {', '.join(sorted(models))}", field="profile"
         )
-    return profile
+    return models[profile]
 
 
 @strawberry.type
@@ -182,31 +240,40 @@ class MeterMutations:
 
     @mutation(Permission.METER_WRITE)
     async def add_gateway(
-        self, info: Info, project: strawberry.ID, serial: str, name: str, address: str
+        self,
+        info: Info,
+        project: strawberry.ID,
+        serial: str,
+        name: str,
+        address: str | None = None,
+        link: GatewayLink = GatewayLink.TCP,
     ) -> AddGatewayResult:
-        """Register a gateway reached at host:port."""
+        """Register a gateway: TCP reached at host:port, or one that dials in."""
         scope, at = info.context.caller(), info.context.now
         project_id = uuid_of(project, "Project")
-        given = {"serial": serial, "name": name, "address": address}
+        add = partial(operations.add_gateway, serial=serial, name=name, address=address)
         async with info.context.work() as work:
-            row = await operations.add_gateway(
-                work, scope=scope, project_id=project_id, at=at, **given
-            )
+            row = await add(work, scope=scope, project_id=project_id, link=Link(link.value), at=at)
         return gateway_of(row)
 
     @mutation(Permission.METER_WRITE)
     async def add_meter(
-        self, info: Info, gateway: strawberry.ID, serial: str, profile: str, bus_address: int
+        self,
+        info: Info,
+        gateway: strawberry.ID,
+        serial: str,
+        profile: str,
+        bus_address: str,
+        bus: int = 1,
     ) -> AddMeterResult:
         """Register a meter on a gateway's bus."""
         scope, at = info.context.caller(), info.context.now
+        model = _known(profile, info.context.ports.meter_models)
+        add = partial(operations.add_meter, serial=serial, model=model, bus=bus)
         on = uuid_of(gateway, "Gateway")
-        given = {"serial": serial, "profile": _known(profile, info.context.ports.meter_models)}
         async with info.context.work() as work:
             box = await queries.gateway(work, scope=scope, gateway_id=on)
-            row = await operations.add_meter(
-                work, scope=scope, gateway=box, bus_address=bus_address, at=at, **given
-            )
+            row = await add(work, scope=scope, gateway=box, bus_address=bus_address, at=at)
         return meter_of(row, box, {})
 
     @mutation(Permission.METER_WRITE)

@@ -21,6 +21,7 @@ from .accounts import AccountMutations, AccountQueries
 from .audit import AuditQueries
 from .cases import CaseMutations, CaseQueries
 from .context import Context
+from .gateway_keys import GatewayKeyMutations
 from .limits import Documents
 from .merchants import MerchantMutations
 from .meters import MeterMutations
@@ -60,6 +61,7 @@ class Mutation(
     MeterMutations,
     OperatorMutations,
     MerchantMutations,
+    GatewayKeyMutations,
     CaseMutations,
     PayLinkMutations,
 ):

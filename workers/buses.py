@@ -15,8 +15,13 @@ from uuid import UUID
 import asyncpg
 
 from backend.kernel.errors import Unavailable
+from backend.metering.models import Gateway, Meter
+from workers.drivers.factory import driver_of
+from workers.drivers.ports import Driver
+from workers.links.errors import LinkDown
 from workers.links.lane import Lane, Priority
 from workers.links.tcp import TcpLink
+from workers.profiles.loader import profile_of
 from workers.protocols.framing import Exchange
 
 _TRY_EVERY_S = 0.05
@@ -69,6 +74,17 @@ class BusLease:
             await self._connection.close()
 
 
+class Turn:
+    """The bus of a gateway, held for one short series of exchanges."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def driver(self, meter: Meter) -> Driver:
+        """The driver of a meter on this bus. Raises NotFound (a model without a profile)."""
+        return driver_of(profile_of(meter.profile), meter.bus_address, self._exchange)
+
+
 class Buses:
     """Lanes by gateway. A gateway whose address changes gets a new link."""
 
@@ -77,13 +93,13 @@ class Buses:
         self._lanes: dict[UUID, tuple[str, TcpLink, Lane]] = {}
 
     @asynccontextmanager
-    async def turn(
-        self, *, gateway_id: UUID, address: str, priority: Priority
-    ) -> AsyncIterator[Exchange]:
-        """Hold the bus at `address` (host:port) for one short series of exchanges."""
-        lane = await self._lane(gateway_id, address)
-        async with lane.turn(priority) as exchange, self._lease.hold(gateway_id):
-            yield exchange
+    async def turn(self, *, gateway: Gateway, priority: Priority) -> AsyncIterator[Turn]:
+        """Hold the bus of `gateway` for one short series of exchanges. Raises BusBusy, LinkDown."""
+        if gateway.address is None:
+            raise LinkDown("no line leads to this gateway")
+        lane = await self._lane(gateway.id, gateway.address)
+        async with lane.turn(priority) as exchange, self._lease.hold(gateway.id):
+            yield Turn(exchange)
 
     async def _lane(self, gateway_id: UUID, address: str) -> Lane:
         known = self._lanes.get(gateway_id)

@@ -15,15 +15,12 @@ from backend.journeys import vend as journey
 from backend.journeys.vend import VendWork
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Unavailable
-from backend.metering.operations import store_readings
+from backend.metering.readings import store_readings
 from workers.context import WorkerContext
-from workers.drivers.modbus import MeterDriver
-from workers.drivers.ports import MeterSnapshot, Relay
+from workers.drivers.ports import Driver, MeterSnapshot, Relay
 from workers.links.errors import NoAnswer
 from workers.links.lane import Priority
-from workers.profiles.loader import profile_of
 from workers.protocols.errors import FrameError, MeterRefused
-from workers.protocols.framing import Exchange
 from workers.sweep import reading_of
 
 WRITES_A_TRY = 3
@@ -49,23 +46,18 @@ async def vend_due(context: WorkerContext, group_id: int, payload: Mapping[str, 
 
 
 async def _serve(context: WorkerContext, group_id: int, task: VendWork) -> None:
-    async with context.buses.turn(
-        gateway_id=task.gateway.id, address=task.gateway.address, priority=Priority.VEND
-    ) as exchange:
+    async with context.buses.turn(gateway=task.gateway, priority=Priority.VEND) as turn:
         # Asked again with the bus in hand: another worker may have served it while we waited.
         fresh = await journey.next_work(group_id=group_id, meter_id=task.meter.id)
         if fresh is not None and fresh.vend.id == task.vend.id:
-            await _credit(context, group_id, fresh, exchange)
+            await _credit(context, group_id, fresh, turn.driver(fresh.meter))
 
 
-async def _credit(
-    context: WorkerContext, group_id: int, task: VendWork, exchange: Exchange
-) -> None:
+async def _credit(context: WorkerContext, group_id: int, task: VendWork, driver: Driver) -> None:
     clock = context.ports.clock
     vend = task.vend
     before, sent_at = vend.before, vend.sent_at
     refusal: str | None = None
-    driver = MeterDriver(profile_of(task.meter.profile), task.meter.bus_address, exchange)
     for _ in range(WRITES_A_TRY + 1):
         read = await driver.wallet()
         meter = Wallet(read.purchase_count, read.remaining)
@@ -92,7 +84,7 @@ async def _credit(
 
 
 async def _verified(
-    context: WorkerContext, group_id: int, task: VendWork, driver: MeterDriver, meter: Wallet
+    context: WorkerContext, group_id: int, task: VendWork, driver: Driver, meter: Wallet
 ) -> None:
     """Keep a whole reading as well, so that the customer sees the new balance at once."""
     snapshot: MeterSnapshot | None = None

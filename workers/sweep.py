@@ -13,15 +13,14 @@ from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.metrics import READINGS, SWEEP_SECONDS
 from backend.metering import queries as metering
 from backend.metering.models import Gateway, Meter
-from backend.metering.operations import Reading, note_gateway, store_readings
+from backend.metering.operations import note_gateway
+from backend.metering.readings import Reading, store_readings
 from backend.outbox.operations import emit, postpone
 from backend.tenancy.queries import all_groups
 from workers.context import WorkerContext
-from workers.drivers.modbus import MeterDriver
 from workers.drivers.ports import MeterSnapshot, Relay
 from workers.links.errors import LinkDown, NoAnswer
 from workers.links.lane import Priority
-from workers.profiles.loader import profile_of
 from workers.protocols.errors import FrameError, MeterRefused
 
 log = logging.getLogger(__name__)
@@ -35,13 +34,15 @@ def reading_of(meter_id: UUID, snapshot: MeterSnapshot, at: datetime) -> Reading
         at=at,
         received_at=at,
         meter_clock=snapshot.meter_clock,
-        energy_wh=snapshot.energy_wh,
+        total=snapshot.total,
         remaining_hao=None if snapshot.remaining is None else snapshot.remaining.hao,
         purchase_no=snapshot.purchase_count,
         relay_closed=None if snapshot.relay is Relay.UNKNOWN else snapshot.relay is Relay.CLOSED,
         voltage_mv=snapshot.voltage_mv,
         current_ma=snapshot.current_ma,
         power_w=snapshot.power_w,
+        bands=snapshot.bands,
+        cold_wh=snapshot.cold_wh,
     )
 
 
@@ -117,10 +118,8 @@ async def read_meter(context: WorkerContext, gateway: Gateway, meter: Meter) -> 
 
     Raises LinkDown, NoAnswer, FrameError, MeterRefused, BusBusy.
     """
-    async with context.buses.turn(
-        gateway_id=gateway.id, address=gateway.address, priority=Priority.READ
-    ) as exchange:
-        driver = MeterDriver(profile_of(meter.profile), meter.bus_address, exchange)
+    async with context.buses.turn(gateway=gateway, priority=Priority.READ) as turn:
+        driver = turn.driver(meter)
         try:
             return await driver.read()
         except (NoAnswer, FrameError):

@@ -21,14 +21,16 @@ from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.scope import Actor, Scope
 from backend.metering import operations as metering
 from backend.metering.models import Gateway
+from backend.metering.readings import store_readings
 from backend.tenancy import operations as tenancy
 from backend.tenancy import queries
 from backend.tenancy.models import Project
 from backend.tenancy.provision import add_group
 from backend.tenancy.rules import Permission
-from workers.drivers.modbus import MeterDriver
+from workers.drivers.factory import driver_of
 from workers.drivers.ports import MeterSnapshot
 from workers.links.tcp import TcpLink
+from workers.models import meter_models
 from workers.profiles.loader import profile_of
 from workers.sweep import reading_of
 
@@ -175,12 +177,12 @@ class Seeder:
             scope=scope,
             gateway=gateway,
             serial=home.meter,
-            profile=PROFILE,
-            bus_address=unit,
+            model=meter_models()[PROFILE],
+            bus_address=str(unit),
             at=at,
         )
         opening = reading_of(meter.id, snapshot, at)
-        await metering.store_readings(work, readings=[opening])
+        await store_readings(work, readings=[opening])
         await metering.assign(
             work, scope=scope, meter=meter, account_id=account.id, opening=opening, at=at
         )
@@ -218,7 +220,8 @@ async def _read_all(address: str, count: int) -> list[MeterSnapshot]:
     try:
         profile = profile_of(PROFILE)
         return [
-            await MeterDriver(profile, unit, link.exchange).read() for unit in range(1, count + 1)
+            await driver_of(profile, str(unit), link.exchange).read()
+            for unit in range(1, count + 1)
         ]
     finally:
         await link.close()

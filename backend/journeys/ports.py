@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from backend.alerts.ports import MessageChannel, Notifier
 from backend.kernel.clock import Clock
 from backend.kernel.secrets import SecretBox
+from backend.metering.rules import MeterModel
 from backend.tenancy.queries import Credential
 from backend.topups.ports import PaymentChannel
 
@@ -38,7 +39,7 @@ class Ports:
     """Clock, secrets and adapters. `payment_channel(group_id, credential)`,
     `notifier(channel, credential)`, `visitor_login(credential)`
     and `menu_publisher(credential)` give the adapter of one account
-    at a provider. `meter_models` are the models that have a profile."""
+    at a provider. `meter_models` are the models that have a profile, by name."""
 
     clock: Clock
     box: SecretBox
@@ -47,4 +48,4 @@ class Ports:
     notifier: Callable[[MessageChannel, Credential], Notifier]
     visitor_login: Callable[[Credential], VisitorLogin]
     menu_publisher: Callable[[Credential], MenuPublisher]
-    meter_models: frozenset[str] = frozenset()
+    meter_models: Mapping[str, MeterModel] = field(default_factory=dict)

@@ -115,7 +115,7 @@ async def _order(
     )
     assignment = await metering.live_assignment_of_account(work, account_id=account_id)
     if assignment is None:
-        raise Conflict("no meter serves this account yet")
+        raise Conflict("no meter that is sold to serves this account yet")
     meter = await metering.meter_by_id(work, meter_id=assignment.meter_id)
     if meter.selling_stopped_at is not None:
         raise Conflict("selling to this meter is stopped until the manager has checked it")

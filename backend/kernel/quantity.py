@@ -17,6 +17,11 @@ class Unit(StrEnum):
 _SHOWN = {Unit.WATT_HOUR: "kWh", Unit.LITRE: "m³"}
 
 
+def shown_unit(unit: Unit) -> str:
+    """The unit a person reads: kWh or m³."""
+    return _SHOWN[unit]
+
+
 @dataclass(frozen=True, slots=True)
 class Quantity:
     """`value` base units, an int. `str()` gives the unit a person reads: `12.345 kWh`."""

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from .errors import DomainError
 
@@ -60,6 +62,17 @@ class SecretBox:
     def fingerprint(self, text: str) -> bytes:
         """A keyed SHA-256 of `text`: stable, and nobody without the key can make it."""
         return hmac.new(self._keys[min(self._keys)], text.encode(), hashlib.sha256).digest()
+
+    def keys_for(self, purpose: str) -> dict[int, bytes]:
+        """Key-encryption keys (32 bytes each, by version) for a scheme of its own, so that no key
+        serves two. HKDF-SHA256 (RFC 5869) of each of the process's keys."""
+
+        def one(key: bytes) -> bytes:
+            return HKDF(
+                algorithm=SHA256(), length=32, salt=None, info=b"kek|" + purpose.encode()
+            ).derive(key)
+
+        return {version: one(key) for version, key in self._keys.items()}
 
 
 def digest(token: str) -> bytes:

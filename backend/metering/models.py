@@ -7,14 +7,16 @@ from tortoise.models import Model
 
 
 class Gateway(Model):
-    """网关: the box on site that holds a bus of meters. `address` is host:port of its bus."""
+    """网关: the box on site that holds buses of meters. `address` is host:port of its bus when
+    `link` is TCP, else None: it dials in."""
 
     id = fields.UUIDField(primary_key=True)
     group_id = fields.BigIntField()
     project_id = fields.UUIDField()
     serial = fields.TextField()
     name = fields.TextField()
-    address = fields.TextField()
+    link = fields.TextField()
+    address = fields.TextField(null=True)
     silent_since = fields.DatetimeField(null=True)
     answered_at = fields.DatetimeField(null=True)
     created_at = fields.DatetimeField()
@@ -26,7 +28,8 @@ class Gateway(Model):
 
 
 class Meter(Model):
-    """表计: one metering point with its own relay. `selling_stopped_at`: no vend until a person acts."""
+    """表计: one metering point with its own relay or valve. `selling_stopped_at`: no vend until a
+    person acts."""
 
     id = fields.UUIDField(primary_key=True)
     group_id = fields.BigIntField()
@@ -34,7 +37,9 @@ class Meter(Model):
     gateway_id = fields.UUIDField()
     serial = fields.TextField()
     profile = fields.TextField()
-    bus_address = fields.SmallIntField()
+    kind = fields.TextField()
+    bus = fields.SmallIntField()
+    bus_address = fields.TextField()
     credit_mode = fields.TextField()
     selling_stopped_at = fields.DatetimeField(null=True)
     created_at = fields.DatetimeField()
@@ -56,9 +61,9 @@ class MeterAssignment(Model):
     counter_epoch = fields.IntField()
     started_at = fields.DatetimeField()
     ended_at = fields.DatetimeField(null=True)
-    opening_energy_wh = fields.BigIntField()
+    opening_total = fields.BigIntField()
     opening_purchase_no = fields.IntField()
-    closing_energy_wh = fields.BigIntField(null=True)
+    closing_total = fields.BigIntField(null=True)
     last_purchase_no = fields.IntField()
 
     class Meta:

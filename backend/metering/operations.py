@@ -1,9 +1,7 @@
-"""Writes of metering: register gateways and meters, assign, allocate purchase numbers, store readings."""
+"""Writes of metering: register gateways and meters, assign, allocate purchase numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -18,73 +16,8 @@ from backend.tenancy.queries import project as project_door
 from backend.tenancy.rules import Permission
 
 from .models import Gateway, Meter, MeterAssignment
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """Registers of a meter at an instant: Wh, hao, mV, mA, W; relay True closed, None unknown."""
-
-    meter_id: UUID
-    at: datetime
-    received_at: datetime
-    meter_clock: datetime | None
-    energy_wh: int
-    remaining_hao: int | None
-    purchase_no: int | None
-    relay_closed: bool | None
-    voltage_mv: int | None
-    current_ma: int | None
-    power_w: int | None
-
-    def record(self, group_id: int) -> tuple[object, ...]:
-        """The row in the order of `COLUMNS`."""
-        return (
-            group_id,
-            self.meter_id,
-            self.at,
-            self.received_at,
-            self.meter_clock,
-            self.energy_wh,
-            self.remaining_hao,
-            self.purchase_no,
-            None if self.relay_closed is None else int(self.relay_closed),
-            self.voltage_mv,
-            self.current_ma,
-            self.power_w,
-        )
-
-
-COLUMNS = (
-    "group_id",
-    "meter_id",
-    "at",
-    "received_at",
-    "meter_clock",
-    "energy_wh",
-    "remaining_hao",
-    "purchase_no",
-    "relay",
-    "voltage_mv",
-    "current_ma",
-    "power_w",
-)
-
-_COLUMNS = ", ".join(COLUMNS)
-_INSERT_NEW = (
-    f"INSERT INTO metering_reading ({_COLUMNS}) SELECT {_COLUMNS} FROM reading_stage"
-    " ON CONFLICT (group_id, meter_id, at) DO NOTHING"
-)
-_MOVE_LATEST = (
-    f"INSERT INTO metering_latest ({_COLUMNS})"
-    f" SELECT DISTINCT ON (group_id, meter_id) {_COLUMNS} FROM reading_stage"
-    " ORDER BY group_id, meter_id, at DESC"
-    " ON CONFLICT (group_id, meter_id) DO UPDATE SET"
-    " at = EXCLUDED.at, received_at = EXCLUDED.received_at, meter_clock = EXCLUDED.meter_clock,"
-    " energy_wh = EXCLUDED.energy_wh, remaining_hao = EXCLUDED.remaining_hao,"
-    " purchase_no = EXCLUDED.purchase_no, relay = EXCLUDED.relay,"
-    " voltage_mv = EXCLUDED.voltage_mv, current_ma = EXCLUDED.current_ma, power_w = EXCLUDED.power_w"
-    " WHERE metering_latest.at < EXCLUDED.at"
-)
+from .readings import Reading
+from .rules import BUSES, CreditMode, GatewayLink, MeterModel
 
 
 async def add_gateway(
@@ -94,10 +27,16 @@ async def add_gateway(
     project_id: UUID,
     serial: str,
     name: str,
-    address: str,
     at: datetime,
+    address: str | None = None,
+    link: GatewayLink = GatewayLink.TCP,
 ) -> Gateway:
-    """Register a gateway reached at host:port. Raises NotFound, Forbidden, Conflict."""
+    """Register a gateway: reached at host:port by TCP, or one that dials in (no address).
+
+    Raises NotFound, Forbidden, Conflict, InvalidInput.
+    """
+    if (link is GatewayLink.TCP) != (address is not None):
+        raise InvalidInput("a TCP gateway has an address, others dial in", field="address")
     await project_door(work, scope=scope, project_id=project_id)
     scope.require(Permission.METER_WRITE, project_id)
     try:
@@ -107,6 +46,7 @@ async def add_gateway(
             project_id=project_id,
             serial=serial,
             name=name,
+            link=link,
             address=address,
             created_at=at,
         )
@@ -121,7 +61,7 @@ async def add_gateway(
         subject=str(gateway.id),
         at=at,
         project_id=project_id,
-        after={"serial": serial, "address": address},
+        after={"serial": serial, "link": str(link), "address": address},
     )
     return gateway
 
@@ -129,11 +69,13 @@ async def add_gateway(
 async def move_gateway(
     work: UnitOfWork, *, scope: Scope, serial: str, address: str, at: datetime
 ) -> Gateway:
-    """Note that a gateway is reached at another host:port. Raises NotFound, Forbidden, Conflict."""
+    """Note that a TCP gateway is reached at another host:port. Raises NotFound, Forbidden, Conflict."""
     gateway = await Gateway.get_or_none(group_id=work.group_id, serial=serial)
     if gateway is None or not scope.may(Permission.METER_READ, gateway.project_id):
         raise NotFound("no such gateway")
     scope.require(Permission.METER_WRITE, gateway.project_id)
+    if gateway.link != GatewayLink.TCP:
+        raise Conflict("this gateway dials in: it has no address")
     if gateway.address == address:
         return gateway
     before, gateway.address = gateway.address, address
@@ -160,14 +102,20 @@ async def add_meter(
     scope: Scope,
     gateway: Gateway,
     serial: str,
-    profile: str,
-    bus_address: int,
+    model: MeterModel,
+    bus_address: str,
     at: datetime,
+    bus: int = 1,
 ) -> Meter:
-    """Register a meter on a gateway's bus. Raises Forbidden, Conflict (serial or address taken)."""
+    """Register a meter of `model` on a gateway's bus.
+
+    Raises Forbidden, Conflict (serial or address taken), InvalidInput (not an address of the model's
+    protocol, no such bus).
+    """
     scope.require(Permission.METER_WRITE, gateway.project_id)
-    if not 1 <= bus_address <= 247:
-        raise InvalidInput("a bus address is 1 to 247", field="busAddress")
+    model.check_bus_address(bus_address)
+    if not 1 <= bus <= (BUSES if gateway.link == GatewayLink.UPLINK else 1):
+        raise InvalidInput("this gateway has no such bus", field="bus")
     try:
         meter = await Meter.create(
             id=uuid7(at),
@@ -175,9 +123,11 @@ async def add_meter(
             project_id=gateway.project_id,
             gateway_id=gateway.id,
             serial=serial,
-            profile=profile,
+            profile=model.name,
+            kind=model.kind,
+            bus=bus,
             bus_address=bus_address,
-            credit_mode="METER",
+            credit_mode=CreditMode.METER if model.holds_money else CreditMode.NONE,
             created_at=at,
         )
     except IntegrityError as error:
@@ -191,7 +141,7 @@ async def add_meter(
         subject=str(meter.id),
         at=at,
         project_id=gateway.project_id,
-        after={"serial": serial, "profile": profile, "busAddress": bus_address},
+        after={"serial": serial, "profile": model.name, "bus": bus, "busAddress": bus_address},
     )
     return meter
 
@@ -211,8 +161,9 @@ async def assign(
     (the opening reading lacks the purchase count).
     """
     scope.require(Permission.METER_WRITE, meter.project_id)
-    if opening.purchase_no is None:
+    if opening.purchase_no is None and meter.credit_mode == CreditMode.METER:
         raise InvalidInput("the opening reading must hold the meter's purchase count")
+    opening_count = opening.purchase_no or 0
     last_epoch: int = await work.fetchval(
         "SELECT coalesce(max(counter_epoch), 0) FROM metering_assignment"
         " WHERE group_id = $1 AND meter_id = $2",
@@ -228,9 +179,9 @@ async def assign(
             account_id=account_id,
             counter_epoch=last_epoch + 1,
             started_at=at,
-            opening_energy_wh=opening.energy_wh,
-            opening_purchase_no=opening.purchase_no,
-            last_purchase_no=opening.purchase_no,
+            opening_total=opening.total,
+            opening_purchase_no=opening_count,
+            last_purchase_no=opening_count,
         )
     except IntegrityError as error:
         raise Conflict("the meter serves an account already, or is of another project") from error
@@ -241,7 +192,7 @@ async def assign(
         subject=str(meter.id),
         at=at,
         project_id=meter.project_id,
-        after={"account": str(account_id), "openingWh": opening.energy_wh},
+        after={"account": str(account_id), "openingTotal": opening.total},
     )
     return assignment
 
@@ -272,26 +223,6 @@ async def stop_selling(work: UnitOfWork, *, meter_id: UUID, at: datetime) -> Non
 async def resume_selling(work: UnitOfWork, *, meter_id: UUID) -> None:
     """Vends go to this meter again."""
     await Meter.filter(group_id=work.group_id, id=meter_id).update(selling_stopped_at=None)
-
-
-async def store_readings(work: UnitOfWork, *, readings: Sequence[Reading]) -> int:
-    """Store a gateway's batch by one COPY; returns how many were new.
-
-    A reading is unique by (meter, instant): repeats change nothing (C24). The latest state moves
-    only forward in time, so a late batch does not undo it.
-    """
-    if not readings:
-        return 0
-    await work.execute(
-        "CREATE TEMP TABLE IF NOT EXISTS reading_stage"
-        " (LIKE metering_latest INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
-    )
-    await work.copy(
-        "reading_stage", columns=COLUMNS, records=[r.record(work.group_id) for r in readings]
-    )
-    stored = await work.execute(_INSERT_NEW)
-    await work.execute(_MOVE_LATEST)
-    return stored
 
 
 async def note_gateway(work: UnitOfWork, *, gateway_id: UUID, answered: bool, at: datetime) -> None:

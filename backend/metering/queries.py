@@ -8,13 +8,16 @@ from datetime import datetime
 from uuid import UUID
 
 from backend.kernel.clock import Period
-from backend.kernel.db import Row, UnitOfWork
+from backend.kernel.db import UnitOfWork
 from backend.kernel.errors import NotFound
 from backend.kernel.scope import Scope
 from backend.tenancy.rules import Permission
 
 from .models import Gateway, Meter, MeterAssignment
-from .operations import Reading
+from .readings import COLUMNS, Reading, reading_of
+from .rules import CreditMode, MeterKind
+
+_LATEST = ", ".join(f"l.{column}" for column in COLUMNS[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class MeterState:
     id: UUID
     serial: str
     profile: str
+    kind: MeterKind
     account_id: UUID
     project_id: UUID
     gateway_silent_since: datetime | None
@@ -37,8 +41,7 @@ async def meters_of_accounts(
     """The meters now serving each account, with latest readings: one statement for a page."""
     rows = await work.fetch(
         "SELECT a.account_id, m.id, m.serial, m.profile, m.project_id, m.selling_stopped_at,"
-        " g.silent_since, l.meter_id, l.at, l.received_at, l.meter_clock, l.energy_wh,"
-        " l.remaining_hao, l.purchase_no, l.relay, l.voltage_mv, l.current_ma, l.power_w"
+        f" m.kind, g.silent_since, {_LATEST}"
         " FROM metering_assignment a"
         " JOIN metering_meter m ON m.group_id = a.group_id AND m.id = a.meter_id"
         " JOIN metering_gateway g ON g.group_id = m.group_id AND g.id = m.gateway_id"
@@ -55,11 +58,12 @@ async def meters_of_accounts(
                 id=row["id"],
                 serial=row["serial"],
                 profile=row["profile"],
+                kind=MeterKind(row["kind"]),
                 account_id=row["account_id"],
                 project_id=row["project_id"],
                 gateway_silent_since=row["silent_since"],
                 selling_stopped_at=row["selling_stopped_at"],
-                latest=None if row["meter_id"] is None else _reading(row),
+                latest=None if row["meter_id"] is None else reading_of(row),
             )
         )
     return found
@@ -110,13 +114,20 @@ async def meters_of_gateway(work: UnitOfWork, *, gateway_id: UUID) -> list[Meter
 async def live_assignment_of_account(
     work: UnitOfWork, *, account_id: UUID, meter_id: UUID | None = None
 ) -> MeterAssignment | None:
-    """The running assignment of an account: of `meter_id`, or its first meter when None."""
+    """The running assignment of an account: of `meter_id`, or when None the first of a meter that
+    holds money, for that is where a top-up goes."""
     found = MeterAssignment.filter(
         group_id=work.group_id, account_id=account_id, ended_at__isnull=True
-    )
+    ).order_by("started_at")
     if meter_id is not None:
-        found = found.filter(meter_id=meter_id)
-    return await found.order_by("started_at").first()
+        return await found.filter(meter_id=meter_id).first()
+    running = await found
+    sold_to = await Meter.filter(
+        group_id=work.group_id,
+        id__in=[assignment.meter_id for assignment in running],
+        credit_mode=CreditMode.METER,
+    ).values_list("id", flat=True)
+    return next((each for each in running if each.meter_id in sold_to), None)
 
 
 async def assignment_by_id(work: UnitOfWork, *, assignment_id: UUID) -> MeterAssignment:
@@ -127,17 +138,18 @@ async def assignment_by_id(work: UnitOfWork, *, assignment_id: UUID) -> MeterAss
     return found
 
 
-async def use_wh(work: UnitOfWork, *, meter_id: UUID, period: Period) -> int | None:
-    """Energy between the readings nearest to the ends of `period`, in Wh; None without readings.
+async def use(work: UnitOfWork, *, meter_id: UUID, period: Period) -> int | None:
+    """What went through a meter between the readings nearest to the ends of `period`, in the unit of
+    its kind; None without readings.
 
     For showing only: charges are rated from readings by the rating rules, never from this (C13).
     """
     row = await work.fetchrow(
-        "SELECT (SELECT energy_wh FROM metering_reading WHERE group_id = $1 AND meter_id = $2"
+        "SELECT (SELECT total FROM metering_reading WHERE group_id = $1 AND meter_id = $2"
         "   AND at <= $3 ORDER BY at DESC LIMIT 1) AS before,"
-        " (SELECT energy_wh FROM metering_reading WHERE group_id = $1 AND meter_id = $2"
+        " (SELECT total FROM metering_reading WHERE group_id = $1 AND meter_id = $2"
         "   AND at >= $3 ORDER BY at LIMIT 1) AS first,"
-        " (SELECT energy_wh FROM metering_reading WHERE group_id = $1 AND meter_id = $2"
+        " (SELECT total FROM metering_reading WHERE group_id = $1 AND meter_id = $2"
         "   AND at < $4 ORDER BY at DESC LIMIT 1) AS last",
         work.group_id,
         meter_id,
@@ -165,7 +177,7 @@ async def recent_readings(
         period.end,
         limit,
     )
-    return [_reading(row) for row in rows]
+    return [reading_of(row) for row in rows]
 
 
 async def latest_of_meters(work: UnitOfWork, *, meter_ids: Sequence[UUID]) -> dict[UUID, Reading]:
@@ -175,7 +187,7 @@ async def latest_of_meters(work: UnitOfWork, *, meter_ids: Sequence[UUID]) -> di
         work.group_id,
         list(meter_ids),
     )
-    return {row["meter_id"]: _reading(row) for row in rows}
+    return {row["meter_id"]: reading_of(row) for row in rows}
 
 
 async def readings_of_pairs(
@@ -204,32 +216,17 @@ async def readings_of_pairs(
     for row in rows:
         held = found.setdefault((row["of_account"], row["of_meter"]), [])
         if row["at"] is not None:
-            held.append(_reading(row))
+            held.append(reading_of(row))
     return found
 
 
-def _reading(row: Row) -> Reading:
-    return Reading(
-        meter_id=row["meter_id"],
-        at=row["at"],
-        received_at=row["received_at"],
-        meter_clock=row["meter_clock"],
-        energy_wh=row["energy_wh"],
-        remaining_hao=row["remaining_hao"],
-        purchase_no=row["purchase_no"],
-        relay_closed=None if row["relay"] is None else bool(row["relay"]),
-        voltage_mv=row["voltage_mv"],
-        current_ma=row["current_ma"],
-        power_w=row["power_w"],
-    )
-
-
 async def sweep_plan(work: UnitOfWork) -> list[tuple[UUID, int]]:
-    """Every gateway of the group with its project's sweep period in minutes."""
+    """Every gateway of the group that we sweep, with its project's period in minutes; our own
+    agents (UPLINK) sweep by themselves."""
     rows = await work.fetch(
         "SELECT g.id, p.sweep_minutes FROM metering_gateway g"
         " JOIN tenancy_project p ON p.group_id = g.group_id AND p.id = g.project_id"
-        " WHERE g.group_id = $1",
+        " WHERE g.group_id = $1 AND g.link <> 'UPLINK'",
         work.group_id,
     )
     return [(row["id"], row["sweep_minutes"]) for row in rows]

@@ -26,6 +26,7 @@ class Permission(StrEnum):
     METER_READ = "meter:read"
     METER_WRITE = "meter:write"
     METER_REFRESH = "meter:refresh"
+    GATEWAY_KEYS = "gateway:keys"
     TOPUP_READ = "topup:read"
     CASE_READ = "case:read"
     CASE_RESOLVE = "case:resolve"

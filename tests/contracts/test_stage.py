@@ -23,7 +23,7 @@ from backend.kernel.errors import InvalidInput
 from backend.kernel.money import Money
 from backend.sandbox.stage import METER_FAULTS, NOTICE_FAULTS, stage_app
 from backend.sandbox.stage_view import Tenant
-from workers.drivers.modbus import MeterDriver
+from workers.drivers.modbus import ModbusDriver
 from workers.links.tcp import TcpLink
 from workers.profiles.loader import profile_of
 from workers.virtual.control import control_app
@@ -219,7 +219,7 @@ async def test_the_wall_shows_a_sale_as_soon_as_the_meter_has_taken_it(stage: St
         "20.00", 4, "CLOSED",
     )  # fmt: skip
     link = TcpLink("127.0.0.1", stage.site.gateways["GW-1"].port)
-    meter = MeterDriver(profile_of("DDSY1352-NK"), 1, link.exchange)
+    meter = ModbusDriver(profile_of("DDSY1352-NK"), 1, link.exchange)
     await meter.credit(amount=Money.parse("50.00"), purchase_count=5)
     await link.close()
     after = stage.meter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backend.kernel.money import Money
-from workers.drivers.modbus import MeterDriver
+from workers.drivers.modbus import ModbusDriver
 from workers.links.tcp import TcpLink
 from workers.profiles.loader import profile_of
 
@@ -17,7 +17,7 @@ LOGIN = (
 )
 ACCOUNT = (
     "query($no: String!) { account(no: $no) { id name phone meters { id serial online"
-    " latest { at remaining purchaseCount relay energyKwh } } ledger { atMeters }"
+    " latest { at remaining purchaseCount relay total } } ledger { atMeters }"
     " topUps(first: 5) { edges { node { id money meterCredit power purchaseNo } } } } }"
 )
 
@@ -106,7 +106,7 @@ async def test_an_operator_works_off_a_stopped_vend_with_a_note(town: Town) -> N
     meter, gateway = town.site.meters[town.shop.meter]
     # A write of ours that the cloud does not know of (say, from a restored backup) moved the count.
     link = TcpLink("127.0.0.1", gateway.port)
-    driver = MeterDriver(profile_of("DDSY1352-NK"), meter.spec.unit, link.exchange)
+    driver = ModbusDriver(profile_of("DDSY1352-NK"), meter.spec.unit, link.exchange)
     await driver.credit(amount=Money.of_fen(100), purchase_count=1)
     await link.close()
     await town.pay(order)

@@ -8,7 +8,7 @@ import signal
 from redis.asyncio import Redis
 
 from backend.kernel.money import Money
-from workers.drivers.modbus import MeterDriver
+from workers.drivers.modbus import ModbusDriver
 from workers.links.tcp import TcpLink
 from workers.profiles.loader import profile_of
 
@@ -125,7 +125,7 @@ async def test_a_wrong_purchase_count_stops_selling_until_an_operator_has_looked
     # Somebody credited the meter past the cloud: its count is ahead of the ledger's.
     meter, gateway = town.site.meters[town.shop.meter]
     link_to_bus = TcpLink("127.0.0.1", gateway.port)
-    driver = MeterDriver(profile_of("DDSY1352-NK"), meter.spec.unit, link_to_bus.exchange)
+    driver = ModbusDriver(profile_of("DDSY1352-NK"), meter.spec.unit, link_to_bus.exchange)
     await driver.credit(amount=Money.of_fen(100), purchase_count=1)
     await link_to_bus.close()
     await town.pay(order)

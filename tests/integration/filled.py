@@ -13,7 +13,7 @@ from backend.kernel.db import unit_of_work
 from backend.kernel.money import Money
 from backend.ledger.operations import open_lot, post, spend
 from backend.ledger.rules import LotKind, topup_paid
-from backend.metering.operations import store_readings
+from backend.metering.readings import store_readings
 from backend.outbox.operations import receive
 from backend.tenancy import operations as tenancy
 from backend.topups.operations import create_link

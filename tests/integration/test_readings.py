@@ -11,8 +11,8 @@ import pytest
 from backend.kernel.clock import Period
 from backend.kernel.db import platform_connection, unit_of_work
 from backend.kernel.migrate import migrate
-from backend.metering.operations import Reading, store_readings
-from backend.metering.queries import meters_of_accounts, recent_readings, use_wh
+from backend.metering.queries import meters_of_accounts, recent_readings, use
+from backend.metering.readings import Reading, store_readings
 from backend.sandbox.embedded.services import EmbeddedServices
 
 from .catalogue import Connection
@@ -27,10 +27,10 @@ async def store(world: World, *readings: Reading) -> int:
         return await store_readings(work, readings=readings)
 
 
-def at(world: World, half_hours: int, *, energy_wh: int | None = None) -> Reading:
+def at(world: World, half_hours: int, *, total: int | None = None) -> Reading:
     """A reading of the world's meter some half hours after the start."""
-    energy = 1000 * half_hours if energy_wh is None else energy_wh
-    return reading_of(world.meter.id, at=START + half_hours * HALF_HOUR, energy_wh=energy)
+    energy = 1000 * half_hours if total is None else total
+    return reading_of(world.meter.id, at=START + half_hours * HALF_HOUR, total=energy)
 
 
 async def latest(world: World) -> Reading | None:
@@ -50,7 +50,7 @@ async def stored(world: World) -> list[Reading]:
 async def test_a_reading_comes_back_as_it_was_stored(worlds: tuple[World, World]) -> None:
     ours, theirs = worlds
     whole = reading_of(
-        ours.meter.id, at=START, energy_wh=12_345_678, remaining_hao=-45_000, purchase_no=7
+        ours.meter.id, at=START, total=12_345_678, remaining_hao=-45_000, purchase_no=7
     )
     bare = Reading(
         ours.meter.id, START + HALF_HOUR, START, None, 5, None, None, None, None, None, None
@@ -67,9 +67,9 @@ async def test_the_same_reading_again_changes_nothing(worlds: tuple[World, World
     first = at(ours, 1)
     assert await store(ours, first, first) == 1
     assert await store(ours, first) == 0
-    changed = at(ours, 1, energy_wh=999_999)
+    changed = at(ours, 1, total=999_999)
     assert await store(ours, changed, at(ours, 2)) == 1
-    assert [reading.energy_wh for reading in await stored(ours)] == [2000, 1000]
+    assert [reading.total for reading in await stored(ours)] == [2000, 1000]
     assert await store(ours) == 0
 
 
@@ -109,16 +109,16 @@ async def test_a_gateways_batch_of_many_meters_is_one_copy(worlds: tuple[World, 
         )
         meters.append(meter)
     batch = [
-        reading_of(meter.id, at=START + n * HALF_HOUR, energy_wh=n)
+        reading_of(meter.id, at=START + n * HALF_HOUR, total=n)
         for meter in meters
         for n in range(48)
     ]
     async with unit_of_work(ours.group_id) as work:
         assert await store_readings(work, readings=batch[:300]) == 300
         assert await store_readings(work, readings=batch) == len(batch) - 300
-        rows = await work.fetch("SELECT energy_wh FROM metering_latest")
+        rows = await work.fetch("SELECT total FROM metering_latest")
         left = await work.fetchval("SELECT count(*) FROM metering_reading")
-    assert [row["energy_wh"] for row in rows] == [47] * 11
+    assert [row["total"] for row in rows] == [47] * 11
     assert left == 11 * 48
     async with unit_of_work(ours.group_id) as work:  # nothing of the batch stays on the connection
         assert await store_readings(work, readings=batch) == 0
@@ -140,7 +140,7 @@ async def test_use_is_the_difference_of_the_readings_at_both_ends(
     async def used(first: int, last: int) -> int | None:
         span = Period(START + first * HALF_HOUR, START + last * HALF_HOUR)
         async with unit_of_work(ours.group_id) as work:
-            return await use_wh(work, meter_id=ours.meter.id, period=span)
+            return await use(work, meter_id=ours.meter.id, period=span)
 
     assert await used(0, 7) == 6000
     assert await used(1, 4) == 3000  # from the reading before, at 0

@@ -23,7 +23,7 @@ from backend.kernel.scope import Actor, Scope
 from backend.kernel.secrets import SecretBox
 from backend.metering import operations as metering
 from backend.metering.models import Gateway, Meter, MeterAssignment
-from backend.metering.operations import Reading
+from backend.metering.readings import Reading
 from backend.sandbox.embedded.services import EmbeddedServices
 from backend.sandbox.pay_keys import new_private_pem, public_pem_of
 from backend.tenancy import operations as tenancy
@@ -33,7 +33,7 @@ from backend.tenancy.rules import Permission
 from backend.topups import operations as topups
 from backend.topups.ports import Payment, PaymentChannel, PaymentState, PayMethod
 from backend.topups.queries import Order
-from workers.profiles.loader import shipped_profiles
+from workers.models import meter_models
 
 # A Sunday noon in China. The month has a partition because `make_group` asks for it.
 START = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
@@ -108,8 +108,8 @@ async def make_meter(
             scope=world.scope,
             gateway=world.gateway,
             serial=serial,
-            profile="DDSY1352-NK",
-            bus_address=bus_address,
+            model=meter_models()["DDSY1352-NK"],
+            bus_address=str(bus_address),
             at=START,
         )
         assignment = await metering.assign(
@@ -236,7 +236,7 @@ def merchant_of(world: World) -> str:
 
 
 def reading_of(
-    meter_id: UUID, *, at: datetime, energy_wh: int = 0, late_s: int = 2, **registers: int
+    meter_id: UUID, *, at: datetime, total: int = 0, late_s: int = 2, **registers: int
 ) -> Reading:
     """A reading of a meter at `at`, received `late_s` seconds later."""
     return Reading(
@@ -244,7 +244,7 @@ def reading_of(
         at=at,
         received_at=at + timedelta(seconds=late_s),
         meter_clock=at,
-        energy_wh=energy_wh,
+        total=total,
         remaining_hao=registers.get("remaining_hao", 0),
         purchase_no=registers.get("purchase_no", 0),
         relay_closed=True,
@@ -283,7 +283,7 @@ def ports_at(clock: SetClock) -> Ports:
         notifier=no_notifier,
         visitor_login=no_login,
         menu_publisher=no_menu,
-        meter_models=frozenset(shipped_profiles()),
+        meter_models=meter_models(),
     )
 
 
@@ -343,8 +343,8 @@ async def _fill(group_id: int, code: str, scope: Scope, project: Project, *, no:
             scope=scope,
             gateway=gateway,
             serial=f"M-{no}",
-            profile="DDSY1352-NK",
-            bus_address=1,
+            model=meter_models()["DDSY1352-NK"],
+            bus_address="1",
             at=START,
         )
         assignment = await metering.assign(

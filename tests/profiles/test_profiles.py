@@ -80,7 +80,7 @@ def _poll(**registers: int) -> bytes:
 
 def test_the_prepaid_poll_means_what_the_register_table_says() -> None:
     snapshot = decode_snapshot(
-        profile_of("DDSY1352-NK"),
+        profile_of("DDSY1352-NK").map,
         {
             "poll": _poll(
                 r0200=7, r0201=2203, r0204=512, r020A=1128, r0215=1, r0216=0x2345,
@@ -90,7 +90,7 @@ def test_the_prepaid_poll_means_what_the_register_table_says() -> None:
             )
         },
     )  # fmt: skip
-    assert snapshot.energy_wh == 0x12345 * 10
+    assert snapshot.total == 0x12345 * 10
     assert dict(snapshot.bands) == {"spike": 110, "peak": 220, "flat": 330, "valley": 440}
     assert snapshot.remaining == Money.parse("123.45")
     assert snapshot.purchase_count == 17
@@ -103,7 +103,7 @@ def test_the_prepaid_poll_means_what_the_register_table_says() -> None:
 
 def test_an_overdraft_reads_as_a_debt_and_a_never_set_clock_as_none() -> None:
     snapshot = decode_snapshot(
-        profile_of("DDSY1352-NK"),
+        profile_of("DDSY1352-NK").map,
         {"poll": _poll(r021F=0xFFFF, r0220=0xFF38, r0224=0x20, r020A=0xFFFF)},
     )
     assert snapshot.remaining == Money.parse("-2.00")
@@ -115,10 +115,10 @@ def test_an_overdraft_reads_as_a_debt_and_a_never_set_clock_as_none() -> None:
 
 def test_unverified_parts_are_marked_as_such() -> None:
     profile = profile_of("DDSY1352-NK")
-    assert profile.sale is not None
-    assert profile.wallet is not None
-    assert profile.sale.evidence == profile.wallet.evidence == "unverified"
-    assert {block.name: block.evidence for block in profile.blocks} == {
+    assert profile.map.sale is not None
+    assert profile.map.wallet is not None
+    assert profile.map.sale.evidence == profile.map.wallet.evidence == "unverified"
+    assert {block.name: block.evidence for block in profile.map.blocks} == {
         "poll": "unverified",
         "measurement": "vendor-document",
     }

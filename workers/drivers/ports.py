@@ -19,6 +19,9 @@ class Relay(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
+BANDS = ("spike", "peak", "flat", "valley", "deep")
+
+
 @dataclass(frozen=True, slots=True)
 class Wallet:
     """The meter's own money: `remaining` (negative in overdraft) and how many sales it has taken."""
@@ -42,13 +45,14 @@ class MeterFlags:
 class MeterSnapshot:
     """Registers of a meter at one reading.
 
-    Energies in Wh since the meter was new, `bands` by name (spike, peak, flat, valley), voltage in
-    mV, current in mA, power in W (positive: drawn from the grid); what a meter does not have is
-    None. `meter_clock` is the meter's own time as an instant in UTC, None when it is not a date.
-    `raw` is the register bytes of the blocks read, in the profile's order.
+    `total` since the meter was new in the unit of its kind (Wh, litres, Wh of heat), `bands` in Wh by
+    name (BANDS), `cold_wh` of a heat and cold meter, voltage in mV, current in mA, power in W
+    (positive: drawn from the grid); what a meter does not have is None. `meter_clock` is the
+    meter's own time as an instant in UTC, None when it is not a date. `raw` is the register or data
+    bytes that were read, in the profile's order.
     """
 
-    energy_wh: int
+    total: int
     raw: bytes
     bands: Mapping[str, int] = field(default_factory=dict)
     remaining: Money | None = None
@@ -59,6 +63,42 @@ class MeterSnapshot:
     current_ma: int | None = None
     power_w: int | None = None
     meter_clock: datetime | None = None
+    cold_wh: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What a meter warns and trips at; None: leave as it is. `overload_w` in W."""
+
+    alarm1: Money | None = None
+    alarm2: Money | None = None
+    overdraft: Money | None = None
+    overload_w: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DaySlot:
+    """From `minute` of the day (0 to 1439) on, use counts in `band` (BANDS)."""
+
+    minute: int
+    band: str
+
+
+@dataclass(frozen=True, slots=True)
+class YearZone:
+    """From `month`/`day` on, day table number `table` (from 1) holds."""
+
+    month: int
+    day: int
+    table: int
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """When which band holds: year zones, and day tables as rising slots."""
+
+    zones: tuple[YearZone, ...]
+    tables: tuple[tuple[DaySlot, ...], ...]
 
 
 class CanRead(Protocol):
@@ -90,11 +130,20 @@ class CanCredit(Protocol):
 
 
 class CanSwitch(Protocol):
-    """A meter whose relay obeys commands (A20). Each raises LinkDown, NoAnswer, FrameError,
-    MeterRefused; the relay is known only from the next reading (C19)."""
+    """A meter whose relay or valve obeys commands (A20). Each raises LinkDown, NoAnswer, FrameError,
+    MeterRefused, and Conflict (nothing was sent) for what the model has not; the relay is known only
+    from the next reading (C19)."""
 
     async def trip(self) -> None:
         """Force the relay open whatever the money says."""
+        ...
+
+    async def allow_close(self) -> None:
+        """Let the customer close the relay by the meter's own key."""
+        ...
+
+    async def close(self) -> None:
+        """Close the relay (open the valve) now; the meter's own rules may open it again."""
         ...
 
     async def keep_power(self) -> None:
@@ -104,3 +153,48 @@ class CanSwitch(Protocol):
     async def release(self) -> None:
         """End the forced state: the meter's money decides again."""
         ...
+
+
+class CanPrice(Protocol):
+    """A meter that holds prices (A14). Errors as CanSwitch."""
+
+    async def prices(self) -> Mapping[str, int]:
+        """The prices it holds, hao per kWh by band."""
+        ...
+
+    async def write_prices(self, prices: Mapping[str, int], /) -> None:
+        """Write prices, hao per kWh by band; read them back to be sure. Raises InvalidInput too (a
+        band the model has not, a price that its registers cannot hold exactly)."""
+        ...
+
+
+class CanWarn(Protocol):
+    """A meter that warns and trips by itself (A22). Errors as CanPrice."""
+
+    async def thresholds(self) -> Thresholds:
+        """What it holds; None for what the model has not."""
+        ...
+
+    async def write_thresholds(self, thresholds: Thresholds, /) -> None:
+        """Write those that are not None."""
+        ...
+
+
+class CanKeepTime(Protocol):
+    """A meter with a clock and a calendar of bands (C17). Errors as CanPrice."""
+
+    async def write_clock(self, now: datetime, /) -> None:
+        """Set the meter's clock; it keeps China local time."""
+        ...
+
+    async def calendar(self) -> Calendar:
+        """The year zones and day tables it holds."""
+        ...
+
+    async def write_calendar(self, calendar: Calendar, /) -> None:
+        """Write year zones and day tables. Raises InvalidInput too (too many, not rising)."""
+        ...
+
+
+class Driver(CanRead, CanCredit, CanSwitch, CanPrice, CanWarn, CanKeepTime, Protocol):
+    """A meter by its profile. What the model has not raises Conflict before anything is sent."""

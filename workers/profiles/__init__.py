@@ -1,1 +1,1 @@
-"""A meter model is data: one TOML file each, checked by schema.json and by `check_profile`."""
+"""A meter model is data: one TOML file each, checked by the schema of its protocol and by `check_profile`."""

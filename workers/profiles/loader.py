@@ -12,23 +12,15 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from backend.kernel.errors import InvalidInput, NotFound
-from workers.protocols.values import RegisterType, WordOrder
 
-from .model import (
-    Block,
-    ClockField,
-    Field,
-    FlagField,
-    Profile,
-    RelayField,
-    SaleWrite,
-    SwitchWrite,
-    WalletRead,
-)
+from . import modbus_map
+from .model import GRADES, Profile
 
 PROFILE_DIR = Path(__file__).parent
 
 _Tree = dict[str, Any]  # a parsed TOML document, before its shape is known
+# Each protocol has a module with `contradictions` and `build`, and a schema file of its name.
+_MAPS = {"modbus-rtu": modbus_map}
 
 
 class ProfileError(InvalidInput):
@@ -46,11 +38,15 @@ def check_profile(path: Path) -> list[str]:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
         return [f"(file): not TOML: {broken}"]
+    protocol = tree.get("protocol")
+    if protocol not in _MAPS:
+        return [f"protocol: {protocol!r} is not one of {', '.join(_MAPS)}"]
+    errors = _validator(protocol).iter_errors(tree)
     faults = [
         f"{_key(error.absolute_path)}: {error.message}"
-        for error in sorted(_validator().iter_errors(tree), key=lambda e: list(map(str, e.path)))
+        for error in sorted(errors, key=lambda e: list(map(str, e.path)))
     ]
-    return faults or list(_contradictions(tree))
+    return faults or list(_MAPS[protocol].contradictions(tree))
 
 
 def load_profile(path: Path) -> Profile:
@@ -83,8 +79,9 @@ def profile_of(model: str) -> Profile:
 
 
 @cache
-def _validator() -> Draft202012Validator:
-    return Draft202012Validator(json.loads((PROFILE_DIR / "schema.json").read_text("utf-8")))
+def _validator(protocol: str) -> Draft202012Validator:
+    schema = PROFILE_DIR / f"{protocol}.schema.json"
+    return Draft202012Validator(json.loads(schema.read_text("utf-8")))
 
 
 def _key(path: Iterable[str | int]) -> str:
@@ -94,66 +91,26 @@ def _key(path: Iterable[str | int]) -> str:
     return key.lstrip(".") or "(file)"
 
 
-def _contradictions(tree: _Tree) -> Iterator[str]:
-    """What a schema cannot say: names that must meet, registers that must lie inside their block."""
-    blocks: dict[str, _Tree] = {}
-    for index, block in enumerate(tree["blocks"]):
-        if block["name"] in blocks:
-            yield f"blocks[{index}].name: {block['name']} is there twice"
-        blocks[block["name"]] = block
-    targets: set[str] = set()
-    for index, item in enumerate(tree["fields"]):
-        if item["target"] in targets:
-            yield f"fields[{index}].target: {item['target']} is there twice"
-        targets.add(item["target"])
-        yield from _outside(f"fields[{index}]", item, RegisterType(item["type"]).words, blocks)
-    if "energy_wh" not in targets:
-        yield "fields: energy_wh is missing"
-    for index, flag in enumerate(tree.get("flags", [])):
-        yield from _outside(f"flags[{index}]", flag, 1, blocks)
-    if "relay" in tree:
-        yield from _outside("relay", tree["relay"], 1, blocks)
-    if "clock" in tree:
-        yield from _outside("clock", tree["clock"], 4, blocks)
-    if "sale" in tree and "wallet" not in tree:
-        yield "sale: a meter that is sold to needs [wallet], or no sale can be read back"
-
-
-def _outside(key: str, item: _Tree, words: int, blocks: dict[str, _Tree]) -> Iterator[str]:
-    block = blocks.get(item["block"])
-    if block is None:
-        yield f"{key}.block: no block is named {item['block']}"
-        return
-    first, end = block["address"], block["address"] + block["count"]
-    if not first <= item["register"] <= end - words:
-        yield f"{key}.register: {item['register']:#06x} lies outside block {item['block']}"
-
-
 def _build(tree: _Tree) -> Profile:
-    wallet, sale, switch = tree.get("wallet"), tree.get("sale"), tree.get("switch")
-    states = ("trip", "keep_power", "release")
     return Profile(
         model=tree["model"],
         maker=tree["maker"],
         kind=tree["kind"],
         phases=tree["phases"],
         protocol=tree["protocol"],
-        word_order=WordOrder(tree["word_order"]),
-        blocks=tuple(Block(**block) for block in tree["blocks"]),
-        fields=tuple(
-            Field(**{**item, "type": RegisterType(item["type"])}) for item in tree["fields"]
-        ),
-        relay=RelayField(**tree["relay"]) if "relay" in tree else None,
-        flags=tuple(FlagField(**flag) for flag in tree.get("flags", [])),
-        clock=ClockField(**tree["clock"]) if "clock" in tree else None,
-        wallet=wallet
-        and WalletRead(**{**wallet, "remaining_type": RegisterType(wallet["remaining_type"])}),
-        sale=sale and SaleWrite(**{**sale, "layout": tuple(sale["layout"])}),
-        switch=switch
-        and SwitchWrite(
-            function=switch["function"],
-            address=switch["address"],
-            states={state: tuple(switch[state]) for state in states},
-            evidence=switch["evidence"],
-        ),
+        evidence=min(_grades(tree), key=GRADES.index),
+        map=_MAPS[tree["protocol"]].build(tree),
     )
+
+
+def _grades(part: object) -> Iterator[str]:
+    """Every `evidence` that stands anywhere in a profile."""
+    if isinstance(part, dict):
+        for key, value in part.items():
+            if key == "evidence":
+                yield value
+            else:
+                yield from _grades(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from _grades(value)

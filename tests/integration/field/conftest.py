@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backend.kernel.clock import SetClock
-from workers.drivers.modbus import MeterDriver
+from workers.drivers.modbus import ModbusDriver
 from workers.links.tcp import TcpLink, Timing
 from workers.profiles.loader import profile_of
 from workers.virtual.gateway import VirtualGateway
@@ -37,8 +37,8 @@ class Field:
     def meter(self, unit: int = 1) -> VirtualMeter:
         return self.gateway.meters[unit]
 
-    def driver(self, unit: int = 1) -> MeterDriver:
-        return MeterDriver(profile_of("DDSY1352-NK"), unit, self.link.exchange)
+    def driver(self, unit: int = 1) -> ModbusDriver:
+        return ModbusDriver(profile_of("DDSY1352-NK"), unit, self.link.exchange)
 
 
 PLAN = {

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from backend.kernel.money import Money
-from workers.drivers.modbus import MeterDriver
+from workers.drivers.modbus import ModbusDriver
 from workers.links.lane import Lane, Priority
 from workers.profiles.loader import profile_of
 from workers.protocols.framing import Framing
@@ -95,12 +95,12 @@ async def test_a_vend_holds_the_bus_for_its_series_and_goes_before_waiting_reads
 
     async def read(name: str) -> None:
         async with lane.turn(Priority.READ) as exchange:
-            await MeterDriver(profile_of("DDSY1352-NK"), 2, exchange).read()
+            await ModbusDriver(profile_of("DDSY1352-NK"), 2, exchange).read()
             done.append(name)
 
     async def vend() -> None:
         async with lane.turn(Priority.VEND) as exchange:
-            driver = MeterDriver(profile_of("DDSY1352-NK"), 1, exchange)
+            driver = ModbusDriver(profile_of("DDSY1352-NK"), 1, exchange)
             before = await driver.wallet()
             await driver.credit(
                 amount=Money.parse("50.00"), purchase_count=before.purchase_count + 1

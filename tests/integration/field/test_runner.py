@@ -18,7 +18,7 @@ import uvloop
 from backend.kernel.clock import SetClock
 from backend.kernel.errors import InvalidInput
 from backend.kernel.money import Money
-from workers.drivers.modbus import MeterDriver
+from workers.drivers.modbus import ModbusDriver
 from workers.links.errors import LinkDown, NoAnswer
 from workers.links.tcp import TcpLink
 from workers.profiles.loader import profile_of
@@ -52,9 +52,9 @@ async def _process(
 
 
 @asynccontextmanager
-async def _driver(ports: dict[str, Any]) -> AsyncIterator[MeterDriver]:
+async def _driver(ports: dict[str, Any]) -> AsyncIterator[ModbusDriver]:
     link = TcpLink("127.0.0.1", ports["gateways"]["GW-1"], timing=FAST)
-    yield MeterDriver(profile_of("DDSY1352-NK"), 1, link.exchange)
+    yield ModbusDriver(profile_of("DDSY1352-NK"), 1, link.exchange)
     await link.close()
 
 
@@ -146,7 +146,7 @@ def test_the_field_works_on_uvloop_too(tmp_path: Path) -> None:
     async def vend() -> int:
         async with VirtualSite(parse_site(PLAN), data_dir=tmp_path, clock=SetClock(START)) as site:
             link = TcpLink("127.0.0.1", site.gateways["GW-1"].port, timing=FAST)
-            driver = MeterDriver(profile_of("DDSY1352-NK"), 1, link.exchange)
+            driver = ModbusDriver(profile_of("DDSY1352-NK"), 1, link.exchange)
             await driver.credit(amount=Money.parse("50.00"), purchase_count=5)
             count = (await driver.wallet()).purchase_count
             await link.close()

@@ -11,7 +11,7 @@ from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.framer import FramerType
 
 from backend.kernel.money import Money
-from workers.drivers.modbus import MeterDriver
+from workers.drivers.modbus import ModbusDriver
 from workers.drivers.ports import Relay
 from workers.links.errors import LinkDown, NoAnswer
 from workers.profiles.loader import profile_of
@@ -90,7 +90,7 @@ async def test_a_switch_command_is_exactly_the_frame_in_the_reference(state: str
         sent.append(request)
         return request[:6] + bytes.fromhex("F018")  # the echo of unit 1, 0x0057, 2 registers
 
-    driver = MeterDriver(profile_of("DDSY1352-NK"), 1, record)
+    driver = ModbusDriver(profile_of("DDSY1352-NK"), 1, record)
     await getattr(driver, state)()
     assert sent == [bytes.fromhex(FORCED_FRAMES[state])]
 
@@ -120,7 +120,7 @@ async def test_energy_runs_money_falls_and_the_relay_opens_at_zero(field: Field)
     first = await driver.read()
     field.clock.advance(timedelta(hours=6))
     second = await driver.read()
-    used_wh = second.energy_wh - first.energy_wh
+    used_wh = second.total - first.total
     assert used_wh > 1000
     assert first.remaining is not None
     assert second.remaining is not None
@@ -133,9 +133,9 @@ async def test_energy_runs_money_falls_and_the_relay_opens_at_zero(field: Field)
     assert (empty.remaining, empty.relay, empty.flags.arrears) == (Money(0), Relay.OPEN, True)
     assert empty.power_w == 0
     field.clock.advance(timedelta(days=1))
-    assert (await driver.read()).energy_wh == empty.energy_wh
+    assert (await driver.read()).total == empty.total
     # 20 yuan at 0.60 buy 33.333 kWh.
-    assert abs(empty.energy_wh - first.energy_wh - 33_330) <= 20
+    assert abs(empty.total - first.total - 33_330) <= 20
 
 
 async def test_nobody_at_a_bus_address_is_silence(field: Field) -> None:

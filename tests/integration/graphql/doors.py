@@ -115,10 +115,10 @@ DOORS = (
         "gateway",
         "Gateway",
         _mutation(
-            "$id: ID!, $s: String!, $b: Int!",
+            "$id: ID!, $s: String!, $b: String!",
             'addMeter(gateway: $id, serial: $s, profile: "DDSY1352-NK", busAddress: $b)',
         ),
-        lambda _: {"s": _unique(), "b": 100 + secrets.randbelow(99)},
+        lambda _: {"s": _unique(), "b": str(100 + secrets.randbelow(99))},
         write=True,
     ),
     Door(

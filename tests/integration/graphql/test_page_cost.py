@@ -12,7 +12,7 @@ from asyncpg.connection import LoggedQuery
 from tortoise.connection import get_connection
 
 from backend.kernel.db import ALIAS, unit_of_work
-from backend.metering import operations as metering
+from backend.metering.readings import store_readings
 
 from ..world import World, make_account, make_credential, make_meter, make_order, pay, reading_of
 from .edge import Api, Body, operator_token
@@ -24,7 +24,7 @@ PAGE = """query($first: Int!) { projects { accounts(first: $first) { edges { nod
   ledger { purse inTransit atMeters }
 } } pageInfo { hasNextPage endCursor } } } }
 fragment served on Account {
-  meters { serial online latest { at energyKwh remaining relay voltage } }
+  meters { serial online latest { at total remaining relay voltage } }
 }"""
 PLAIN = "query($first: Int!) { projects { accounts(first: $first) { edges { node { no } } } } }"
 TOPUPS = """query($first: Int!) { projects { accounts(first: $first) { edges { node {
@@ -61,8 +61,8 @@ async def fifty_accounts(world: World) -> None:
             world, serial=f"M-{number}-300", bus_address=2 + number, account=account
         )
         async with unit_of_work(world.group_id) as work:
-            reading = reading_of(meter.id, at=world.clock.now(), energy_wh=number)
-            await metering.store_readings(work, readings=[reading])
+            reading = reading_of(meter.id, at=world.clock.now(), total=number)
+            await store_readings(work, readings=[reading])
 
 
 async def warmed(api: Api, document: str, token: str) -> None:
@@ -123,7 +123,7 @@ async def test_the_page_shows_what_the_meter_said_and_where_the_money_is(
     (meter,) = node["meters"]
     assert meter["latest"] == {
         "at": world.clock.now().isoformat(),
-        "energyKwh": "1234.567",
+        "total": "1234.567",
         "remaining": "20.00",
         "relay": "ON",
         "voltage": "220.000",
@@ -171,17 +171,17 @@ async def test_readings_of_a_period_come_newest_first_and_only_of_the_accounts_o
     things, at = await make_things(world), world.clock.now()
     async with unit_of_work(world.group_id) as work:
         earlier = [
-            reading_of(world.meter.id, at=at - timedelta(minutes=30 * n), energy_wh=1000 - n)
+            reading_of(world.meter.id, at=at - timedelta(minutes=30 * n), total=1000 - n)
             for n in (1, 2, 3)
         ]
-        await metering.store_readings(work, readings=earlier)
+        await store_readings(work, readings=earlier)
     token = await operator_token(world)
     document = """query($a: ID!, $m: ID!, $from: DateTime!, $to: DateTime!) {
-        account(id: $a) { readings(meter: $m, from: $from, to: $to, first: 2) { energyKwh } } }"""
+        account(id: $a) { readings(meter: $m, from: $from, to: $to, first: 2) { total } } }"""
     span = {"from": (at - timedelta(minutes=90)).isoformat(), "to": at.isoformat()}
     asked = {"a": things.Account, "m": things.Meter} | span
     data = await api.data(document, asked, token=token)
-    assert [r["energyKwh"] for r in data["account"]["readings"]] == ["0.999", "0.998"]
+    assert [r["total"] for r in data["account"]["readings"]] == ["0.999", "0.998"]
     not_serving: Body = await api.ask(document, asked | {"m": things.FreeMeter}, token=token)
     assert not_serving["errors"][0]["extensions"]["code"] == "NOT_FOUND"
 

@@ -9,7 +9,7 @@ import pytest
 
 from backend.audit.queries import entries
 from backend.kernel.db import unit_of_work
-from backend.metering import operations as metering
+from backend.metering.readings import store_readings
 
 from ..world import World, make_project, reading_of
 from .doors import DOORS, PROBLEM, Door
@@ -148,13 +148,13 @@ async def test_a_meter_is_assigned_only_from_a_reading_of_the_last_hour(
             "SELECT id FROM metering_meter WHERE group_id = $1 AND serial = 'FREE-1'",
             work.group_id,
         )
-        fresh = reading_of(meter_id, at=world.clock.now(), energy_wh=2_000_000, purchase_no=7)
-        await metering.store_readings(work, readings=[fresh])
+        fresh = reading_of(meter_id, at=world.clock.now(), total=2_000_000, purchase_no=7)
+        await store_readings(work, readings=[fresh])
     done = await api.data(assign.document, variables, token=token)
     assert done["answer"]["__typename"] == "Meter"
     async with unit_of_work(world.group_id) as work:
         opening = await work.fetchrow(
-            "SELECT opening_energy_wh, opening_purchase_no, last_purchase_no"
+            "SELECT opening_total, opening_purchase_no, last_purchase_no"
             " FROM metering_assignment WHERE group_id = $1 AND meter_id = $2",
             work.group_id,
             meter_id,

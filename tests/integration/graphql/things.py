@@ -10,9 +10,11 @@ from backend.kernel.db import unit_of_work
 from backend.kernel.ids import token
 from backend.kernel.secrets import digest
 from backend.metering import operations as metering
+from backend.metering.readings import store_readings
 from backend.tenancy import operations as tenancy
 from backend.topups.operations import create_link
 from schema.scalars import ref
+from workers.models import meter_models
 
 from ..world import (
     World,
@@ -68,13 +70,13 @@ async def make_things(world: World, *, prefix: str = "1") -> Things:
             scope=world.scope,
             gateway=world.gateway,
             serial=f"FREE-{prefix}",
-            profile="DDSY1352-NK",
-            bus_address=200,
+            model=meter_models()["DDSY1352-NK"],
+            bus_address="200",
             at=at,
         )
         for meter in (free, world.meter):
-            reading = reading_of(meter.id, at=at, energy_wh=1_234_567, remaining_hao=200_000)
-            await metering.store_readings(work, readings=[reading])
+            reading = reading_of(meter.id, at=at, total=1_234_567, remaining_hao=200_000)
+            await store_readings(work, readings=[reading])
         await create_link(
             work,
             token_digest=digest(link),

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from workers.uplink.enrol import (
+from backend.uplink.enrol import (
     CLAIM_LIFE,
     SECRET_SIZE,
     Claim,
@@ -20,7 +20,7 @@ from workers.uplink.enrol import (
     enrol,
     new_claim,
 )
-from workers.uplink.errors import (
+from backend.uplink.errors import (
     ClaimExpired,
     ClaimLocked,
     ClaimRefused,
@@ -29,7 +29,7 @@ from workers.uplink.errors import (
     KeyBlobBroken,
     UplinkRefused,
 )
-from workers.uplink.keys import KeyName, KeyWrapper, agree, derive, new_gateway, root_place
+from backend.uplink.keys import KeyName, KeyWrapper, agree, derive, new_gateway, root_place
 
 from .uplink_world import NOON, ClaimDrawer, wrapper
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.uplink.errors import (
+from backend.uplink.errors import (
     FrameForged,
     FrameMalformed,
     FrameOutOfOrder,
@@ -21,7 +21,7 @@ from workers.uplink.errors import (
     WrongDirection,
     WrongSession,
 )
-from workers.uplink.frame import (
+from backend.uplink.frame import (
     FRAME_LIMIT,
     HEADER_SIZE,
     MAX_FRAME,
@@ -34,14 +34,14 @@ from workers.uplink.frame import (
     Window,
     read_header,
 )
-from workers.uplink.keys import (
+from backend.uplink.keys import (
     DirectionKeys,
     KeyName,
     SessionKeys,
     new_gateway,
     session_keys,
 )
-from workers.uplink.session import Session, Side
+from backend.uplink.session import Session, Side
 
 from .uplink_world import NOON, both_ends, identity, ping
 
@@ -239,7 +239,7 @@ def test_no_key_and_nonce_come_twice_in_100000_frames_over_100_restarts(
         assert made.setdefault(session, keys) == keys, "the two ends agree"
         return keys
 
-    monkeypatch.setattr("workers.uplink.handshake.session_keys", watched)
+    monkeypatch.setattr("backend.uplink.handshake.session_keys", watched)
     who, seen = identity(), set()
     for _ in range(100):
         for end in both_ends(who):

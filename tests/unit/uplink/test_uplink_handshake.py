@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from workers.uplink.errors import (
+from backend.uplink.errors import (
     ClockSkew,
     FrameForged,
     FrameMalformed,
@@ -14,16 +14,16 @@ from workers.uplink.errors import (
     SessionSpent,
     UplinkRefused,
 )
-from workers.uplink.frame import FrameType, Mode
-from workers.uplink.handshake import (
+from backend.uplink.frame import FrameType, Mode
+from backend.uplink.handshake import (
     HELLO_SIZE,
     WELCOME_SIZE,
     GatewayHandshake,
     answer_hello,
     read_hello,
 )
-from workers.uplink.keys import new_root
-from workers.uplink.session import Session
+from backend.uplink.keys import new_root
+from backend.uplink.session import Session
 
 from .uplink_world import NOON, Identity, both_ends, identity, ping
 

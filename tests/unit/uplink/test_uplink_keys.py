@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap, aes_key_wrap
 
-from workers.uplink.errors import HandshakeForged, KeyBlobBroken
-from workers.uplink.keys import (
+from backend.uplink.errors import HandshakeForged, KeyBlobBroken
+from backend.uplink.keys import (
     KeyName,
     KeyWrapper,
     WrappedKey,

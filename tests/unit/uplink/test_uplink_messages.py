@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.uplink.errors import CommandExpired, MessageRefused, TripHeld
-from workers.uplink.fields import parse
-from workers.uplink.frame import FrameType
-from workers.uplink.message import (
+from backend.uplink.errors import CommandExpired, MessageRefused, TripHeld
+from backend.uplink.fields import parse
+from backend.uplink.frame import FrameType
+from backend.uplink.message import (
     Alarm,
     Bye,
     Cmd,

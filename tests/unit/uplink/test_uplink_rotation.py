@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from backend.kernel.errors import Conflict
-from workers.uplink.book import CANDIDATES, SessionBook
-from workers.uplink.errors import (
+from backend.uplink.book import CANDIDATES, SessionBook
+from backend.uplink.errors import (
     GatewayUnknown,
     HandshakeForged,
     HandshakeReplayed,
@@ -20,10 +20,10 @@ from workers.uplink.errors import (
     NoSession,
     UplinkRefused,
 )
-from workers.uplink.frame import FrameType, Mode
-from workers.uplink.handshake import GatewayHandshake
-from workers.uplink.keys import LAST_VERSION, KeyName, new_gateway, new_root
-from workers.uplink.rotation import GatewayKeys, KeyRing, keyack, keyup, read_keyack
+from backend.uplink.frame import FrameType, Mode
+from backend.uplink.handshake import GatewayHandshake
+from backend.uplink.keys import LAST_VERSION, KeyName, new_gateway, new_root
+from backend.uplink.rotation import GatewayKeys, KeyRing, keyack, keyup, read_keyack
 
 from .uplink_world import NOON, Identity, book_with, connect, identity, ping
 

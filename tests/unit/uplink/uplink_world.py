@@ -6,13 +6,13 @@ import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from workers.uplink.book import SessionBook
-from workers.uplink.enrol import WRONG_TRIES, Claim
-from workers.uplink.frame import FRAME_LIMIT, FrameType, Mode
-from workers.uplink.handshake import GatewayHandshake, answer_hello
-from workers.uplink.keys import KeyName, KeyWrapper, new_gateway, new_root
-from workers.uplink.rotation import KeyRing
-from workers.uplink.session import Session
+from backend.uplink.book import SessionBook
+from backend.uplink.enrol import WRONG_TRIES, Claim
+from backend.uplink.frame import FRAME_LIMIT, FrameType, Mode
+from backend.uplink.handshake import GatewayHandshake, answer_hello
+from backend.uplink.keys import KeyName, KeyWrapper, new_gateway, new_root
+from backend.uplink.rotation import KeyRing
+from backend.uplink.session import Session
 
 NOON = datetime(2026, 3, 1, 4, 0, tzinfo=UTC)
 

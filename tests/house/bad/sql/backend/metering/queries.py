@@ -2,7 +2,7 @@
 
 from .models import METERS
 
-COLUMNS = "meter_id, at, energy_wh"
+COLUMNS = "meter_id, at, total"
 TABLE: str = "reading"
 LATEST = f"SELECT {COLUMNS} FROM {TABLE}"
 NAMES = ", ".join(["a", "b"])

@@ -1,0 +1,74 @@
+"""Pure rules of metering: kinds of meters, links of gateways, what a model may be registered with."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from backend.kernel.errors import InvalidInput
+from backend.kernel.quantity import Unit
+
+BUSES = 16  # RS-485 ports that one of our own gateways may serve
+
+
+class MeterKind(StrEnum):
+    """What flows through a meter (A6, A12, A18)."""
+
+    ELECTRICITY = "ELECTRICITY"
+    WATER = "WATER"
+    HEAT = "HEAT"
+
+    @property
+    def unit(self) -> Unit:
+        """The unit of the meter's total."""
+        return Unit.LITRE if self is MeterKind.WATER else Unit.WATT_HOUR
+
+
+class GatewayLink(StrEnum):
+    """How a gateway's bytes reach us. The two Acrel links are weak (their protocols are)."""
+
+    TCP = "TCP"
+    DTU = "DTU"
+    UPLINK = "UPLINK"
+    ACREL_GATEWAY = "ACREL_GATEWAY"
+    ACREL_4G = "ACREL_4G"
+
+
+class CreditMode(StrEnum):
+    """METER: the meter holds the money and cuts by itself. NONE: read and controlled, not sold to."""
+
+    METER = "METER"
+    NONE = "NONE"
+
+
+_ADDRESSES = {
+    "modbus-rtu": (re.compile(r"[1-9][0-9]{0,2}"), "a Modbus address is 1 to 247"),
+    "dlt645-2007": (re.compile(r"[0-9]{12}"), "a DL/T 645 address is 12 digits"),
+    "dlt645-1997": (re.compile(r"[0-9]{12}"), "a DL/T 645 address is 12 digits"),
+    "cjt188": (re.compile(r"[0-9]{14}"), "a CJ/T 188 address is 14 digits"),
+}
+_BROADCASTS = frozenset({"9" * 12, "0"})
+
+
+@dataclass(frozen=True, slots=True)
+class MeterModel:
+    """What metering knows of a profile. `evidence` is the weakest grade of what it is sold and
+    controlled by; `protocol` as the profile names it."""
+
+    name: str
+    maker: str
+    kind: MeterKind
+    phases: int
+    protocol: str
+    holds_money: bool
+    switches: bool
+    evidence: str
+
+    def check_bus_address(self, text: str) -> None:
+        """Raise InvalidInput unless `text` addresses one meter in this protocol (no broadcast, no
+        wildcard: a command to it would reach others too)."""
+        pattern, rule = _ADDRESSES[self.protocol]
+        wrong = pattern.fullmatch(text) is None or text in _BROADCASTS
+        if wrong or (self.protocol == "modbus-rtu" and int(text) > 247):
+            raise InvalidInput(rule, field="busAddress")

@@ -1,0 +1,27 @@
+"""The shipped profiles as metering knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+from backend.metering.rules import MeterKind, MeterModel
+from workers.profiles.loader import shipped_profiles
+
+
+@cache
+def meter_models() -> Mapping[str, MeterModel]:
+    """Every model that has a profile, by name. Raises ProfileError."""
+    return {
+        profile.model: MeterModel(
+            name=profile.model,
+            maker=profile.maker,
+            kind=MeterKind(profile.kind.upper()),
+            phases=profile.phases,
+            protocol=profile.protocol,
+            holds_money=profile.holds_money,
+            switches=profile.switches,
+            evidence=profile.evidence,
+        )
+        for profile in shipped_profiles().values()
+    }
