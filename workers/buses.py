@@ -1,120 +1,90 @@
 """The buses a worker process speaks on: one lane a gateway here, one speaker at a time everywhere.
 
-Inside a process a lane orders turns by urgency (C22). Between processes a session-level advisory lock
-of PostgreSQL keeps a bus to one speaker: it ends with its connection, so a killed worker blocks nobody.
+Inside a process a lane orders turns by urgency (C22), between processes a lease keeps a bus to one
+speaker (bus_lease.py). Whatever link a gateway has, its meters are drivers of the same ports.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
 from uuid import UUID
 
-import asyncpg
-
-from backend.kernel.errors import Unavailable
-from backend.metering.models import Gateway, Meter
+from backend.metering.models import Gateway
+from backend.metering.rules import GatewayLink
+from workers.bus_lease import BusLease
+from workers.drivers.access import Access
 from workers.drivers.factory import driver_of
 from workers.drivers.ports import Driver
+from workers.links.door import DoorAddress
+from workers.links.door_link import DoorLink
 from workers.links.errors import LinkDown
 from workers.links.lane import Lane, Priority
 from workers.links.tcp import TcpLink
 from workers.profiles.loader import profile_of
 from workers.protocols.framing import Exchange
 
-_TRY_EVERY_S = 0.05
-_TRIES = 400
-_LOCK_CLASS = 7283
-
-
-class BusBusy(Unavailable):
-    """Another worker process held the bus for too long; try again later."""
-
-    code = "BUS_BUSY"
-
-
-class BusLease:
-    """Advisory locks on one dedicated connection; many buses fit on it."""
-
-    def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
-        self._connection: asyncpg.Connection[Any] | None = None
-        self._asking = asyncio.Lock()
-
-    @asynccontextmanager
-    async def hold(self, gateway_id: UUID) -> AsyncIterator[None]:
-        """Hold the bus of a gateway over all processes. Raises BusBusy after 20 s."""
-        key = int.from_bytes(gateway_id.bytes[-4:], "big", signed=True)
-        try:
-            await self._take(key)
-            yield
-        finally:
-            # Also when cancelled in the middle of asking: giving back what is not held is harmless.
-            await asyncio.shield(self._ask("SELECT pg_advisory_unlock($1, $2)", key))
-
-    async def _take(self, key: int) -> None:
-        for _ in range(_TRIES):
-            if await self._ask("SELECT pg_try_advisory_lock($1, $2)", key):
-                return
-            await asyncio.sleep(_TRY_EVERY_S)
-        raise BusBusy("another worker holds this bus")
-
-    async def _ask(self, sql: str, key: int) -> bool:
-        async with self._asking:
-            if self._connection is None or self._connection.is_closed():
-                self._connection = await asyncpg.connect(self._dsn)
-            answer: bool = await self._connection.fetchval(sql, _LOCK_CLASS, key)
-            return answer
-
-    async def close(self) -> None:
-        """Give every bus back."""
-        if self._connection is not None:
-            await self._connection.close()
-
 
 class Turn:
     """The bus of a gateway, held for one short series of exchanges."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, access: Access) -> None:
         self._exchange = exchange
+        self._access = access
 
-    def driver(self, meter: Meter) -> Driver:
+    def driver(self, *, profile: str, bus_address: str) -> Driver:
         """The driver of a meter on this bus. Raises NotFound (a model without a profile)."""
-        return driver_of(profile_of(meter.profile), meter.bus_address, self._exchange)
+        return driver_of(profile_of(profile), bus_address, self._exchange, self._access)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bus:
+    """A gateway's lane, and where it led when it was made."""
+
+    place: tuple[str, str | None]
+    link: TcpLink
+    lane: Lane
 
 
 class Buses:
-    """Lanes by gateway. A gateway whose address changes gets a new link."""
+    """Lanes by gateway. A gateway whose link or address changes gets a new one."""
 
-    def __init__(self, lease: BusLease) -> None:
+    def __init__(self, lease: BusLease, *, access: Access, door: DoorAddress | None = None) -> None:
+        """`door`: where the process is that holds the lines of gateways that dial in."""
         self._lease = lease
-        self._lanes: dict[UUID, tuple[str, TcpLink, Lane]] = {}
+        self._access = access
+        self._door = door
+        self._buses: dict[UUID, _Bus] = {}
 
     @asynccontextmanager
     async def turn(self, *, gateway: Gateway, priority: Priority) -> AsyncIterator[Turn]:
         """Hold the bus of `gateway` for one short series of exchanges. Raises BusBusy, LinkDown."""
-        if gateway.address is None:
-            raise LinkDown("no line leads to this gateway")
-        lane = await self._lane(gateway.id, gateway.address)
-        async with lane.turn(priority) as exchange, self._lease.hold(gateway.id):
-            yield Turn(exchange)
+        bus = await self._bus(gateway)
+        async with bus.lane.turn(priority) as exchange, self._lease.hold(gateway.id):
+            yield Turn(exchange, self._access)
 
-    async def _lane(self, gateway_id: UUID, address: str) -> Lane:
-        known = self._lanes.get(gateway_id)
-        if known is not None and known[0] == address:
-            return known[2]
-        host, _, port = address.rpartition(":")
-        link = TcpLink(host, int(port))
-        lane = Lane(link.exchange)
-        self._lanes[gateway_id] = (address, link, lane)
+    async def _bus(self, gateway: Gateway) -> _Bus:
+        place = (gateway.link, gateway.address)
+        known = self._buses.get(gateway.id)
+        if known is not None and known.place == place:
+            return known
+        link = self._link(gateway)
+        bus = self._buses[gateway.id] = _Bus(place, link, Lane(link.exchange))
         if known is not None:
-            await known[1].close()
-        return lane
+            await known.link.close()
+        return bus
+
+    def _link(self, gateway: Gateway) -> TcpLink:
+        if gateway.address is not None:
+            host, _, port = gateway.address.rpartition(":")
+            return TcpLink(host, int(port), numbered=gateway.link == GatewayLink.MODBUS_TCP)
+        if self._door is None:
+            raise LinkDown("this gateway dials in, and SHUIDIAN_LINKS_DOOR is not set")
+        return DoorLink(self._door, gateway.id)
 
     async def close(self) -> None:
         """Drop every connection."""
-        for _, link, _ in self._lanes.values():
-            await link.close()
+        for bus in self._buses.values():
+            await bus.link.close()
         await self._lease.close()

@@ -16,6 +16,7 @@ from backend.journeys.vend import VendWork
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Unavailable
 from backend.metering.readings import store_readings
+from workers.buses import Turn
 from workers.context import WorkerContext
 from workers.drivers.ports import Driver, MeterSnapshot, Relay
 from workers.links.errors import NoAnswer
@@ -50,7 +51,11 @@ async def _serve(context: WorkerContext, group_id: int, task: VendWork) -> None:
         # Asked again with the bus in hand: another worker may have served it while we waited.
         fresh = await journey.next_work(group_id=group_id, meter_id=task.meter.id)
         if fresh is not None and fresh.vend.id == task.vend.id:
-            await _credit(context, group_id, fresh, turn.driver(fresh.meter))
+            await _credit(context, group_id, fresh, _driver(turn, fresh))
+
+
+def _driver(turn: Turn, task: VendWork) -> Driver:
+    return turn.driver(profile=task.meter.profile, bus_address=task.meter.bus_address)
 
 
 async def _credit(context: WorkerContext, group_id: int, task: VendWork, driver: Driver) -> None:

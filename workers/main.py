@@ -7,6 +7,7 @@ when its lease has run out. JSON, not pickle, goes through Redis.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import signal
@@ -30,10 +31,13 @@ from backend.kernel.metrics import EVENTS
 from backend.kernel.settings import Settings
 from backend.outbox import operations as outbox
 from backend.tenancy.queries import all_groups
-from workers.buses import Buses, BusLease
+from workers.bus_lease import BusLease
+from workers.buses import Buses
 from workers.context import WorkerContext
+from workers.drivers.access import Access
 from workers.handlers import GIVE_UP_AFTER, HANDLERS
 from workers.janitor import tidy
+from workers.links.door import DoorAddress
 from workers.relay import LEASE_EVENTS, LEASE_SWEEPS, QUEUE_EVENTS, QUEUE_SWEEPS, Relay
 from workers.sweep import plan_sweeps
 
@@ -132,15 +136,26 @@ async def _forever(url: str, context: WorkerContext, *, slow: bool) -> None:
             await asyncio.shield(worker.close())
 
 
+def door_of(settings: Settings) -> DoorAddress | None:
+    """Where gateways that dial in are reached; None when this installation has none."""
+    if settings.links_door is None or not settings.links_token:
+        return None
+    return DoorAddress(*settings.links_door, settings.links_token)
+
+
 async def run_worker(
     settings: Settings, *, clock: Clock, stop: asyncio.Event | None = None
 ) -> None:
     """Run until SIGTERM or SIGINT (or `stop`). Raises RuntimeError when a part ends by itself."""
+    gc.freeze()  # what was imported is never garbage: looking through it costs a sweep a tenth
     await Database.open(settings.database_url, pool_max=20)
     async with platform_connection() as connection:
         await connection.fetchval("SELECT 1")
     lease = BusLease(settings.database_url)
-    context = WorkerContext(build_ports(settings, clock=clock), Buses(lease))
+    context = WorkerContext(
+        build_ports(settings, clock=clock),
+        Buses(lease, access=Access(clock=clock), door=door_of(settings)),
+    )
     redis = await create_pool(redis_settings(settings.redis_url), job_serializer=_dump)
     relay = Relay(dsn=settings.database_url, redis=redis, clock=clock)
     stop = stop or _stop_signals()

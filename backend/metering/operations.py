@@ -31,12 +31,14 @@ async def add_gateway(
     address: str | None = None,
     link: GatewayLink = GatewayLink.TCP,
 ) -> Gateway:
-    """Register a gateway: reached at host:port by TCP, or one that dials in (no address).
+    """Register a gateway: reached at host:port, or one that dials in (no address).
 
     Raises NotFound, Forbidden, Conflict, InvalidInput.
     """
-    if (link is GatewayLink.TCP) != (address is not None):
-        raise InvalidInput("a TCP gateway has an address, others dial in", field="address")
+    if link.is_dialled != (address is not None):
+        raise InvalidInput(
+            "a TCP or Modbus TCP gateway has an address, others dial in", field="address"
+        )
     await project_door(work, scope=scope, project_id=project_id)
     scope.require(Permission.METER_WRITE, project_id)
     try:
@@ -74,7 +76,7 @@ async def move_gateway(
     if gateway is None or not scope.may(Permission.METER_READ, gateway.project_id):
         raise NotFound("no such gateway")
     scope.require(Permission.METER_WRITE, gateway.project_id)
-    if gateway.link != GatewayLink.TCP:
+    if not GatewayLink(gateway.link).is_dialled:
         raise Conflict("this gateway dials in: it has no address")
     if gateway.address == address:
         return gateway

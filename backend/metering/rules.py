@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from backend.kernel.errors import InvalidInput
 from backend.kernel.quantity import Unit
 
 BUSES = 16  # RS-485 ports that one of our own gateways may serve
+MAX_DRIFT = timedelta(minutes=5)  # a clock that is off by more is not believed (C24)
+# So many UTC days stay open for readings that come late before they are packed: a gateway that was cut
+# off for three days finds them open.
+OPEN_DAYS = 3
 
 
 class MeterKind(StrEnum):
@@ -26,13 +31,20 @@ class MeterKind(StrEnum):
 
 
 class GatewayLink(StrEnum):
-    """How a gateway's bytes reach us. The two Acrel links are weak (their protocols are)."""
+    """How a gateway's bytes reach us. TCP: the bus's own frames to a serial server; MODBUS_TCP: to a
+    gateway that numbers them. The others dial in; the two Acrel links are weak (their protocols are)."""
 
     TCP = "TCP"
+    MODBUS_TCP = "MODBUS_TCP"
     DTU = "DTU"
     UPLINK = "UPLINK"
     ACREL_GATEWAY = "ACREL_GATEWAY"
     ACREL_4G = "ACREL_4G"
+
+    @property
+    def is_dialled(self) -> bool:
+        """Whether we connect to it, so that it has an address."""
+        return self in (GatewayLink.TCP, GatewayLink.MODBUS_TCP)
 
 
 class CreditMode(StrEnum):
@@ -72,3 +84,20 @@ class MeterModel:
         wrong = pattern.fullmatch(text) is None or text in _BROADCASTS
         if wrong or (self.protocol == "modbus-rtu" and int(text) > 247):
             raise InvalidInput(rule, field="busAddress")
+
+
+def open_from(seen_at: datetime) -> datetime:
+    """The start of the oldest UTC day that is open for a reading that comes at `seen_at`."""
+    day = seen_at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return day - timedelta(days=OPEN_DAYS)
+
+
+def trusted_instant(*, at: datetime, sent_at: datetime, received_at: datetime) -> datetime:
+    """When a device's reading was taken, by a clock that can be believed (C24).
+
+    `at` and `sent_at` are of the device's clock: when it read and when it sent; `received_at` is ours.
+    A device whose clock is off by more than five minutes is taken to be off by as much for all that it
+    sent, so the hours between its readings stay what they were.
+    """
+    drift = received_at - sent_at
+    return at if abs(drift) <= MAX_DRIFT else min(at + drift, received_at)

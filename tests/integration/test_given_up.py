@@ -7,8 +7,10 @@ from uuid import UUID
 from backend.alerts.operations import queue_delivery
 from backend.alerts.ports import MessageChannel
 from backend.kernel.db import unit_of_work
-from workers.buses import Buses, BusLease
+from workers.bus_lease import BusLease
+from workers.buses import Buses
 from workers.context import WorkerContext
+from workers.drivers.access import Access
 from workers.handlers import GIVE_UP_AFTER
 from workers.main import handle_event
 
@@ -27,7 +29,7 @@ async def _try(world: World, attempts: int) -> tuple[str, str | None, bool]:
         "payload": event["payload"],
         "attempts": attempts,
     }
-    context = WorkerContext(world.ports, Buses(BusLease("postgresql://nowhere")))
+    context = WorkerContext(world.ports, Buses(BusLease("postgresql://nowhere"), access=Access()))
     await handle_event({"context": context}, job)
     async with unit_of_work(world.group_id) as work:
         row = await work.fetchrow("SELECT state, last_error FROM alerts_delivery")

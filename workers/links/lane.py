@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from enum import IntEnum
 from itertools import count
 
@@ -22,45 +20,60 @@ class Priority(IntEnum):
     READ = 4
 
 
+class Turn:
+    """One turn on a lane, as an asynchronous context manager (a class: a generator costs more)."""
+
+    __slots__ = ("_lane", "_priority")
+
+    def __init__(self, lane: Lane, priority: Priority) -> None:
+        self._lane = lane
+        self._priority = priority
+
+    async def __aenter__(self) -> Exchange:
+        lane = self._lane
+        if lane.busy:
+            await lane.wait(self._priority)
+        else:
+            lane.busy = True
+        return lane.exchange
+
+    async def __aexit__(self, *failure: object) -> None:
+        self._lane.leave()
+
+
 class Lane:
     """Turns on one bus. A turn is held for one short series (say wallet, credit, wallet) and is
     not interrupted; equal priorities go in order of arrival."""
 
     def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-        self._busy = False
+        self.exchange = exchange
+        self.busy = False
         self._arrivals = count()
         self._waiting: list[tuple[Priority, int, asyncio.Future[None]]] = []
 
-    @asynccontextmanager
-    async def turn(self, priority: Priority) -> AsyncIterator[Exchange]:
+    def turn(self, priority: Priority) -> Turn:
         """Wait for the bus and hold it: `async with lane.turn(Priority.VEND) as exchange:`.
 
         Cancelling a waiter or a holder passes the bus on.
         """
-        await self._enter(priority)
-        try:
-            yield self._exchange
-        finally:
-            self._leave()
+        return Turn(self, priority)
 
-    async def _enter(self, priority: Priority) -> None:
-        if not self._busy:
-            self._busy = True
-            return
+    async def wait(self, priority: Priority) -> None:
+        """Wait until a busy bus is handed over; only `Turn` calls it."""
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (priority, next(self._arrivals), mine))
         try:
             await mine
         except asyncio.CancelledError:
             if mine.done() and not mine.cancelled():
-                self._leave()  # the bus was handed over in the same instant: pass it on
+                self.leave()  # the bus was handed over in the same instant: pass it on
             raise
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Pass the bus on to the most urgent waiter."""
         while self._waiting:
             _, _, following = heapq.heappop(self._waiting)
             if not following.done():
                 following.set_result(None)
                 return
-        self._busy = False
+        self.busy = False

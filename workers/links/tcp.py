@@ -1,9 +1,10 @@
-"""RTU over TCP: one connection to a serial server, one question at a time.
+"""A bus behind a TCP connection: a serial server, one question at a time.
 
 RTU answers carry no number, so a late answer could be taken for the answer to the next question
 (reference/meter-protocols.md section 0 rule 4). The rule here: a question that stays unanswered
 dies with its connection. After a time-out the connection may still swallow the late answer; when
 it does not come within `drain_s`, or anything else went wrong, the next question opens a new one.
+Modbus TCP numbers its answers: there the connection goes on.
 """
 
 from __future__ import annotations
@@ -16,38 +17,77 @@ from workers.protocols.errors import FrameError
 from workers.protocols.framing import Framing
 
 from .errors import LinkDown, NoAnswer
+from .mbap import MbapFraming
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Times of a link, in seconds: for the answer, for connecting, for a late answer to be
-    swallowed, and the least silence between two frames (3.5 characters at 9600 are 3.65 ms)."""
+    """Times of a link, in seconds: most and least for the answer (see Patience), for connecting,
+    for a late answer to be swallowed, and the least silence between two frames (3.5 characters at
+    9600 are 3.65 ms)."""
 
     answer_s: float = 1.0
+    least_s: float = 0.3
     connect_s: float = 3.0
     drain_s: float = 0.3
     silence_s: float = 0.004
 
 
-class TcpLink:
-    """A serial server at `host`:`port`. Connects when asked, and again after a loss."""
+class Patience:
+    """How long to wait for an answer, from how long answers took (as RFC 6298 does for TCP): the
+    smoothed time plus four deviations, never less than `least_s` nor more than `most_s`.
 
-    def __init__(self, host: str, port: int, *, timing: Timing | None = None) -> None:
+    An unanswered question doubles it: who is slow is not taken for dead.
+    """
+
+    def __init__(self, *, least_s: float, most_s: float) -> None:
+        self._least, self._most = min(least_s, most_s), most_s
+        self._mean: float | None = None
+        self._deviation = 0.0
+        self.seconds = most_s
+
+    def answered(self, seconds: float) -> None:
+        """An answer took so long."""
+        if self._mean is None:
+            self._mean, self._deviation = seconds, seconds / 2
+        else:
+            self._deviation += (abs(seconds - self._mean) - self._deviation) / 4
+            self._mean += (seconds - self._mean) / 8
+        wanted = self._mean + 4 * self._deviation
+        self.seconds = min(max(wanted, self._least), self._most)
+
+    def exhausted(self) -> None:
+        """No answer came in time."""
+        self.seconds = min(2 * self.seconds, self._most)
+
+
+class TcpLink:
+    """A serial server at `host`:`port`. Connects when asked, and again after a loss.
+
+    `numbered`: it speaks Modbus TCP, else it passes on the bytes of the bus as they are.
+    """
+
+    def __init__(
+        self, host: str, port: int, *, timing: Timing | None = None, numbered: bool = False
+    ) -> None:
         self._host = host
         self._port = port
         self._timing = timing or Timing()
+        self._numbered = numbered
         self._line: _Line | None = None
-        self._one_at_a_time = asyncio.Lock()
+        self._patience = Patience(least_s=self._timing.least_s, most_s=self._timing.answer_s)
 
     async def exchange(self, request: bytes, expected: Framing, /) -> bytes:
         """Send `request` once, never again, and give the answer frame; see framing.Exchange.
 
-        Raises LinkDown, NoAnswer, FrameError.
+        One question at a time: a lane sees to that. Raises LinkDown, NoAnswer, FrameError.
         """
-        async with self._one_at_a_time:
+        line = self._line
+        if line is None or not line.ready:
             line = await self._ready_line()
+        if not self._numbered:
             await line.silence(self._timing.silence_s)
-            return await line.ask(request, expected, self._timing.answer_s)
+        return await line.ask(request, expected, self._patience.seconds)
 
     async def close(self) -> None:
         """Drop the connection; the next exchange makes a new one."""
@@ -60,22 +100,33 @@ class TcpLink:
         if line is not None and await line.clean(self._timing.drain_s):
             return line
         await self.close()
+        self._line = line = await self._connect()
+        return line
+
+    async def _connect(self) -> _Line:
+        """A new connection. Raises LinkDown."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timing.connect_s):
-                _, line = await loop.create_connection(_Line, self._host, self._port)
+                _, line = await loop.create_connection(self._new_line, self._host, self._port)
         except (OSError, TimeoutError) as failure:
             raise LinkDown("the gateway cannot be reached") from failure
-        self._line = line
         return line
+
+    def _new_line(self) -> _Line:
+        return _Line(MbapFraming() if self._numbered else None, self._patience)
 
 
 class _Line(asyncio.Protocol):
     """One TCP connection. `_pending` is the answer somebody waits for, `_owed` the framing of an
     answer nobody waits for any more but that may still come."""
 
-    def __init__(self) -> None:
+    def __init__(self, numbering: MbapFraming | None, patience: Patience) -> None:
         self._loop = asyncio.get_running_loop()
+        self._numbering = numbering
+        self._patience = patience
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = 0.0
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._pending: asyncio.Future[bytes] | None = None
@@ -83,6 +134,7 @@ class _Line(asyncio.Protocol):
         self._owed_since: float | None = None
         self._settled = asyncio.Event()
         self._quiet_since = 0.0
+        self._timed_out = False
         self._lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -92,15 +144,22 @@ class _Line(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
         self._settled.set()
+        if self._timer is not None:
+            self._timer.cancel()
         self._fail(NoAnswer("the connection ended before the answer came"))
 
     def data_received(self, data: bytes) -> None:
-        self._quiet_since = self._loop.time()
-        if self._framing is None:
+        framing, numbering = self._framing, self._numbering
+        if numbering is None:
+            self._quiet_since = self._loop.time()
+        if framing is None:
             return  # nobody asked: stray bytes must not wait for the next question
-        self._buffer += data
+        buffer = self._buffer + data if self._buffer else data
         try:
-            frame, rest = self._framing.take(self._buffer)
+            if numbering is None:
+                frame, rest = framing.take(buffer)
+            else:
+                frame, rest = numbering.take(framing, buffer)
         except FrameError as broken:
             self._framing = None
             self._fail(broken)
@@ -121,23 +180,57 @@ class _Line(asyncio.Protocol):
 
     async def ask(self, request: bytes, expected: Framing, timeout_s: float) -> bytes:
         """One question. On any failure but a time-out the connection is dropped."""
+        if self._pending is not None:
+            raise RuntimeError("a question is under way on this line: take a turn on its lane")
         if self._lost or self._transport is None:
             raise NoAnswer("the connection ended before the answer came")
         pending = self._pending = self._loop.create_future()
+        self._timed_out = False
         self._framing, self._buffer = expected, b""
-        timer = self._loop.call_later(timeout_s, self._expire, timeout_s)
-        self._transport.write(request)
-        self._quiet_since = self._loop.time()
+        asked = self._loop.time()
+        self._watch(asked + timeout_s)
+        numbering = self._numbering
+        self._transport.write(request if numbering is None else numbering.dress(request))
         answered = False
         try:
             frame: bytes = await pending
             answered = True
         finally:
-            timer.cancel()
             self._pending = None
-            if not answered and self._owed_since is None:
+            if not answered and not self._goes_on:
                 self.abort()
+        self._patience.answered(self._loop.time() - asked)
         return frame
+
+    def _watch(self, deadline: float) -> None:
+        """Let a question end at `deadline`. One timer serves many questions: when it fires too early
+        for the one under way it is set again, so that a question answered in time costs no timer."""
+        self._deadline = deadline
+        if self._timer is not None and self._timer.when() <= deadline:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._pending is None or self._pending.done():
+            return
+        if self._loop.time() < self._deadline:
+            self._watch(self._deadline)
+        else:
+            self._expire()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a question may be asked at once: connected, and no answer is owed."""
+        return not self._lost and self._owed_since is None
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the connection may be used after a question that failed: only after a time-out,
+        with its answer owed, or with numbers that tell it apart."""
+        return self._owed_since is not None or (self._numbering is not None and self._timed_out)
 
     async def clean(self, drain_s: float) -> bool:
         """Whether a new question may use this connection; waits for an owed answer to be swallowed."""
@@ -151,7 +244,8 @@ class _Line(asyncio.Protocol):
         return not self._lost
 
     async def silence(self, silence_s: float) -> None:
-        """Wait until the line has been quiet for `silence_s`."""
+        """Wait until the line has been quiet for `silence_s`; let the loop run at least once, so that
+        stray bytes which have come already are seen and thrown away before the question."""
         await asyncio.sleep(max(0, self._quiet_since + silence_s - self._loop.time()))
 
     def abort(self) -> None:
@@ -161,12 +255,14 @@ class _Line(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _expire(self, timeout_s: float) -> None:
-        if self._pending is None or self._pending.done():
-            return
-        self._owed_since = self._loop.time()
-        self._settled.clear()
-        self._fail(NoAnswer(f"no answer within {timeout_s} s"))
+    def _expire(self) -> None:
+        self._patience.exhausted()
+        if self._numbering is None:
+            self._owed_since = self._loop.time()
+            self._settled.clear()
+        else:
+            self._timed_out, self._framing = True, None
+        self._fail(NoAnswer("no answer in time"))
 
     def _fail(self, failure: NoAnswer | FrameError) -> None:
         pending, self._pending = self._pending, None

@@ -1,0 +1,127 @@
+"""One client of the lane benchmarks, in a process of its own: `python -m tests.bench.lane_client ARGS`.
+
+    product PORT CONNECTIONS EXCHANGES [SILENT_FROM]   our lane, link, driver and decode, on uvloop;
+                                                       2 % of the meters of every second gateway silent
+    pymodbus PORT CONNECTIONS EXCHANGES                pymodbus's asynchronous client, on uvloop
+
+Prints {"cpu_s":.., "wall_s":.., "sum":..}; product adds the ends of each gateway's sweep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import uvloop
+from pymodbus.client import AsyncModbusTcpClient
+
+from workers.drivers.modbus import ModbusDriver
+from workers.links.errors import NoAnswer
+from workers.links.lane import Lane, Priority
+from workers.links.tcp import TcpLink, Timing
+from workers.profiles.loader import load_profile
+
+REGISTERS = 40
+TIMEOUT_S = 1.0
+
+
+async def product(port: int, connections: int, exchanges: int, silent_from: int) -> list[float]:
+    """Each gateway's units in turn; a silent one is asked once and costs its time-out. The ends."""
+    gc.freeze()  # as the worker does: what was imported is never garbage
+    profile = load_profile(Path(__file__).parent / "poll40.toml")
+    timing = Timing(answer_s=TIMEOUT_S, least_s=TIMEOUT_S)
+    links = [TcpLink("127.0.0.1", port, timing=timing, numbered=True) for _ in range(connections)]
+    lanes = [Lane(link.exchange) for link in links]
+    each = exchanges // connections
+    silent = each // 50 if silent_from else 0
+
+    async def sweep(index: int, lane: Lane) -> float:
+        mute = silent if index % 2 else 0
+        for number in range(each):
+            unit = silent_from + number % 8 if number < mute else 1 + number % 100
+            try:
+                async with lane.turn(Priority.READ) as exchange:
+                    await ModbusDriver(profile, unit, exchange).read()
+            except NoAnswer:
+                continue
+        return time.perf_counter() - started
+
+    async def connect(lane: Lane) -> None:
+        async with lane.turn(Priority.READ) as exchange:
+            await ModbusDriver(profile, 1, exchange).read()
+
+    await asyncio.gather(*map(connect, lanes))
+    _start()
+    started = time.perf_counter()
+    ends = await asyncio.gather(*[sweep(index, lane) for index, lane in enumerate(lanes)])
+    _stop(ends)
+    for link in links:
+        await link.close()
+    return ends
+
+
+async def pymodbus(port: int, connections: int, exchanges: int) -> None:
+    """The same registers by pymodbus, its own time-outs and no retry."""
+    clients = [
+        AsyncModbusTcpClient("127.0.0.1", port=port, timeout=TIMEOUT_S, retries=0)
+        for _ in range(connections)
+    ]
+    for client in clients:
+        await client.connect()
+
+    async def sweep(client: AsyncModbusTcpClient) -> None:
+        for number in range(exchanges // connections):
+            answer = await client.read_holding_registers(
+                0x0200, count=REGISTERS, device_id=1 + number % 100
+            )
+            if answer.isError():
+                raise RuntimeError(str(answer))
+
+    _start()
+    await asyncio.gather(*map(sweep, clients))
+    _stop([])
+    for client in clients:
+        client.close()
+
+
+_begun: list[tuple[float, float]] = []
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _start() -> None:
+    _begun.append((_cpu(), time.perf_counter()))
+
+
+def _stop(ends: list[float]) -> None:
+    cpu, wall = _begun.pop()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    figures = {
+        "cpu_s": _cpu() - cpu,
+        "wall_s": time.perf_counter() - wall,
+        "ends_s": sorted(ends),
+        "peak_mb": peak,
+    }
+    sys.stdout.write(json.dumps(figures) + "\n")
+
+
+def main() -> None:
+    """Run the client that the arguments name."""
+    name, port, connections, exchanges, *rest = sys.argv[1:]
+    silent_from = int(rest[0]) if rest else 0
+    if name == "product":
+        uvloop.run(product(int(port), int(connections), int(exchanges), silent_from))
+    else:
+        uvloop.run(pymodbus(int(port), int(connections), int(exchanges)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""A bus has one speaker over all processes: a session-level advisory lock of PostgreSQL.
+
+The lock ends with its connection, so a killed process blocks nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from backend.kernel.errors import Unavailable
+
+_TRY_EVERY_S = 0.05
+_TAKE_WITHIN_S = 20.0
+_GIVE_WAY_S = 0.03
+_LOCK_CLASS = 7283
+_WANTED = "bus_wanted"
+
+
+class BusBusy(Unavailable):
+    """Another worker process held the bus for too long; try again later."""
+
+    code = "BUS_BUSY"
+
+
+class BusLease:
+    """Advisory locks on one dedicated connection; many buses fit on it.
+
+    A lock is kept after its turn until another process asks for it (NOTIFY), so that a sweep does not
+    pay two round trips to PostgreSQL for each meter.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._connection: asyncpg.Connection[Any] | None = None
+        self._asking = asyncio.Lock()
+        self._held: set[int] = set()
+        self._in_use: set[int] = set()
+        self._wanted: set[int] = set()
+        self._giving: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def hold(self, gateway_id: UUID) -> AsyncIterator[None]:
+        """Hold the bus of a gateway over all processes. Raises BusBusy after 20 s.
+
+        A lane lets one task of this process hold it at a time.
+        """
+        key = int.from_bytes(gateway_id.bytes[-4:], "big", signed=True)
+        self._in_use.add(key)
+        try:
+            if key not in self._held:
+                await self._take(key)
+            yield
+        finally:
+            self._in_use.discard(key)
+            if key in self._wanted:
+                await asyncio.shield(self._give(key))
+
+    async def _take(self, key: int) -> None:
+        try:
+            async with asyncio.timeout(_TAKE_WITHIN_S):
+                for pause in _pauses():
+                    if await self._ask("SELECT pg_try_advisory_lock($1, $2)", _LOCK_CLASS, key):
+                        self._held.add(key)
+                        return
+                    await self._ask("SELECT pg_notify($1, $2) IS NULL", _WANTED, str(key))
+                    await asyncio.sleep(pause)
+        except TimeoutError:
+            raise BusBusy("another worker holds this bus") from None
+        finally:
+            # Stopped in the middle of asking, it may have become ours: giving back does no harm.
+            if key not in self._held:
+                await asyncio.shield(self._give(key))
+
+    async def _give(self, key: int) -> None:
+        self._held.discard(key)
+        self._wanted.discard(key)
+        await self._ask("SELECT pg_advisory_unlock($1, $2)", _LOCK_CLASS, key)
+        # Who asked for it comes first: without this pause our next turn would take it again at once.
+        await asyncio.sleep(_GIVE_WAY_S)
+
+    async def _ask(self, sql: str, *arguments: object) -> bool:
+        async with self._asking:
+            if self._connection is None or self._connection.is_closed():
+                self._held.clear()  # the locks ended with their connection
+                self._connection = await asyncpg.connect(self._dsn)
+                self._connection.add_termination_listener(lambda _: self._held.clear())
+                await self._connection.add_listener(_WANTED, self._hear)
+            answer: bool = await self._connection.fetchval(sql, *arguments)
+            return answer
+
+    def _hear(self, _connection: object, process: int, _channel: str, payload: object) -> None:
+        """Somebody wants a bus: give it back now, or after the turn that is under way."""
+        connection = self._connection
+        if connection is None or connection.is_closed():
+            return
+        key = int(str(payload))
+        if process == connection.get_server_pid() or key not in self._held:
+            return
+        self._wanted.add(key)
+        if key not in self._in_use:
+            giving = asyncio.get_running_loop().create_task(self._give_when_free(key))
+            self._giving.add(giving)
+            giving.add_done_callback(self._giving.discard)
+
+    async def _give_when_free(self, key: int) -> None:
+        if key in self._wanted and key not in self._in_use:
+            await self._give(key)
+
+    async def close(self) -> None:
+        """Give every bus back."""
+        for giving in list(self._giving):
+            giving.cancel()
+        if self._connection is not None:
+            await self._connection.close()
+
+
+def _pauses() -> Iterator[float]:
+    pause = 0.005
+    while True:
+        yield pause
+        pause = min(2 * pause, _TRY_EVERY_S)
