@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from backend.kernel.errors import DomainError
 from workers import frame_command, profile_command
+from workers.gateway import command as gateway_command
 
 if TYPE_CHECKING:
     from backend.kernel.settings import Settings
@@ -64,6 +65,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _worker(options: argparse.Namespace) -> int:
+    import uvloop
     from prometheus_client import start_http_server
 
     from backend.kernel.clock import SystemClock
@@ -75,7 +77,24 @@ def _worker(options: argparse.Namespace) -> int:
         return 0 if asyncio.run(is_fresh(settings.redis_url)) else 1
     if options.metrics_port:
         start_http_server(options.metrics_port, addr=options.metrics_host)
-    asyncio.run(run_worker(settings, clock=SystemClock()))
+    uvloop.run(run_worker(settings, clock=SystemClock()))
+    return 0
+
+
+def _links(options: argparse.Namespace) -> int:
+    import uvloop
+    from prometheus_client import start_http_server
+
+    from backend.kernel.clock import SystemClock
+    from workers.concentrator import is_fresh
+    from workers.links_process import run_links_process
+
+    settings = _settings()
+    if options.check:
+        return 0 if asyncio.run(is_fresh(settings.redis_url)) else 1
+    if options.metrics_port:
+        start_http_server(options.metrics_port, addr=options.metrics_host)
+    uvloop.run(run_links_process(settings, clock=SystemClock()))
     return 0
 
 
@@ -178,6 +197,14 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--metrics-host", default="127.0.0.1")
     worker.set_defaults(run=_worker)
 
+    links = words.add_parser("links", help="hold the lines that somebody dials in on")
+    links.add_argument(
+        "--check", action="store_true", help="exit 0 while this host's links process lives"
+    )
+    links.add_argument("--metrics-port", type=int, default=0, help="serve /metrics; 0: not at all")
+    links.add_argument("--metrics-host", default="127.0.0.1")
+    links.set_defaults(run=_links)
+
     step = words.add_parser("migrate", help="bring the database to the newest step (owner role)")
     step.set_defaults(run=_migrate)
 
@@ -214,6 +241,9 @@ def _parser() -> argparse.ArgumentParser:
 
     profile = words.add_parser("profile", help="check the file of a meter model")
     profile_command.add_words(profile)
+
+    gateway = words.add_parser("gateway", help="the box on site: enrol, run, status, check")
+    gateway_command.add_words(gateway)
     return parser
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
+from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
 from strawberry.dataloader import DataLoader
 
+from backend.control.commands import Command, commands_of_meters
 from backend.enrolment.queries import Standing, standings
 from backend.journeys.views import TopUpView, topup_views
 from backend.kernel.clock import Period
+from backend.metering.episodes import lost_since
 from backend.metering.queries import readings_of_pairs
 from backend.metering.readings import Reading
 from backend.topups.queries import orders_of_accounts
@@ -70,6 +73,39 @@ async def readings_of(
         loader = context.loaders["readings"] = DataLoader(load_fn=load)
     readings: list[Reading] | None = await loader.load((pair, (period, limit)))
     return readings
+
+
+async def commands_of(context: Context, meter_id: UUID, limit: int) -> list[Command]:
+    """A meter's newest commands; the same page of several meters is one statement in all."""
+    loader = context.loaders.get("commands")
+    if loader is None:
+
+        async def load(keys: Sequence[tuple[UUID, int]]) -> list[list[Command]]:
+            found: dict[Hashable, list[Command]] = {}
+            for most, meters in _by_second(keys).items():
+                async with context.work() as work:
+                    read = await commands_of_meters(work, meter_ids=meters, limit=most)
+                found |= {(meter, most): held for meter, held in read.items()}
+            return [found[key] for key in keys]
+
+        loader = context.loaders["commands"] = DataLoader(load_fn=load)
+    commands: list[Command] = await loader.load((meter_id, limit))
+    return commands
+
+
+async def lost_since_of(context: Context, meter_id: UUID) -> datetime | None:
+    """Since when a meter is lost; any number of meters is one statement in all."""
+    loader = context.loaders.get("lost")
+    if loader is None:
+
+        async def load(keys: Sequence[UUID]) -> list[datetime | None]:
+            async with context.work() as work:
+                found = await lost_since(work, meter_ids=keys)
+            return [found.get(key) for key in keys]
+
+        loader = context.loaders["lost"] = DataLoader(load_fn=load)
+    since: datetime | None = await loader.load(meter_id)
+    return since
 
 
 async def uplink_of(context: Context, gateway_id: UUID) -> Standing:

@@ -9,6 +9,7 @@ import strawberry
 
 from backend.accounts import queries as accounts
 from backend.alerts import queries as alerts
+from backend.control import commands
 from backend.kernel.db import UnitOfWork
 from backend.kernel.errors import NotFound
 from backend.metering import queries as metering
@@ -16,6 +17,7 @@ from backend.tenancy import queries as tenancy
 
 from .accounts import load_account
 from .cases import case_of
+from .commands import command_of
 from .context import Info
 from .meters import gateway_of, load_meter
 from .nodes import Node
@@ -47,11 +49,17 @@ async def _case(work: UnitOfWork, info: Info, id_: UUID) -> Node:
     return case_of(await alerts.case(work, scope=info.context.caller(), case_id=id_))
 
 
+async def _command(work: UnitOfWork, info: Info, id_: UUID) -> Node:
+    scope = info.context.caller()
+    return command_of(await commands.command(work, scope=scope, command_id=id_))
+
+
 # A type that is a Node and is not here cannot be reached by id (a test walks the schema).
 DOORS: dict[str, Door] = {
     "Account": load_account,
     "Area": _area,
     "Case": _case,
+    "Command": _command,
     "Gateway": _gateway,
     "Meter": load_meter,
     "Project": _project,

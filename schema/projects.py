@@ -46,6 +46,9 @@ class Project(Node):
     kind: str
     time_zone: str
     sweep_minutes: int
+    lost_after_sweeps: int = strawberry.field(
+        description="A meter that missed so many sweeps is lost."
+    )
     top_up_min: Money
     top_up_max: Money
 
@@ -75,6 +78,7 @@ class Project(Node):
 
 
 AddProjectResult = Annotated[Project | AnyProblem, strawberry.union("AddProjectResult")]
+SetCollectionResult = Annotated[Project | AnyProblem, strawberry.union("SetCollectionResult")]
 AddAreaResult = Annotated[Area | AnyProblem, strawberry.union("AddAreaResult")]
 
 
@@ -88,6 +92,7 @@ def project_of(row: ProjectRow) -> Project:
         kind=row.kind,
         time_zone=row.time_zone,
         sweep_minutes=row.sweep_minutes,
+        lost_after_sweeps=row.lost_after_sweeps,
         top_up_min=Money.of_fen(row.topup_min_fen),
         top_up_max=Money.of_fen(row.topup_max_fen),
     )
@@ -135,6 +140,23 @@ class ProjectMutations:
         async with context.work() as work:
             row = await operations.add_project(
                 work, scope=context.caller(), code=code, name=name, kind=kind, at=context.now
+            )
+        return project_of(row)
+
+    @mutation(Permission.PROJECT_WRITE)
+    async def set_collection(
+        self, info: Info, project: strawberry.ID, sweep_minutes: int, lost_after_sweeps: int
+    ) -> SetCollectionResult:
+        """How often the meters of a project are read, and after how many missed sweeps one is lost."""
+        context, project_id = info.context, uuid_of(project, "Project")
+        async with context.work() as work:
+            row = await operations.set_collection(
+                work,
+                scope=context.caller(),
+                project_id=project_id,
+                sweep_minutes=sweep_minutes,
+                lost_after_sweeps=lost_after_sweeps,
+                at=context.now,
             )
         return project_of(row)
 

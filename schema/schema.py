@@ -20,11 +20,15 @@ from backend.kernel.errors import DomainError
 from .accounts import AccountMutations, AccountQueries
 from .audit import AuditQueries
 from .cases import CaseMutations, CaseQueries
+from .commands import CommandMutations
 from .context import Context
+from .dial_in import DialInMutations
 from .gateway_keys import GatewayKeyMutations
+from .history import HistoryQueries
 from .limits import Documents
 from .merchants import MerchantMutations
 from .meters import MeterMutations
+from .models import ModelQueries
 from .objects import NodeQueries
 from .operators import OperatorMutations
 from .paylink import PayLinkMutations, PayLinkQueries, PayLinkSubscriptions
@@ -47,7 +51,9 @@ class Query(
     TopUpQueries,
     CaseQueries,
     AuditQueries,
+    HistoryQueries,
     PayLinkQueries,
+    ModelQueries,
     NodeQueries,
 ):
     """Reads."""
@@ -59,9 +65,11 @@ class Mutation(
     ProjectMutations,
     AccountMutations,
     MeterMutations,
+    CommandMutations,
     OperatorMutations,
     MerchantMutations,
     GatewayKeyMutations,
+    DialInMutations,
     CaseMutations,
     PayLinkMutations,
 ):

@@ -6,8 +6,7 @@ The lock ends with its connection, so a killed process blocks nobody.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +27,30 @@ class BusBusy(Unavailable):
     code = "BUS_BUSY"
 
 
+class Hold:
+    """One turn's hold on a bus, as an asynchronous context manager (a class: a generator costs more,
+    and every meter of a sweep has its turn)."""
+
+    __slots__ = ("_key", "_lease")
+
+    def __init__(self, lease: BusLease, key: int) -> None:
+        self._lease = lease
+        self._key = key
+
+    async def __aenter__(self) -> None:
+        if self._lease.use(self._key):
+            return
+        try:
+            await self._lease.take(self._key)
+        except BaseException:
+            self._lease.done(self._key)
+            raise
+
+    async def __aexit__(self, *failure: object) -> None:
+        if self._lease.done(self._key):
+            await asyncio.shield(self._lease.give(self._key))
+
+
 class BusLease:
     """Advisory locks on one dedicated connection; many buses fit on it.
 
@@ -44,24 +67,25 @@ class BusLease:
         self._wanted: set[int] = set()
         self._giving: set[asyncio.Task[None]] = set()
 
-    @asynccontextmanager
-    async def hold(self, gateway_id: UUID) -> AsyncIterator[None]:
-        """Hold the bus of a gateway over all processes. Raises BusBusy after 20 s.
+    def hold(self, gateway_id: UUID) -> Hold:
+        """Hold the bus of a gateway over all processes: `async with lease.hold(id):`.
 
-        A lane lets one task of this process hold it at a time.
+        A lane lets one task of this process hold it at a time. Raises BusBusy after 20 s.
         """
-        key = int.from_bytes(gateway_id.bytes[-4:], "big", signed=True)
-        self._in_use.add(key)
-        try:
-            if key not in self._held:
-                await self._take(key)
-            yield
-        finally:
-            self._in_use.discard(key)
-            if key in self._wanted:
-                await asyncio.shield(self._give(key))
+        return Hold(self, int.from_bytes(gateway_id.bytes[-4:], "big", signed=True))
 
-    async def _take(self, key: int) -> None:
+    def use(self, key: int) -> bool:
+        """Mark a bus as in use; False when it must be taken first. Only `Hold` calls these three."""
+        self._in_use.add(key)
+        return key in self._held
+
+    def done(self, key: int) -> bool:
+        """Mark a bus as free; True when another process waits for it."""
+        self._in_use.discard(key)
+        return key in self._wanted
+
+    async def take(self, key: int) -> None:
+        """Take a bus from whoever has it. Raises BusBusy."""
         try:
             async with asyncio.timeout(_TAKE_WITHIN_S):
                 for pause in _pauses():
@@ -75,9 +99,10 @@ class BusLease:
         finally:
             # Stopped in the middle of asking, it may have become ours: giving back does no harm.
             if key not in self._held:
-                await asyncio.shield(self._give(key))
+                await asyncio.shield(self.give(key))
 
-    async def _give(self, key: int) -> None:
+    async def give(self, key: int) -> None:
+        """Give a bus to whoever asked for it."""
         self._held.discard(key)
         self._wanted.discard(key)
         await self._ask("SELECT pg_advisory_unlock($1, $2)", _LOCK_CLASS, key)
@@ -110,7 +135,7 @@ class BusLease:
 
     async def _give_when_free(self, key: int) -> None:
         if key in self._wanted and key not in self._in_use:
-            await self._give(key)
+            await self.give(key)
 
     async def close(self) -> None:
         """Give every bus back."""

@@ -6,14 +6,13 @@ speaker (bus_lease.py). Whatever link a gateway has, its meters are drivers of t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
 from uuid import UUID
 
-from backend.metering.models import Gateway
 from backend.metering.rules import GatewayLink
-from workers.bus_lease import BusLease
+from workers.bus_lease import BusLease, Hold
 from workers.drivers.access import Access
 from workers.drivers.factory import driver_of
 from workers.drivers.ports import Driver
@@ -21,70 +20,170 @@ from workers.links.door import DoorAddress
 from workers.links.door_link import DoorLink
 from workers.links.errors import LinkDown
 from workers.links.lane import Lane, Priority
+from workers.links.lane import Turn as LaneTurn
+from workers.links.remote import RemoteMeter
 from workers.links.tcp import TcpLink
 from workers.profiles.loader import profile_of
-from workers.protocols.framing import Exchange
+from workers.protocols.framing import Exchange, Framing
+from workers.remote_command import RemoteCommand
+
+
+class OfGateway(Protocol):
+    """What a link needs to know of a gateway."""
+
+    @property
+    def id(self) -> UUID:
+        """Its id."""
+        ...
+
+    @property
+    def link(self) -> str:
+        """A GatewayLink."""
+        ...
+
+    @property
+    def address(self) -> str | None:
+        """host:port when it is dialled."""
+        ...
+
+
+class OnBus(Protocol):
+    """What a driver needs to know of a meter."""
+
+    @property
+    def profile(self) -> str:
+        """The name of its model."""
+        ...
+
+    @property
+    def bus_address(self) -> str:
+        """In the form of its protocol."""
+        ...
+
+    @property
+    def serial(self) -> str:
+        """As our own gateways know it."""
+        ...
 
 
 class Turn:
-    """The bus of a gateway, held for one short series of exchanges."""
+    """What can be done with a bus that is held."""
 
-    def __init__(self, exchange: Exchange, access: Access) -> None:
-        self._exchange = exchange
-        self._access = access
+    def __init__(self, make: Callable[[OnBus], Driver]) -> None:
+        self._make = make
 
-    def driver(self, *, profile: str, bus_address: str) -> Driver:
+    def driver(self, meter: OnBus) -> Driver:
         """The driver of a meter on this bus. Raises NotFound (a model without a profile)."""
-        return driver_of(profile_of(profile), bus_address, self._exchange, self._access)
+        return self._make(meter)
 
 
-@dataclass(frozen=True, slots=True)
-class _Bus:
-    """A gateway's lane, and where it led when it was made."""
+class Bus:
+    """One gateway's bus: its lane in this process, its lease among all."""
 
-    place: tuple[str, str | None]
-    link: TcpLink
-    lane: Lane
+    def __init__(
+        self,
+        gateway: OfGateway,
+        lease: BusLease,
+        make: Callable[[OnBus], Driver],
+        link: TcpLink | None,
+    ) -> None:
+        """`make` gives the driver of a meter; `link` is what it speaks by, to be closed at the end
+        (None: a gateway of ours, which is sent commands instead of bytes)."""
+        self.place = (gateway.link, gateway.address)
+        self._gateway_id = gateway.id
+        self._lane = Lane(_no_bytes if link is None else link.exchange)
+        self._lease = lease
+        self._turn = Turn(make)
+        self._link = link
+
+    def turn(self, priority: Priority) -> BusTurn:
+        """Hold the bus for one short series of exchanges: `async with bus.turn(..) as turn:`.
+
+        Raises BusBusy.
+        """
+        return BusTurn(self._lane.turn(priority), self._lease.hold(self._gateway_id), self._turn)
+
+    async def close(self) -> None:
+        """Drop the connection, if there is one."""
+        if self._link is not None:
+            await self._link.close()
+
+
+class BusTurn:
+    """The lane's turn and the lease's hold as one, as an asynchronous context manager."""
+
+    __slots__ = ("_hold", "_lane", "_turn")
+
+    def __init__(self, lane: LaneTurn, hold: Hold, turn: Turn) -> None:
+        self._lane = lane
+        self._hold = hold
+        self._turn = turn
+
+    async def __aenter__(self) -> Turn:
+        await self._lane.__aenter__()
+        try:
+            await self._hold.__aenter__()
+        except BaseException:
+            await self._lane.__aexit__()
+            raise
+        return self._turn
+
+    async def __aexit__(self, *failure: object) -> None:
+        try:
+            await self._hold.__aexit__()
+        finally:
+            await self._lane.__aexit__()
 
 
 class Buses:
-    """Lanes by gateway. A gateway whose link or address changes gets a new one."""
+    """Buses by gateway. A gateway whose link or address changes gets a new one."""
 
     def __init__(self, lease: BusLease, *, access: Access, door: DoorAddress | None = None) -> None:
         """`door`: where the process is that holds the lines of gateways that dial in."""
         self._lease = lease
         self._access = access
         self._door = door
-        self._buses: dict[UUID, _Bus] = {}
+        self._buses: dict[UUID, Bus] = {}
 
-    @asynccontextmanager
-    async def turn(self, *, gateway: Gateway, priority: Priority) -> AsyncIterator[Turn]:
-        """Hold the bus of `gateway` for one short series of exchanges. Raises BusBusy, LinkDown."""
-        bus = await self._bus(gateway)
-        async with bus.lane.turn(priority) as exchange, self._lease.hold(gateway.id):
-            yield Turn(exchange, self._access)
-
-    async def _bus(self, gateway: Gateway) -> _Bus:
-        place = (gateway.link, gateway.address)
+    async def bus(self, gateway: OfGateway) -> Bus:
+        """The bus of `gateway`. Raises LinkDown when no line can lead to it."""
         known = self._buses.get(gateway.id)
-        if known is not None and known.place == place:
+        if known is not None and known.place == (gateway.link, gateway.address):
             return known
-        link = self._link(gateway)
-        bus = self._buses[gateway.id] = _Bus(place, link, Lane(link.exchange))
+        bus = self._buses[gateway.id] = self._made(gateway)
         if known is not None:
-            await known.link.close()
+            await known.close()
         return bus
 
-    def _link(self, gateway: Gateway) -> TcpLink:
+    def _made(self, gateway: OfGateway) -> Bus:
+        if gateway.address is None and self._door is None:
+            raise LinkDown("this gateway dials in, and SHUIDIAN_LINKS_DOOR is not set")
+        if gateway.link == GatewayLink.UPLINK and self._door is not None:
+            command = RemoteCommand(self._door, gateway.id)
+            return Bus(gateway, self._lease, partial(self._remote, command), None)
+        link: TcpLink
         if gateway.address is not None:
             host, _, port = gateway.address.rpartition(":")
-            return TcpLink(host, int(port), numbered=gateway.link == GatewayLink.MODBUS_TCP)
-        if self._door is None:
-            raise LinkDown("this gateway dials in, and SHUIDIAN_LINKS_DOOR is not set")
-        return DoorLink(self._door, gateway.id)
+            link = TcpLink(host, int(port), numbered=gateway.link == GatewayLink.MODBUS_TCP)
+        else:
+            assert self._door is not None
+            link = DoorLink(self._door, gateway.id)
+        return Bus(gateway, self._lease, partial(self._near, link.exchange), link)
+
+    def _near(self, exchange: Exchange, meter: OnBus) -> Driver:
+        return driver_of(profile_of(meter.profile), meter.bus_address, exchange, self._access)
+
+    def _remote(self, command: RemoteCommand, meter: OnBus) -> Driver:
+        return RemoteMeter(
+            model=meter.profile, serial=meter.serial, command=command, clock=self._access.clock
+        )
 
     async def close(self) -> None:
         """Drop every connection."""
         for bus in self._buses.values():
-            await bus.link.close()
+            await bus.close()
         await self._lease.close()
+
+
+async def _no_bytes(request: bytes, expected: Framing, /) -> bytes:
+    raise LinkDown("a gateway of ours takes commands, not the bytes of its buses")

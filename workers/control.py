@@ -16,7 +16,6 @@ from backend.journeys.vend import VendWork
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Unavailable
 from backend.metering.readings import store_readings
-from workers.buses import Turn
 from workers.context import WorkerContext
 from workers.drivers.ports import Driver, MeterSnapshot, Relay
 from workers.links.errors import NoAnswer
@@ -47,15 +46,12 @@ async def vend_due(context: WorkerContext, group_id: int, payload: Mapping[str, 
 
 
 async def _serve(context: WorkerContext, group_id: int, task: VendWork) -> None:
-    async with context.buses.turn(gateway=task.gateway, priority=Priority.VEND) as turn:
+    bus = await context.buses.bus(task.gateway)
+    async with bus.turn(Priority.VEND) as turn:
         # Asked again with the bus in hand: another worker may have served it while we waited.
         fresh = await journey.next_work(group_id=group_id, meter_id=task.meter.id)
         if fresh is not None and fresh.vend.id == task.vend.id:
-            await _credit(context, group_id, fresh, _driver(turn, fresh))
-
-
-def _driver(turn: Turn, task: VendWork) -> Driver:
-    return turn.driver(profile=task.meter.profile, bus_address=task.meter.bus_address)
+            await _credit(context, group_id, fresh, turn.driver(fresh.meter))
 
 
 async def _credit(context: WorkerContext, group_id: int, task: VendWork, driver: Driver) -> None:

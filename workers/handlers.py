@@ -9,6 +9,7 @@ from uuid import UUID
 from backend.journeys.ask_channel import ask_channel
 from backend.journeys.deliver import deliver
 from backend.journeys.notice import settle_notice
+from workers.command import command_due
 from workers.context import WorkerContext
 from workers.control import vend_due
 from workers.sweep import meter_refresh, sweep_due
@@ -43,6 +44,12 @@ async def _vend_due(
     return None
 
 
+async def _command_due(
+    context: WorkerContext, group_id: int, payload: Mapping[str, str]
+) -> datetime | None:
+    return await command_due(context, group_id, payload)
+
+
 async def _sweep_due(
     context: WorkerContext, group_id: int, payload: Mapping[str, str]
 ) -> datetime | None:
@@ -62,6 +69,7 @@ HANDLERS: dict[str, Handler] = {
     "topup.query": _topup_query,
     "message.send": _message_send,
     "vend.due": _vend_due,
+    "command.due": _command_due,
     "sweep.due": _sweep_due,
     "meter.refresh": _meter_refresh,
 }

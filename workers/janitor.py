@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from backend.control.queries import vends_unfinished
-from backend.kernel.db import platform_connection, unit_of_work
+from backend.journeys.command import tend
+from backend.kernel.db import unit_of_work
+from backend.metering.retention import prepare
 from backend.outbox import operations as outbox
 from backend.tenancy.operations import forget_login_tries
 from backend.tenancy.queries import all_groups
@@ -16,14 +18,14 @@ _KEEP_TRIES = timedelta(days=1)
 
 
 async def tidy(context: WorkerContext) -> None:
-    """Ring again for unfinished vends without a waiting event, drop old done events, make partitions."""
+    """Ring again for unfinished vends and commands without a waiting event, end overdue commands, drop
+    old done events, make partitions."""
     now = context.ports.clock.now()
-    async with platform_connection() as connection:
-        for month in (now, now + timedelta(days=7)):
-            await connection.execute("SELECT metering_ensure_month($1)", month.date())
+    await prepare(at=now)
     for group_id in await all_groups():
         async with unit_of_work(group_id) as work:
             for vend_id in await vends_unfinished(work):
                 await outbox.reopen_if_done(work, topic="vend.due", key=str(vend_id), due_at=now)
             await outbox.forget_done(work, before=now - _KEEP_DONE)
             await forget_login_tries(work, before=now - _KEEP_TRIES)
+        await tend(group_id=group_id, at=now)

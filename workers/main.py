@@ -29,6 +29,7 @@ from backend.kernel.db import Database, platform_connection, unit_of_work
 from backend.kernel.errors import DomainError, Unavailable
 from backend.kernel.metrics import EVENTS
 from backend.kernel.settings import Settings
+from backend.metering.retention import Retention
 from backend.outbox import operations as outbox
 from backend.tenancy.queries import all_groups
 from workers.bus_lease import BusLease
@@ -36,6 +37,12 @@ from workers.buses import Buses
 from workers.context import WorkerContext
 from workers.drivers.access import Access
 from workers.handlers import GIVE_UP_AFTER, HANDLERS
+from workers.housekeeping import (
+    close_days,
+    roll_up_histories,
+    watch_all_lines,
+    watch_all_meters,
+)
 from workers.janitor import tidy
 from workers.links.door import DoorAddress
 from workers.relay import LEASE_EVENTS, LEASE_SWEEPS, QUEUE_EVENTS, QUEUE_SWEEPS, Relay
@@ -85,6 +92,26 @@ async def tick_janitor(ctx: dict[str, Any]) -> None:
     await tidy(ctx["context"])
 
 
+async def tick_lines(ctx: dict[str, Any]) -> None:
+    """See which gateways are silent, and which are heard again."""
+    await watch_all_lines(ctx["context"])
+
+
+async def tick_meters(ctx: dict[str, Any]) -> None:
+    """See which meters are lost, and which are heard again."""
+    await watch_all_meters(ctx["context"])
+
+
+async def tick_history(ctx: dict[str, Any]) -> None:
+    """Roll up the hours that are over."""
+    await roll_up_histories(ctx["context"])
+
+
+async def tick_closing(ctx: dict[str, Any]) -> None:
+    """Close the days that are old enough, drop what was kept for long enough."""
+    await close_days(ctx["context"])
+
+
 def redis_settings(url: str) -> RedisSettings:
     """arq's connection, which must outlive a restart of Redis: OSError belongs to the list."""
     settings = RedisSettings.from_dsn(url)
@@ -101,11 +128,16 @@ def _arq_worker(url: str, context: WorkerContext, *, slow: bool) -> Worker:
     lease = LEASE_SWEEPS if slow else LEASE_EVENTS
     return Worker(
         functions=[func(handle_event, keep_result=0, max_tries=1)],
-        cron_jobs=None
+        cron_jobs=[
+            cron(tick_history, minute=set(range(4, 60, 10)), timeout=540, keep_result=0),
+            cron(tick_closing, minute=25, timeout=3000, keep_result=0),
+        ]
         if slow
         else [
             cron(tick_sweeps, second={5, 35}, keep_result=0, run_at_startup=True),
             cron(tick_janitor, second={20, 50}, keep_result=0),
+            cron(tick_lines, second=35, keep_result=0),
+            cron(tick_meters, minute=set(range(0, 60, 5)), second=40, keep_result=0),
         ],
         queue_name=QUEUE_SWEEPS if slow else QUEUE_EVENTS,
         redis_settings=redis_settings(url),
@@ -143,11 +175,24 @@ def door_of(settings: Settings) -> DoorAddress | None:
     return DoorAddress(*settings.links_door, settings.links_token)
 
 
+def retention_of(settings: Settings) -> Retention:
+    """How long this platform keeps the history of readings."""
+    samples, days = settings.keep_samples_days, settings.keep_rollups_days
+    return Retention(samples=samples, hours=samples, days=days)
+
+
+def settle_memory() -> None:
+    """What was imported is never garbage, and a sweep makes many objects that no cycle holds: looking
+    through all of them after each 700 new ones costs a third of a sweep."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
 async def run_worker(
     settings: Settings, *, clock: Clock, stop: asyncio.Event | None = None
 ) -> None:
     """Run until SIGTERM or SIGINT (or `stop`). Raises RuntimeError when a part ends by itself."""
-    gc.freeze()  # what was imported is never garbage: looking through it costs a sweep a tenth
+    settle_memory()
     await Database.open(settings.database_url, pool_max=20)
     async with platform_connection() as connection:
         await connection.fetchval("SELECT 1")
@@ -155,6 +200,7 @@ async def run_worker(
     context = WorkerContext(
         build_ports(settings, clock=clock),
         Buses(lease, access=Access(clock=clock), door=door_of(settings)),
+        retention_of(settings),
     )
     redis = await create_pool(redis_settings(settings.redis_url), job_serializer=_dump)
     relay = Relay(dsn=settings.database_url, redis=redis, clock=clock)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from uuid import UUID
 from zlib import crc32
 
 from backend.control.queries import vends_waiting_of_meters
 from backend.kernel.db import UnitOfWork, unit_of_work
+from backend.kernel.errors import Conflict, NotFound
 from backend.kernel.metrics import READINGS, SWEEP_SECONDS
 from backend.metering import queries as metering
-from backend.metering.models import Gateway, Meter
 from backend.metering.operations import note_gateway
+from backend.metering.queries import SweptGateway, SweptMeter
 from backend.metering.readings import Reading, store_readings
+from backend.metering.rules import tries_of_sweep
 from backend.outbox.operations import emit, postpone
 from backend.tenancy.queries import all_groups
+from workers.buses import Bus, OnBus
 from workers.context import WorkerContext
+from workers.drivers.modbus_reading import WrongModel
 from workers.drivers.ports import MeterSnapshot, Relay
 from workers.links.errors import LinkDown, NoAnswer
 from workers.links.lane import Priority
@@ -73,57 +78,90 @@ async def sweep_due(context: WorkerContext, group_id: int, payload: Mapping[str,
     """Read every meter of a gateway and store the batch by one COPY.
 
     A dead gateway ends the sweep at once and costs the others nothing (C25); a silent meter costs
-    its own time-out. What was read is stored in every case.
+    its own time-out, and the longer it is silent the more rarely. What was read is stored in every
+    case.
     """
     clock = context.ports.clock
     async with unit_of_work(group_id) as work:
-        gateway = await metering.gateway_by_id(work, gateway_id=UUID(payload["gateway_id"]))
-        meters = await metering.meters_of_gateway(work, gateway_id=gateway.id)
+        gateway_id = UUID(payload["gateway_id"])
+        gateway = await metering.gateway_to_sweep(work, gateway_id=gateway_id)
+        meters = await metering.meters_to_sweep(work, gateway_id=gateway_id)
     readings: list[Reading] = []
-    reached = not meters
     with SWEEP_SECONDS.time():
-        for meter in meters:
-            try:
-                snapshot = await read_meter(context, gateway, meter)
-            except LinkDown:
-                break
-            except (NoAnswer, FrameError, MeterRefused) as error:
-                READINGS.labels(outcome=error.code.lower()).inc()
-                continue
-            reached = True
-            readings.append(reading_of(meter.id, snapshot, clock.now()))
+        asked = _worth_asking(meters, timedelta(minutes=gateway.minutes), clock.now())
+        reached = await _read_all(context, gateway, asked, readings) or not meters
     async with unit_of_work(group_id) as work:
         stored = await store_readings(work, readings=readings)
-        await note_gateway(work, gateway_id=gateway.id, answered=reached, at=clock.now())
-        if reached:
+        await note_gateway(work, gateway_id=gateway_id, answered=reached, at=clock.now())
+        if readings:
             await _wake_vends(work, [reading.meter_id for reading in readings], clock.now())
     READINGS.labels(outcome="stored").inc(stored)
     fields = {"gateway": gateway.serial, "meters": len(meters), "read": len(readings)}
     log.info("sweep", extra={"fields": fields})
 
 
+def _worth_asking(
+    meters: Sequence[SweptMeter], period: timedelta, now: datetime
+) -> list[tuple[SweptMeter, int]]:
+    """The meters to ask in this sweep, and how often each."""
+    number = int(now.timestamp() // period.total_seconds())
+    tries = [
+        tries_of_sweep(silent_for=now - meter.heard_at, period=period, number=number + index)
+        for index, meter in enumerate(meters)
+    ]
+    return [(meter, most) for meter, most in zip(meters, tries, strict=True) if most]
+
+
+async def _read_all(
+    context: WorkerContext,
+    gateway: SweptGateway,
+    meters: Sequence[tuple[SweptMeter, int]],
+    readings: list[Reading],
+) -> bool:
+    """Read `meters` in turn into `readings`; whether the gateway let itself be reached."""
+    now, reached = context.ports.clock.now, False
+    try:
+        bus = await context.buses.bus(gateway)
+        for meter, tries in meters:
+            try:
+                snapshot = await _read(bus, meter, tries=tries)
+            except (NoAnswer, FrameError, MeterRefused) as error:
+                reached = reached or not isinstance(error, NoAnswer)
+                READINGS.labels(outcome=error.code.lower()).inc()
+            except (Conflict, NotFound, WrongModel) as error:
+                READINGS.labels(outcome=error.code.lower()).inc()
+                why = {"meter": str(meter.id), "code": error.code, "reason": error.message}
+                log.warning("meter cannot be read", extra={"fields": why})
+            else:
+                reached = True
+                readings.append(reading_of(meter.id, snapshot, now()))
+    except LinkDown:
+        pass  # a dead gateway ends its sweep; what was read before is kept
+    return reached
+
+
 async def meter_refresh(context: WorkerContext, group_id: int, payload: Mapping[str, str]) -> None:
-    """Read one meter now. Raises Unavailable when it does not answer."""
+    """Read one meter now, however long it was silent. Raises Unavailable when it does not answer."""
     async with unit_of_work(group_id) as work:
         meter = await metering.meter_by_id(work, meter_id=UUID(payload["meter_id"]))
         gateway = await metering.gateway_by_id(work, gateway_id=meter.gateway_id)
-    snapshot = await read_meter(context, gateway, meter)
+    snapshot = await _read(await context.buses.bus(gateway), meter, tries=2)
     async with unit_of_work(group_id) as work:
         reading = reading_of(meter.id, snapshot, context.ports.clock.now())
         await store_readings(work, readings=[reading])
 
 
-async def read_meter(context: WorkerContext, gateway: Gateway, meter: Meter) -> MeterSnapshot:
-    """One meter, in a turn of its own so that a vend waits for one exchange at most; asked twice.
+async def _read(bus: Bus, meter: OnBus, *, tries: int) -> MeterSnapshot:
+    """One meter, in a turn of its own so that a vend waits for one exchange at most.
 
-    Raises LinkDown, NoAnswer, FrameError, MeterRefused, BusBusy.
+    Raises LinkDown, NoAnswer, FrameError, MeterRefused, BusBusy, NotFound (no profile), WrongModel.
     """
-    async with context.buses.turn(gateway=gateway, priority=Priority.READ) as turn:
+    async with bus.turn(Priority.READ) as turn:
         driver = turn.driver(meter)
-        try:
-            return await driver.read()
-        except (NoAnswer, FrameError):
-            return await driver.read()
+        for _ in range(tries - 1):
+            with suppress(NoAnswer, FrameError):
+                return await driver.read()
+        return await driver.read()
 
 
 async def _wake_vends(work: UnitOfWork, meter_ids: list[UUID], at: datetime) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -45,6 +46,54 @@ async def open_case(
     if created:
         CASES.labels(kind=kind).inc()
     return case_id if created else None
+
+
+@dataclass(frozen=True, slots=True)
+class NewCase:
+    """Something a person must look at, as `open_case` takes it."""
+
+    project_id: UUID
+    kind: str
+    subject: str
+    detail: Mapping[str, str]
+
+
+async def open_cases(work: UnitOfWork, *, cases: Sequence[NewCase], at: datetime) -> int:
+    """Raise many by one statement; returns how many were not open already."""
+    if not cases:
+        return 0
+    rows = await work.fetch(
+        "INSERT INTO alerts_case (group_id, id, project_id, kind, subject, detail, opened_at)"
+        " SELECT $1, c.id, c.project_id, c.kind, c.subject, c.detail, $7 FROM"
+        " unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::jsonb[])"
+        "   AS c(id, project_id, kind, subject, detail)"
+        " ON CONFLICT (group_id, kind, subject) WHERE resolved_at IS NULL DO NOTHING RETURNING kind",
+        work.group_id,
+        [uuid7(at) for _ in cases],
+        [case.project_id for case in cases],
+        [case.kind for case in cases],
+        [case.subject for case in cases],
+        [dict(case.detail) for case in cases],
+        at,
+    )
+    for row in rows:
+        CASES.labels(kind=row["kind"]).inc()
+    return len(rows)
+
+
+async def close_cases(
+    work: UnitOfWork, *, kind: str, subjects: Sequence[str], note: str, at: datetime
+) -> int:
+    """Close cases whose cause went away by itself, with a note; returns how many were open."""
+    return await work.execute(
+        "UPDATE alerts_case SET resolved_at = $4, resolved_by = 'system', note = $5"
+        " WHERE group_id = $1 AND kind = $2 AND subject = ANY($3) AND resolved_at IS NULL",
+        work.group_id,
+        kind,
+        list(subjects),
+        at,
+        note,
+    )
 
 
 async def resolve_case(

@@ -14,15 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from backend.bootstrap import build_ports
+from backend.journeys.ports import Ports
 from backend.kernel import logs
 from backend.kernel.clock import SystemClock
 from backend.kernel.db import Database
 from backend.kernel.errors import InvalidInput
 from backend.kernel.migrate import migrate
 from backend.kernel.settings import read_settings
+from backend.sandbox.embedded.broker import CLOUD, GATEWAY
 from backend.sandbox.embedded.child import is_free
 from backend.sandbox.embedded.services import EmbeddedServices
+from workers.gateway.identity import IdentityFile
 
+from .field import FIELD, WATER, FieldSeeder, agent_site, enrol_box, site_gateways
 from .plan import GROUPS, DemoGroup
 from .ports_file import remembered_ports
 from .processes import Processes
@@ -33,11 +37,14 @@ from .seed import Seeder
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where PostgreSQL (owner and application role) and Redis are."""
+    """Where PostgreSQL (owner and application role), Redis and the broker are; the broker for the
+    cloud and for gateways. No broker: the demo has no box of our own."""
 
     owner_dsn: str
     app_dsn: str
     redis_url: str
+    cloud_mqtt: str = ""
+    gateway_mqtt: str = ""
 
 
 async def run_demo(*, port: int, data: Path, as_json: bool) -> int:
@@ -78,7 +85,13 @@ async def _servers(data: Path) -> AsyncIterator[Addresses]:
     await asyncio.to_thread(services.start)
     try:
         await services.prepare_database()
-        yield Addresses(services.owner_dsn(), services.app_dsn(), services.valkey.url)
+        yield Addresses(
+            services.owner_dsn(),
+            services.app_dsn(),
+            services.valkey.url,
+            services.broker.url(CLOUD),
+            services.broker.url(GATEWAY),
+        )
     finally:
         await asyncio.to_thread(services.stop)
 
@@ -88,12 +101,16 @@ async def _start(
 ) -> dict[str, Any]:
     clock = SystemClock()
     gateways = [site.gateway for group in GROUPS for site in group.sites]
-    ports = remembered_ports(data / "demo-ports.json", ["sandbox", "site", *gateways])
+    further = [gateway.serial for gateway in FIELD]
+    names = ["sandbox", "site", *gateways, "door", "dtu", *further]
+    ports = remembered_ports(data / "demo-ports.json", names)
     secrets = load_or_make(data / "demo-secrets.json", GROUPS)
     public_url = f"http://127.0.0.1:{port}"
     sandbox_url = f"http://127.0.0.1:{ports['sandbox']}"
     site_url = f"http://127.0.0.1:{ports['site']}"
-    (data / "site.json").write_text(json.dumps(site_plan(GROUPS, ports)), encoding="utf-8")
+    site = site_plan(GROUPS, ports)
+    site["gateways"] += site_gateways(ports, dtu=f"127.0.0.1:{ports['dtu']}")
+    (data / "site.json").write_text(json.dumps(site), encoding="utf-8")
     processes.start(
         "site",
         "workers.virtual",
@@ -110,7 +127,8 @@ async def _start(
         {},
     )
     await migrate(addresses.owner_dsn, at=clock.now())
-    env = _environment(addresses, secrets, public_url, sandbox_url)
+    env = _environment(addresses, secrets, public_url, sandbox_url, ports)
+    processes.start("links", "backend.cli", ["links"], env)
     processes.start("api", "backend.cli", ["serve", "--port", str(port)], env)
     await processes.until_ready(f"{sandbox_url}/stage/")
     await processes.until_ready(f"{site_url}/gateways")
@@ -128,6 +146,7 @@ async def _start(
             platform_keys=platform_keys,
         )
         await seeder.seed()
+        await _field(processes, addresses, data, ports, seeder.ports)
     finally:
         await Database.close()
     processes.start("worker", "backend.cli", ["worker"], env)
@@ -135,8 +154,34 @@ async def _start(
     return _world(public_url, sandbox_url, site_url, secrets)
 
 
+async def _field(
+    processes: Processes,
+    addresses: Addresses,
+    data: Path,
+    ports: Mapping[str, int],
+    adapters: Ports,
+) -> None:
+    """The further gateways, and the box on site as an installer would set it up."""
+    seeder = FieldSeeder(adapters, ports)
+    await seeder.seed(FIELD if addresses.gateway_mqtt else (WATER,))
+    if not addresses.gateway_mqtt:
+        return
+    home, site = data / "box", data / "box-site.toml"
+    site.write_text(agent_site(ports), encoding="utf-8")
+    if not IdentityFile(home).exists:
+        code = await seeder.claim()
+        await enrol_box(cloud=addresses.gateway_mqtt, code=code, data=home)
+    processes.start(
+        "box", "backend.cli", ["gateway", "run", "--data", str(home), "--site", str(site)], {}
+    )
+
+
 def _environment(
-    addresses: Addresses, secrets: DemoSecrets, public_url: str, sandbox_url: str
+    addresses: Addresses,
+    secrets: DemoSecrets,
+    public_url: str,
+    sandbox_url: str,
+    ports: Mapping[str, int],
 ) -> dict[str, str]:
     return {
         "SHUIDIAN_ENV": "demo",
@@ -148,6 +193,10 @@ def _environment(
         "SHUIDIAN_WECHAT_URL": f"{sandbox_url}/wechat",
         "SHUIDIAN_SMS_URL": f"{sandbox_url}/sms",
         "SHUIDIAN_LOG_LEVEL": "INFO",
+        "SHUIDIAN_LINKS_DOOR": f"127.0.0.1:{ports['door']}",
+        "SHUIDIAN_LINKS_TOKEN": secrets.links_token,
+        "SHUIDIAN_DTU_LISTEN": f"127.0.0.1:{ports['dtu']}",
+        "SHUIDIAN_MQTT_URL": addresses.cloud_mqtt,
     }
 
 

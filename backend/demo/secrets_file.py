@@ -50,6 +50,7 @@ class DemoSecrets:
     app_secrets: dict[str, dict[str, str]] = field(repr=False)
     sms: dict[str, str] = field(repr=False)
     passwords: dict[str, str] = field(repr=False)
+    links_token: str = field(repr=False)
 
 
 def load_or_make(path: Path, groups: Iterable[DemoGroup]) -> DemoSecrets:
@@ -81,6 +82,7 @@ def _make(groups: list[DemoGroup]) -> DemoSecrets:
         },
         sms={"access_key_id": "demo" + secrets.token_hex(8), "secret": secrets.token_hex(16)},
         passwords={login: new_password() for login in logins},
+        links_token=secrets.token_urlsafe(24),
     )
 
 

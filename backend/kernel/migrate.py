@@ -17,7 +17,8 @@ _LOCK = 7_281_906_512
 
 
 async def migrate(owner_dsn: str, *, at: datetime) -> list[str]:
-    """Apply every missing step; returns their names. `at` decides which months get partitions.
+    """Apply every missing step; returns their names. `at` decides which days and months get
+    partitions.
 
     The role `shuidian_app` must exist (compose.yaml and the launcher create it).
     """
@@ -37,12 +38,7 @@ async def migrate(owner_dsn: str, *, at: datetime) -> list[str]:
             await tortoise_migrate(config=config, app_labels=["models"], progress=note)
         finally:
             await Tortoise.close_connections()
-        # Late readings of last month still come (C24); calendar months, so that none is skipped.
-        await guard.execute(
-            "SELECT metering_ensure_month(($1::date + m * interval '1 month')::date)"
-            " FROM generate_series(-1, 1) AS m",
-            at.date(),
-        )
+        await guard.execute("SELECT metering_prepare($1)", at.date())
     finally:
         await guard.close()
     return applied

@@ -9,13 +9,18 @@ from urllib.parse import urlsplit
 
 from .errors import InvalidInput
 
+HostPort = tuple[str, int]
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a process is told. Secrets are hidden in `repr`.
 
     `environment` is production, demo or test; outside production plain-http provider addresses are
-    accepted. `provider_urls` overrides the providers' addresses (stand-ins), by name.
+    accepted. `mqtt_url` is the broker of the sealed uplink (mqtt://user:password@host:port), empty when
+    no gateway of ours is used. `provider_urls` overrides the providers' addresses (stand-ins), by name. The links door and
+    the ports for dial-ins are (host, port), None when off. Samples and hours of readings are kept for
+    `keep_samples_days`, days for `keep_rollups_days`.
     """
 
     environment: str
@@ -26,6 +31,14 @@ class Settings:
     owner_database_url: str | None = field(default=None, repr=False)
     log_level: str = "INFO"
     provider_urls: Mapping[str, str] = field(default_factory=dict)
+    links_door: HostPort | None = None
+    links_token: str = field(default="", repr=False)
+    mqtt_url: str = field(default="", repr=False)
+    dtu_listen: HostPort | None = None
+    acrel_gateway_listen: HostPort | None = None
+    acrel_4g_listen: HostPort | None = None
+    keep_samples_days: int = 400
+    keep_rollups_days: int = 3660
 
     @property
     def production(self) -> bool:
@@ -66,7 +79,35 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         secret_keys=parse_keys(_required(environ, "SHUIDIAN_SECRET_KEYS")),
         log_level=environ.get("SHUIDIAN_LOG_LEVEL", "INFO").upper(),
         provider_urls=urls,
+        links_door=_host_port(environ, "SHUIDIAN_LINKS_DOOR", default="127.0.0.1:7100"),
+        links_token=environ.get("SHUIDIAN_LINKS_TOKEN", ""),
+        mqtt_url=environ.get("SHUIDIAN_MQTT_URL", ""),
+        dtu_listen=_host_port(environ, "SHUIDIAN_DTU_LISTEN", default="0.0.0.0:7101"),
+        acrel_gateway_listen=_host_port(environ, "SHUIDIAN_ACREL_GATEWAY_LISTEN"),
+        acrel_4g_listen=_host_port(environ, "SHUIDIAN_ACREL_4G_LISTEN"),
+        keep_samples_days=_days(environ, "SHUIDIAN_KEEP_SAMPLES_DAYS", default="400"),
+        keep_rollups_days=_days(environ, "SHUIDIAN_KEEP_ROLLUPS_DAYS", default="3660"),
     )
+
+
+def _host_port(environ: Mapping[str, str], name: str, *, default: str = "") -> HostPort | None:
+    """host:port as a pair; None when the variable is set to nothing."""
+    text = environ.get(name, default).strip()
+    if not text:
+        return None
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not (port.isascii() and port.isdecimal()) or int(port) > 65_535:
+        raise InvalidInput(f"{name} takes host:port, not {text}", field=name)
+    return host, int(port)
+
+
+def _days(environ: Mapping[str, str], name: str, *, default: str) -> int:
+    """A number of days, at least 35: what is younger is never dropped."""
+    text = environ.get(name, default).strip() or default
+    if not (text.isascii() and text.isdecimal() and 35 <= int(text) <= 36_600):
+        raise InvalidInput(f"{name} takes 35 to 36600 days, not {text}", field=name)
+    return int(text)
 
 
 def _required(environ: Mapping[str, str], name: str) -> str:

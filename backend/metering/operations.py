@@ -229,11 +229,12 @@ async def resume_selling(work: UnitOfWork, *, meter_id: UUID) -> None:
 
 async def note_gateway(work: UnitOfWork, *, gateway_id: UUID, answered: bool, at: datetime) -> None:
     """Keep whether a gateway answers: `silent_since` is the start of its silence (C26)."""
-    if answered:
-        await Gateway.filter(group_id=work.group_id, id=gateway_id).update(
-            answered_at=at, silent_since=None
-        )
-    else:
-        await Gateway.filter(
-            group_id=work.group_id, id=gateway_id, silent_since__isnull=True
-        ).update(silent_since=at)
+    await work.execute(
+        "UPDATE metering_gateway SET answered_at = CASE WHEN $3 THEN $4 ELSE answered_at END,"
+        " silent_since = CASE WHEN $3 THEN NULL ELSE coalesce(silent_since, $4) END"
+        " WHERE group_id = $1 AND id = $2",
+        work.group_id,
+        gateway_id,
+        answered,
+        at,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from backend.kernel.clock import Period
@@ -13,6 +14,7 @@ from backend.kernel.errors import NotFound
 from backend.kernel.scope import Scope
 from backend.tenancy.rules import Permission
 
+from .history import newest_until, oldest_within, readings_of_meters, with_packed
 from .models import Gateway, Meter, MeterAssignment
 from .readings import COLUMNS, Reading, reading_of
 from .rules import CreditMode, MeterKind
@@ -144,40 +146,22 @@ async def use(work: UnitOfWork, *, meter_id: UUID, period: Period) -> int | None
 
     For showing only: charges are rated from readings by the rating rules, never from this (C13).
     """
-    row = await work.fetchrow(
-        "SELECT (SELECT total FROM metering_reading WHERE group_id = $1 AND meter_id = $2"
-        "   AND at <= $3 ORDER BY at DESC LIMIT 1) AS before,"
-        " (SELECT total FROM metering_reading WHERE group_id = $1 AND meter_id = $2"
-        "   AND at >= $3 ORDER BY at LIMIT 1) AS first,"
-        " (SELECT total FROM metering_reading WHERE group_id = $1 AND meter_id = $2"
-        "   AND at < $4 ORDER BY at DESC LIMIT 1) AS last",
-        work.group_id,
-        meter_id,
-        period.start,
-        period.end,
-    )
-    assert row is not None
-    opening = row["before"] if row["before"] is not None else row["first"]
-    if opening is None or row["last"] is None or row["last"] < opening:
+    opening = await newest_until(work, meter_id=meter_id, at=period.start)
+    if opening is None:
+        opening = await oldest_within(work, meter_id=meter_id, period=period)
+    last = await readings_of_meters(work, meter_ids=[meter_id], period=period, limit=1)
+    closing = next(iter(last[meter_id]), opening)
+    if opening is None or closing is None or closing.total < opening.total:
         return None
-    used: int = row["last"] - opening
-    return used
+    return closing.total - opening.total
 
 
 async def recent_readings(
     work: UnitOfWork, *, meter_id: UUID, period: Period, limit: int
 ) -> list[Reading]:
-    """Readings of a meter in a period, newest first."""
-    rows = await work.fetch(
-        "SELECT * FROM metering_reading WHERE group_id = $1 AND meter_id = $2"
-        " AND at >= $3 AND at < $4 ORDER BY at DESC LIMIT $5",
-        work.group_id,
-        meter_id,
-        period.start,
-        period.end,
-        limit,
-    )
-    return [reading_of(row) for row in rows]
+    """Readings of a meter in a period, newest first; packed days and raw rows alike."""
+    found = await readings_of_meters(work, meter_ids=[meter_id], period=period, limit=limit)
+    return found[meter_id]
 
 
 async def latest_of_meters(work: UnitOfWork, *, meter_ids: Sequence[UUID]) -> dict[UUID, Reading]:
@@ -195,7 +179,7 @@ async def readings_of_pairs(
 ) -> dict[tuple[UUID, UUID], list[Reading]]:
     """Readings, newest first, for each (account, meter) where the meter serves the account now.
 
-    A pair that is not so has no entry. At most `limit` readings each, by one statement for all.
+    A pair that is not so has no entry. At most `limit` readings each, by two statements for all.
     """
     rows = await work.fetch(
         "SELECT a.account_id AS of_account, a.meter_id AS of_meter, r.*"
@@ -204,7 +188,7 @@ async def readings_of_pairs(
         "   AND a.account_id = k.account_id AND a.ended_at IS NULL"
         " LEFT JOIN LATERAL (SELECT * FROM metering_reading WHERE group_id = $1"
         "   AND meter_id = a.meter_id AND at >= $4 AND at < $5"
-        "   ORDER BY at DESC LIMIT $6) r ON true ORDER BY r.at DESC",
+        "   ORDER BY at DESC LIMIT $6) r ON true",
         work.group_id,
         [account_id for account_id, _ in pairs],
         [meter_id for _, meter_id in pairs],
@@ -212,12 +196,64 @@ async def readings_of_pairs(
         period.end,
         limit,
     )
-    found: dict[tuple[UUID, UUID], list[Reading]] = {}
+    account_of: dict[UUID, UUID] = {}
+    raw: dict[UUID, list[Reading]] = {}
     for row in rows:
-        held = found.setdefault((row["of_account"], row["of_meter"]), [])
+        account_of[row["of_meter"]] = row["of_account"]
+        held = raw.setdefault(row["of_meter"], [])
         if row["at"] is not None:
             held.append(reading_of(row))
-    return found
+    found = await with_packed(work, raw=raw, period=period, limit=limit)
+    return {(account_of[meter_id], meter_id): held for meter_id, held in found.items()}
+
+
+class SweptGateway(NamedTuple):
+    """A gateway as a sweep needs it; `minutes` is its project's period."""
+
+    id: UUID
+    serial: str
+    link: str
+    address: str | None
+    minutes: int
+
+
+async def gateway_to_sweep(work: UnitOfWork, *, gateway_id: UUID) -> SweptGateway:
+    """One gateway. Raises NotFound."""
+    row = await work.fetchrow(
+        "SELECT g.id, g.serial, g.link, g.address, p.sweep_minutes FROM metering_gateway g"
+        " JOIN tenancy_project p ON p.group_id = g.group_id AND p.id = g.project_id"
+        " WHERE g.group_id = $1 AND g.id = $2",
+        work.group_id,
+        gateway_id,
+    )
+    if row is None:
+        raise NotFound("no such gateway")
+    return SweptGateway(*row)
+
+
+class SweptMeter(NamedTuple):
+    """A meter as a sweep needs it; `heard_at` is its last reading, else when it was registered."""
+
+    id: UUID
+    serial: str
+    profile: str
+    bus_address: str
+    heard_at: datetime
+
+
+async def meters_to_sweep(work: UnitOfWork, *, gateway_id: UUID) -> list[SweptMeter]:
+    """The meters on a gateway's bus, by bus address. Bare rows: a sweep of 100,000 meters makes no
+    objects of the ORM (reference/baselines.md section 8)."""
+    rows = await work.fetch(
+        "SELECT m.id, m.serial, m.profile, m.bus_address, coalesce(l.at, m.created_at) AS heard_at"
+        " FROM metering_meter m"
+        " LEFT JOIN metering_latest l ON l.group_id = m.group_id AND l.meter_id = m.id"
+        " WHERE m.group_id = $1 AND m.gateway_id = $2"
+        " ORDER BY length(m.bus_address), m.bus_address",
+        work.group_id,
+        gateway_id,
+    )
+    return [SweptMeter(*row) for row in rows]
 
 
 async def sweep_plan(work: UnitOfWork) -> list[tuple[UUID, int]]:

@@ -1,13 +1,16 @@
-"""Readings: registers of a meter at an instant, stored by COPY beside the ORM (docs/adr/0003)."""
+"""Registers of a meter at an instant, and the row that holds them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from uuid import UUID
 
-from backend.kernel.db import Row, UnitOfWork
+from backend.kernel.clock import utc
+from backend.kernel.db import Row
+
+from .rules import MAX_DRIFT
 
 BANDS = ("spike", "peak", "flat", "valley", "deep")
 
@@ -78,39 +81,17 @@ COLUMNS = (
     "power_w",
 )
 
-_COLUMNS = ", ".join(COLUMNS)
-_INSERT_NEW = (
-    f"INSERT INTO metering_reading ({_COLUMNS}) SELECT {_COLUMNS} FROM reading_stage"
-    " ON CONFLICT (group_id, meter_id, at) DO NOTHING"
-)
-_SET_LATEST = ", ".join(f"{column} = EXCLUDED.{column}" for column in COLUMNS[2:])
-_MOVE_LATEST = (
-    f"INSERT INTO metering_latest ({_COLUMNS})"
-    f" SELECT DISTINCT ON (group_id, meter_id) {_COLUMNS} FROM reading_stage"
-    " ORDER BY group_id, meter_id, at DESC"
-    f" ON CONFLICT (group_id, meter_id) DO UPDATE SET {_SET_LATEST}"
-    " WHERE metering_latest.at < EXCLUDED.at"
-)
 
-
-async def store_readings(work: UnitOfWork, *, readings: Sequence[Reading]) -> int:
-    """Store a gateway's batch by one COPY; returns how many were new.
-
-    A reading is unique by (meter, instant): repeats change nothing (C24). The latest state moves
-    only forward in time, so a late batch does not undo it.
-    """
-    if not readings:
-        return 0
-    await work.execute(
-        "CREATE TEMP TABLE IF NOT EXISTS reading_stage"
-        " (LIKE metering_latest INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
-    )
-    await work.copy(
-        "reading_stage", columns=COLUMNS, records=[r.record(work.group_id) for r in readings]
-    )
-    stored = await work.execute(_INSERT_NEW)
-    await work.execute(_MOVE_LATEST)
-    return stored
+def settled(reading: Reading) -> Reading:
+    """The reading with instants in UTC and none that lies ahead of us (C24): a device that is more than
+    five minutes ahead gets our time, and its own is kept as `meter_clock`."""
+    at, received_at = reading.at, reading.received_at
+    if at.tzinfo is not UTC or received_at.tzinfo is not UTC:
+        at, received_at = utc(at), utc(received_at)
+        reading = replace(reading, at=at, received_at=received_at)
+    if at <= received_at or at <= received_at + MAX_DRIFT:
+        return reading
+    return replace(reading, at=received_at, meter_clock=reading.meter_clock or at)
 
 
 def reading_of(row: Row) -> Reading:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
 from backend.kernel.errors import InvalidInput
@@ -12,8 +12,8 @@ from backend.kernel.quantity import Unit
 
 BUSES = 16  # RS-485 ports that one of our own gateways may serve
 MAX_DRIFT = timedelta(minutes=5)  # a clock that is off by more is not believed (C24)
-# So many UTC days stay open for readings that come late before they are packed: a gateway that was cut
-# off for three days finds them open.
+# So many UTC days stay as raw rows for readings that come late, before they are packed: what a gateway
+# sends that was cut off for three days is an ordinary batch.
 OPEN_DAYS = 3
 
 
@@ -54,6 +54,25 @@ class CreditMode(StrEnum):
     NONE = "NONE"
 
 
+_SURE = 3  # periods for which silence is taken for bad luck
+_GIVEN_UP = timedelta(days=1)
+_PROBE_EVERY = 4  # sweeps
+
+
+def tries_of_sweep(*, silent_for: timedelta, period: timedelta, number: int) -> int:
+    """How often a sweep asks a meter that was last heard `silent_for` ago: a silent one costs a whole
+    time-out each try, as much as ten good ones (meter-protocols.md section 7).
+
+    Two tries; one after three missed periods; after a day one in every fourth sweep, by `number`
+    (of the sweep and the meter together, so that not all dead meters are asked in the same one).
+    """
+    if silent_for < _SURE * period:
+        return 2
+    if silent_for < _GIVEN_UP:
+        return 1
+    return 1 if number % _PROBE_EVERY == 0 else 0
+
+
 _ADDRESSES = {
     "modbus-rtu": (re.compile(r"[1-9][0-9]{0,2}"), "a Modbus address is 1 to 247"),
     "dlt645-2007": (re.compile(r"[0-9]{12}"), "a DL/T 645 address is 12 digits"),
@@ -86,10 +105,10 @@ class MeterModel:
             raise InvalidInput(rule, field="busAddress")
 
 
-def open_from(seen_at: datetime) -> datetime:
-    """The start of the oldest UTC day that is open for a reading that comes at `seen_at`."""
-    day = seen_at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return day - timedelta(days=OPEN_DAYS)
+def first_open_day(at: datetime) -> date:
+    """The oldest UTC day of which the raw rows are not packed yet at `at`."""
+    # An hour more, for what was read before midnight and is being stored just now.
+    return (at.astimezone(UTC) - timedelta(hours=1)).date() - timedelta(days=OPEN_DAYS)
 
 
 def trusted_instant(*, at: datetime, sent_at: datetime, received_at: datetime) -> datetime:

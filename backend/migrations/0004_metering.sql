@@ -6,13 +6,14 @@ CREATE TABLE metering_gateway (
     project_id uuid NOT NULL,
     serial text NOT NULL CHECK (serial ~ '^[A-Za-z0-9-]{4,32}$'),
     name text NOT NULL CHECK (name <> ''),
-    -- How its bytes reach us. Only a TCP gateway is dialled; the others dial in (docs/adr/0009).
-    link text NOT NULL CHECK (link IN ('TCP', 'DTU', 'UPLINK', 'ACREL_GATEWAY', 'ACREL_4G')),
+    -- How its bytes reach us. TCP and MODBUS_TCP are dialled; the others dial in.
+    link text NOT NULL
+        CHECK (link IN ('TCP', 'MODBUS_TCP', 'DTU', 'UPLINK', 'ACREL_GATEWAY', 'ACREL_4G')),
     address text CHECK (address ~ '^[^:/]+:[0-9]{1,5}$'),
     silent_since timestamptz,
     answered_at timestamptz,
     created_at timestamptz NOT NULL,
-    CHECK ((link = 'TCP') = (address IS NOT NULL)),
+    CHECK ((link IN ('TCP', 'MODBUS_TCP')) = (address IS NOT NULL)),
     PRIMARY KEY (group_id, id),
     UNIQUE (group_id, serial),
     UNIQUE (group_id, project_id, id),
@@ -73,7 +74,7 @@ CREATE INDEX metering_assignment_account ON metering_assignment (group_id, accou
 CALL isolate_tenant_table('metering_assignment', 'SELECT, INSERT, UPDATE');
 
 -- Plain integers, one row a meter and instant (C24). `total` is the meter's main register in the unit
--- of its kind: Wh, litres, Wh of heat. relay: 0 open, 1 closed, NULL unknown.
+-- of its kind: Wh, litres, Wh of heat. relay: 0 open, 1 closed, NULL unknown. One partition a UTC day.
 CREATE TABLE metering_reading (
     group_id bigint NOT NULL,
     meter_id uuid NOT NULL,
@@ -93,10 +94,26 @@ CREATE TABLE metering_reading (
     voltage_mv integer,
     current_ma integer,
     power_w integer,
-    PRIMARY KEY (group_id, meter_id, at),
-    FOREIGN KEY (group_id, meter_id) REFERENCES metering_meter (group_id, id)
+    PRIMARY KEY (group_id, meter_id, at)
 ) PARTITION BY RANGE (at);
 CALL isolate_tenant_table('metering_reading', 'SELECT, INSERT');
+
+-- What a foreign key would say, once a statement: checked row by row it costs more than all the rest
+-- of storing a reading (docs/adr/0010). Meters are never deleted. The planner must not read all meters
+-- to check a few.
+CREATE FUNCTION metering_reading_has_meter() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = public, pg_temp
+    SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+    IF EXISTS (SELECT FROM fresh f WHERE NOT EXISTS (
+        SELECT FROM metering_meter m WHERE m.group_id = f.group_id AND m.id = f.meter_id))
+    THEN
+        RAISE foreign_key_violation USING MESSAGE = 'a reading is of a meter that this group has not';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER has_meter AFTER INSERT ON metering_reading
+    REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION metering_reading_has_meter();
 
 CREATE TABLE metering_latest (
     group_id bigint NOT NULL,
@@ -122,23 +139,60 @@ CREATE TABLE metering_latest (
 ) WITH (fillfactor = 50);
 CALL isolate_tenant_table('metering_latest', 'SELECT, INSERT, UPDATE');
 
--- One partition a UTC month. The application may ask for one but owns none; a partition has no
--- grants, so it cannot be read around its parent's row-level security.
-CREATE FUNCTION metering_ensure_month(day date) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-DECLARE
-    first date := date_trunc('month', day)::date;
-    name text := format('metering_reading_%s', to_char(first, 'YYYYMM'));
+-- Makes a table and then a partition of it: attaching lets others read and write the parent meanwhile.
+-- A partition has no grants, so it cannot be read around its parent's row-level security.
+CREATE PROCEDURE metering_attach(parent text, name text, lower_end text, upper_end text)
+    LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext(name));
-    IF to_regclass(name) IS NULL THEN
-        EXECUTE format(
-            'CREATE TABLE %I PARTITION OF metering_reading FOR VALUES FROM (%L) TO (%L)',
-            name, first::timestamp AT TIME ZONE 'UTC',
-            (first + interval '1 month')::timestamp AT TIME ZONE 'UTC');
+    -- Not by to_regclass, which may still hold that there was none before the wait.
+    IF NOT EXISTS (SELECT FROM pg_class
+        WHERE relname = name AND relnamespace = 'public'::regnamespace)
+    THEN
+        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', name, parent);
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
+        EXECUTE format(
+            'ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+            parent, name, lower_end, upper_end);
     END IF;
 END $$;
-REVOKE ALL ON FUNCTION metering_ensure_month(date) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION metering_ensure_month(date) TO shuidian_app;
+
+-- The application may ask for partitions but owns none.
+CREATE FUNCTION metering_ensure_day(day date) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    name text := format('metering_reading_%s', to_char(day, 'YYYYMMDD'));
+BEGIN
+    IF to_regclass(name) IS NULL THEN
+        CALL metering_attach(
+            'metering_reading', name, to_char(day, 'YYYY-MM-DD 00:00+00'),
+            to_char(day + 1, 'YYYY-MM-DD 00:00+00'));
+    END IF;
+END $$;
+
+-- Whether raw rows of a UTC day can be stored. Days are closed in their order (0010_history.sql), so a
+-- day without a partition is closed when it lies before the oldest that has one, else it gets one. An
+-- open day stays open until the caller's transaction ends.
+CREATE FUNCTION metering_open_day(day date) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    name text := format('metering_reading_%s', to_char(day, 'YYYYMMDD'));
+BEGIN
+    IF to_regclass(name) IS NULL THEN
+        IF name < (SELECT min(inhrelid::regclass::text) FROM pg_inherits
+            WHERE inhparent = 'metering_reading'::regclass)
+        THEN
+            RETURN false;
+        END IF;
+        PERFORM metering_ensure_day(day);
+    END IF;
+    EXECUTE format('LOCK TABLE %I IN ROW EXCLUSIVE MODE', name);
+    RETURN true;
+EXCEPTION WHEN undefined_table THEN  -- it was dropped while we waited
+    RETURN false;
+END $$;
+REVOKE ALL ON PROCEDURE metering_attach(text, text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION metering_ensure_day(date), metering_open_day(date),
+    metering_reading_has_meter() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION metering_ensure_day(date), metering_open_day(date) TO shuidian_app;

@@ -30,6 +30,7 @@ class Project(Model):
     kind = fields.TextField()
     time_zone = fields.TextField(default="Asia/Shanghai")
     sweep_minutes = fields.SmallIntField(default=30)
+    lost_after_sweeps = fields.SmallIntField(default=3)
     topup_min_fen = fields.IntField(default=100)
     topup_max_fen = fields.IntField(default=500_000)
     created_at = fields.DatetimeField()

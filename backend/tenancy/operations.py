@@ -16,11 +16,13 @@ from backend.kernel.scope import Scope
 from backend.kernel.secrets import SecretBox
 
 from .models import Operator, Project
+from .queries import project
 from .rules import (
     PRESET_ROLES,
     SESSION_IDLE,
     SESSION_LIFE,
     Permission,
+    check_collection,
     failures_after,
     locked_until,
 )
@@ -51,6 +53,43 @@ async def add_project(
         after={"code": code, "name": name, "kind": kind},
     )
     return project
+
+
+async def set_collection(
+    work: UnitOfWork,
+    *,
+    scope: Scope,
+    project_id: UUID,
+    sweep_minutes: int,
+    lost_after_sweeps: int,
+    at: datetime,
+) -> Project:
+    """How often a project's meters are read, and after how many missed sweeps one is lost (A8, C26).
+
+    Raises NotFound, Forbidden, InvalidInput.
+    """
+    found = await project(work, scope=scope, project_id=project_id)
+    scope.require(Permission.PROJECT_WRITE, project_id)
+    check_collection(sweep_minutes=sweep_minutes, lost_after_sweeps=lost_after_sweeps)
+    before = {"sweepMinutes": found.sweep_minutes, "lostAfterSweeps": found.lost_after_sweeps}
+    after = {"sweepMinutes": sweep_minutes, "lostAfterSweeps": lost_after_sweeps}
+    if before == after:
+        return found
+    found.sweep_minutes, found.lost_after_sweeps = sweep_minutes, lost_after_sweeps
+    await Project.filter(group_id=work.group_id, id=project_id).update(
+        sweep_minutes=sweep_minutes, lost_after_sweeps=lost_after_sweeps
+    )
+    await record(
+        work,
+        actor=scope.actor,
+        action="project:collection:set",
+        subject=str(project_id),
+        at=at,
+        project_id=project_id,
+        before=before,
+        after=after,
+    )
+    return found
 
 
 async def ensure_roles(work: UnitOfWork, *, at: datetime) -> dict[str, UUID]:

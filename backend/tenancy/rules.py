@@ -26,6 +26,7 @@ class Permission(StrEnum):
     METER_READ = "meter:read"
     METER_WRITE = "meter:write"
     METER_REFRESH = "meter:refresh"
+    METER_CONTROL = "meter:control"
     GATEWAY_KEYS = "gateway:keys"
     TOPUP_READ = "topup:read"
     CASE_READ = "case:read"
@@ -37,6 +38,7 @@ _READS = [p for p in Permission if p.value.endswith(":read")]
 
 PRESET_ROLES: dict[str, list[Permission]] = {
     "administrator": list(Permission),
+    # No METER_CONTROL: who may switch off somebody's power is named one by one.
     "manager": [
         *_READS,
         Permission.ACCOUNT_WRITE,
@@ -63,6 +65,14 @@ def failures_after(*, failed: int, since: datetime | None, now: datetime) -> tup
     if since is None or now >= since + THROTTLE:
         return 1, now
     return failed + 1, since
+
+
+def check_collection(*, sweep_minutes: int, lost_after_sweeps: int) -> None:
+    """Raises InvalidInput unless meters are read each 5 minutes to a day, and lost after 1 to 48 sweeps."""
+    if not 5 <= sweep_minutes <= 1440:
+        raise InvalidInput("a sweep is each 5 to 1440 minutes", field="sweepMinutes")
+    if not 1 <= lost_after_sweeps <= 48:
+        raise InvalidInput("a meter is lost after 1 to 48 sweeps", field="lostAfterSweeps")
 
 
 def check_password_strength(password: str) -> None:

@@ -109,6 +109,38 @@ def counts(names: frozenset[str], *, high: int) -> Field:
     return Field(read)
 
 
+def names(known: frozenset[str]) -> Field:
+    """A set of some of `known`, written as a sorted list without repeats."""
+
+    def read(value: object) -> object:
+        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+            raise TypeError("a list of names")
+        if value != sorted(set(value)) or not known.issuperset(value):
+            raise ValueError("known names, sorted, each once")
+        return frozenset(value)
+
+    def write(value: object) -> object:
+        if not isinstance(value, frozenset):
+            raise TypeError("a frozen set of names")
+        return sorted(value)
+
+    return Field(read, write)
+
+
+def record(build: Callable[..., object], fields: Mapping[str, Field]) -> Field:
+    """An object of exactly `fields`, or null; `build` makes the Python value of them."""
+
+    def read(value: object) -> object:
+        if not isinstance(value, dict):
+            raise TypeError("an object")
+        return build(**read_fields(value, fields, where="record"))
+
+    def write(value: object) -> object:
+        return _shown({name: getattr(value, name) for name in fields}, fields)
+
+    return Field(read, write, optional=True)
+
+
 def parse(payload: bytes, *, most: int) -> dict[str, JsonValue]:
     """The JSON object in `payload`. Raises MessageRefused: longer than `most` bytes, not UTF-8, a
     float, a name twice, too deep, or not an object."""
@@ -151,13 +183,17 @@ def write_fields(values: Mapping[str, object], fields: Mapping[str, Field]) -> b
     """Canonical JSON: sorted names, no spaces. Raises MessageRefused for a value that cannot be
     written."""
     try:
-        shown = {
-            name: None if values[name] is None else one.write(values[name])
-            for name, one in fields.items()
-        }
+        shown = _shown(values, fields)
         return json.dumps(shown, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
     except (ValueError, TypeError) as error:
         raise MessageRefused("a message that cannot be written") from error
+
+
+def _shown(values: Mapping[str, object], fields: Mapping[str, Field]) -> dict[str, object]:
+    return {
+        name: None if values[name] is None else one.write(values[name])
+        for name, one in fields.items()
+    }
 
 
 def _once(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:

@@ -1,7 +1,8 @@
 """What sealed frames say: READ, CMD, RES, ALARM, PING, BYE as strict JSON.
 
-Money is integer fen, energy and heat integer Wh, volume integer litres, power integer W, instants unix
-seconds. Every field is always there (null where it may be); an unknown one is refused.
+Money is integer fen, energy and heat integer Wh, volume integer litres, power integer W, voltage mV,
+current mA, instants unix seconds. Every field is always there (null where it may be); an unknown one is
+refused.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Final
 from uuid import UUID
 
@@ -20,8 +21,10 @@ from .fields import (
     counts,
     instant,
     integer,
+    names,
     parse,
     read_fields,
+    record,
     text,
     uuid,
     write_fields,
@@ -37,14 +40,44 @@ _METER: Final = r"[0-9A-Za-z_-]{1,36}"
 
 
 class Op(StrEnum):
-    """What a command asks of a meter. RELEASE ends a forced state: the meter's money decides."""
+    """What a command asks of a meter. RELEASE ends a forced state: the meter's money decides. CLOSE
+    closes now, ALLOW_CLOSE lets the customer do it. READ and WALLET change nothing."""
 
     TRIP = "TRIP"
     KEEP_POWER = "KEEP_POWER"
     RELEASE = "RELEASE"
+    CLOSE = "CLOSE"
+    ALLOW_CLOSE = "ALLOW_CLOSE"
     VEND = "VEND"
     TARIFF = "TARIFF"
     READ = "READ"
+    WALLET = "WALLET"
+
+
+class Dar(IntEnum):
+    """What came of a command. Below 200 the numbers of DL/T 698.45 (数据访问结果), from 200 our own.
+
+    The meter was not touched: NOT_SENT (bus or meter out of reach, gateway full), NOT_SUPPORTED (by the
+    model or the gateway), NO_METER (not on this gateway), OUT_OF_RANGE, COUNT_WRONG (N is neither the
+    meter's count nor the next), TIME_TAG (expired or issued in the future), TRIP_HELD (clocks differ),
+    SUPERSEDED (a newer switch command to the meter). REFUSED: the meter itself said no, or the command's
+    id came before with other content. DUPLICATE: the meter has taken sale N already. It may have acted:
+    NO_ANSWER, BROKEN_ANSWER, and any number not known here.
+    """
+
+    SUCCESS = 0
+    NOT_SENT = 2
+    REFUSED = 3
+    NOT_SUPPORTED = 4
+    NO_METER = 6
+    OUT_OF_RANGE = 8
+    DUPLICATE = 21
+    COUNT_WRONG = 25
+    TIME_TAG = 32
+    NO_ANSWER = 33
+    BROKEN_ANSWER = 200
+    TRIP_HELD = 201
+    SUPERSEDED = 202
 
 
 class RelayState(StrEnum):
@@ -63,26 +96,39 @@ class Farewell(StrEnum):
     REVOKED = "REVOKED"
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
-    """One reading. `frame_no` rises by one for each reading of the gateway, over restarts, so that
-    a lost or repeated one shows. What the meter does not have is None, `bands_wh` empty."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registers:
+    """What a meter said of itself. `at` is the gateway's instant (with the meter it names the reading,
+    C24), `meter_time` the meter's own clock. What the meter does not have is None, or empty; of its
+    total only the one of its kind is there: `energy_wh`, `volume_l` or `heat_wh`."""
 
-    meter: str
-    frame_no: int
-    meter_time: datetime
+    at: datetime
     relay: RelayState
+    meter_time: datetime | None = None
     energy_wh: int | None = None
     bands_wh: Mapping[str, int] = field(default_factory=dict)
     volume_l: int | None = None
     heat_wh: int | None = None
+    cold_wh: int | None = None
+    voltage_mv: int | None = None
+    current_ma: int | None = None
     power_w: int | None = None
     wallet_fen: int | None = None
     purchase_no: int | None = None
+    flags: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        if (self.wallet_fen is None) != (self.purchase_no is None):
-            raise MessageRefused("READ: wallet and purchase number belong together")
+        if self.purchase_no is not None and self.wallet_fen is None:
+            raise MessageRefused("a purchase number without a wallet")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read(Registers):
+    """One reading of `meter` (its serial). `frame_no` rises by one for each reading of the gateway,
+    over restarts; it may arrive in another order, and a number that never comes was dropped there."""
+
+    meter: str
+    frame_no: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +171,16 @@ class Cmd:
 
 @dataclass(frozen=True, slots=True)
 class Res:
-    """What came of a command. `dar` 0 is success, else the meter's or gateway's refusal (DL/T 698.45
-    numbers); the rest is read back from the meter after it, None when it could not be."""
+    """What came of a command. `dar` is one of Dar (or a number that a newer gateway knows); the rest is
+    read back from the meter after it, None when it could not be. `reading` is the whole meter: always
+    there after a READ that succeeded, after other commands when it could be read."""
 
     cmd_id: UUID
     dar: int
     relay: RelayState | None = None
     wallet_fen: int | None = None
     purchase_no: int | None = None
+    reading: Registers | None = None
 
     def __post_init__(self) -> None:
         if (self.wallet_fen is None) != (self.purchase_no is None):
@@ -150,7 +198,8 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """I am here; `backlog` readings wait to be sent."""
+    """I am here; `backlog` readings wait to be sent. The cloud answers a gateway's PING with the same
+    `at` once all frames before it are there and stored: `at` rises from PING to PING of a session."""
 
     at: datetime
     backlog: int = 0
@@ -176,23 +225,29 @@ class _Shape:
 _BANDS = frozenset({"spike", "peak", "flat", "valley", "deep"})
 _WALLET = integer(-_FEN, _FEN, optional=True)
 
+_FLAGS = frozenset({"arrears", "alarm1", "alarm2", "overload", "fault"})
+_REGISTERS: Mapping[str, Field] = {
+    "at": instant(),
+    "meter_time": instant(optional=True),
+    "relay": choice(RelayState),
+    "energy_wh": integer(0, _WH, optional=True),
+    "bands_wh": counts(_BANDS, high=_WH),
+    "volume_l": integer(0, _WH, optional=True),
+    "heat_wh": integer(0, _WH, optional=True),
+    "cold_wh": integer(0, _WH, optional=True),
+    "voltage_mv": integer(0, 10**9, optional=True),
+    "current_ma": integer(-(10**9), 10**9, optional=True),
+    "power_w": integer(-(10**9), 10**9, optional=True),
+    "wallet_fen": _WALLET,
+    "purchase_no": integer(0, _COUNT, optional=True),
+    "flags": names(_FLAGS),
+}
+
 _SHAPES: Mapping[FrameType, _Shape] = {
     FrameType.READ: _Shape(
         Read,
         1024,
-        {
-            "meter": text(_METER),
-            "frame_no": integer(1, 2**63 - 1),
-            "meter_time": instant(),
-            "relay": choice(RelayState),
-            "energy_wh": integer(0, _WH, optional=True),
-            "bands_wh": counts(_BANDS, high=_WH),
-            "volume_l": integer(0, _WH, optional=True),
-            "heat_wh": integer(0, _WH, optional=True),
-            "power_w": integer(-(10**9), 10**9, optional=True),
-            "wallet_fen": _WALLET,
-            "purchase_no": integer(0, _COUNT, optional=True),
-        },
+        {"meter": text(_METER), "frame_no": integer(1, 2**63 - 1), **_REGISTERS},
     ),
     FrameType.CMD: _Shape(
         Cmd,
@@ -210,13 +265,14 @@ _SHAPES: Mapping[FrameType, _Shape] = {
     ),
     FrameType.RES: _Shape(
         Res,
-        512,
+        1536,
         {
             "cmd_id": uuid(),
             "dar": integer(0, 255),
             "relay": choice(RelayState, optional=True),
             "wallet_fen": _WALLET,
             "purchase_no": integer(0, _COUNT, optional=True),
+            "reading": record(Registers, _REGISTERS),
         },
     ),
     FrameType.ALARM: _Shape(

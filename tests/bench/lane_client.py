@@ -10,7 +10,6 @@ Prints {"cpu_s":.., "wall_s":.., "sum":..}; product adds the ends of each gatewa
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import resource
 import sys
@@ -24,6 +23,7 @@ from workers.drivers.modbus import ModbusDriver
 from workers.links.errors import NoAnswer
 from workers.links.lane import Lane, Priority
 from workers.links.tcp import TcpLink, Timing
+from workers.main import settle_memory
 from workers.profiles.loader import load_profile
 
 REGISTERS = 40
@@ -32,7 +32,7 @@ TIMEOUT_S = 1.0
 
 async def product(port: int, connections: int, exchanges: int, silent_from: int) -> list[float]:
     """Each gateway's units in turn; a silent one is asked once and costs its time-out. The ends."""
-    gc.freeze()  # as the worker does: what was imported is never garbage
+    settle_memory()
     profile = load_profile(Path(__file__).parent / "poll40.toml")
     timing = Timing(answer_s=TIMEOUT_S, least_s=TIMEOUT_S)
     links = [TcpLink("127.0.0.1", port, timing=timing, numbered=True) for _ in range(connections)]

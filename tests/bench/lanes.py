@@ -65,7 +65,7 @@ def run(folder: Path, *, exchanges: int = 50_000, rounds: int = 5) -> dict[str, 
 def _exchange_cost(made: dict[str, Path], *, exchanges: int, rounds: int) -> dict[str, Any]:
     spent: dict[str, list[float]] = {}
     peaks: list[int] = []
-    with _responder(made["responder"], hold_us=0, silent_from=0) as port:
+    with responder(made["responder"], hold_us=0, silent_from=0) as port:
         size = [str(port), str(CONNECTIONS), str(exchanges)]
         clients = {
             "c_epoll": [str(made["epoll_client"]), *size],
@@ -95,7 +95,7 @@ def _bus_use(made: dict[str, Path], *, rounds: int) -> dict[str, Any]:
     for hold_ms, each, _ in HOLDS:
         ratios = []
         for _ in range(rounds):
-            with _responder(made["responder"], hold_us=hold_ms * 1000, silent_from=0) as port:
+            with responder(made["responder"], hold_us=hold_ms * 1000, silent_from=0) as port:
                 ideal = each * hold_ms / 1000
                 line = _python("product", str(port), str(CONNECTIONS), str(CONNECTIONS * each))
                 ratios.append(_client(line)["wall_s"] / ideal)
@@ -105,9 +105,7 @@ def _bus_use(made: dict[str, Path], *, rounds: int) -> dict[str, Any]:
 
 def _silent_meters(made: dict[str, Path], *, hold_ms: int, each: int) -> dict[str, Any]:
     """Every second gateway has 2 % silent meters: what they cost their own gateway and the others."""
-    with _responder(
-        made["responder"], hold_us=hold_ms * 1000, silent_from=SILENT_FROM
-    ) as port:
+    with responder(made["responder"], hold_us=hold_ms * 1000, silent_from=SILENT_FROM) as port:
         size = [str(port), str(CONNECTIONS), str(CONNECTIONS * each), str(SILENT_FROM)]
         ends = _client(_python("product", *size))["ends_s"]
     healthy, ill = ends[: CONNECTIONS // 2], ends[CONNECTIONS // 2 :]
@@ -121,9 +119,10 @@ def _silent_meters(made: dict[str, Path], *, hold_ms: int, each: int) -> dict[st
 
 
 @contextmanager
-def _responder(binary: Path, *, hold_us: int, silent_from: int) -> Iterator[int]:
+def responder(binary: Path, *, hold_us: int, silent_from: int) -> Iterator[int]:
+    """A responder on core 1; gives its port."""
     port = free_port()
-    line = [*_pinned(1), str(binary), str(port), str(hold_us), str(silent_from)]
+    line = [*pinned(1), str(binary), str(port), str(hold_us), str(silent_from)]
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -134,7 +133,7 @@ def _responder(binary: Path, *, hold_us: int, silent_from: int) -> Iterator[int]
 
 
 def _client(line: list[str]) -> dict[str, Any]:
-    done = subprocess.run([*_pinned(0), *line], capture_output=True, text=True, check=True)
+    done = subprocess.run([*pinned(0), *line], capture_output=True, text=True, check=True)
     figures: dict[str, Any] = json.loads(done.stdout)
     return figures
 
@@ -143,7 +142,8 @@ def _python(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "tests.bench.lane_client", *arguments]
 
 
-def _pinned(core: int) -> list[str]:
+def pinned(core: int) -> list[str]:
+    """What keeps a command on one core, where there are two."""
     if shutil.which("taskset") is None or (os.cpu_count() or 1) < 2:
         return []
     return ["taskset", "-c", str(core)]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
 
 from backend.sandbox.embedded.services import EmbeddedServices
 
+from .commanded import Post, posts
 from .world import World, make_group
 
 
@@ -16,6 +18,25 @@ from .world import World, make_group
 async def worlds(database: EmbeddedServices, unique: str) -> tuple[World, World]:
     """Two fresh groups, alike in everything: same account numbers, same serials, same names."""
     return await make_group(database, f"a{unique}"), await make_group(database, f"b{unique}")
+
+
+@pytest.fixture
+async def both(
+    worlds: tuple[World, World], database: EmbeddedServices, tmp_path: Path
+) -> AsyncIterator[tuple[Post, Post]]:
+    """Our meters at work, and theirs, each on a gateway of their own."""
+    async with posts(worlds, database, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def post(both: tuple[Post, Post]) -> AsyncIterator[Post]:
+    """Our meters at work; theirs were never touched."""
+    yield both[0]
+    theirs = both[1]
+    assert theirs.ear.heard == []
+    assert theirs.closed
+    assert await theirs.all() == []
 
 
 @pytest.fixture

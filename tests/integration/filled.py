@@ -13,12 +13,27 @@ from backend.kernel.db import unit_of_work
 from backend.kernel.money import Money
 from backend.ledger.operations import open_lot, post, spend
 from backend.ledger.rules import LotKind, topup_paid
+from backend.metering.dial_in import DialIn
+from backend.metering.episodes import look_at_meters, note_gateway_clock
 from backend.metering.readings import store_readings
+from backend.metering.rollups import roll_up
 from backend.outbox.operations import receive
 from backend.tenancy import operations as tenancy
 from backend.topups.operations import create_link
 
-from .world import START, World, bind_customer, make_credential, make_order, new_id, pay, reading_of
+from .dialled import allow, make_dialling
+from .sealed import claimed, desk_at, enrolled, make_sealed
+from .world import (
+    START,
+    World,
+    ask_command,
+    bind_customer,
+    make_credential,
+    make_order,
+    new_id,
+    pay,
+    reading_of,
+)
 
 
 async def fill(world: World) -> None:
@@ -28,6 +43,10 @@ async def fill(world: World) -> None:
     order = await make_order(world, credential_id=credential_id)
     assert (await pay(world, order)).paid
     await _credit_the_meter(world)
+    await ask_command(world)
+    await enrolled(world, desk_at(""), await make_sealed(world))
+    await claimed(world, await make_sealed(world, serial="SEALED-2"))
+    await allow(world, await make_dialling(world), DialIn(f"fill-{world.code}".encode()))
     async with unit_of_work(world.group_id) as work:
         operator = await tenancy.add_operator(
             work, scope=world.scope, login="ling", name="Ling", password_hash="none", at=START
@@ -49,6 +68,13 @@ async def fill(world: World) -> None:
             at=START,
         )
         await store_readings(work, readings=[reading_of(world.meter.id, at=START)])
+        await roll_up(work, before=START + timedelta(days=1))
+        closed = reading_of(world.meter.id, at=START - timedelta(days=4000))
+        await store_readings(work, readings=[closed])
+        await note_gateway_clock(
+            work, gateway_id=world.gateway.id, drift=timedelta(minutes=9), at=START
+        )
+        await look_at_meters(work, at=START)
         await receive(work, channel="WECHAT_PAY", key=secrets.token_hex(8), body={}, at=START)
         await open_case(
             work, project_id=world.project.id, kind="TEST", subject="x", detail={}, at=START

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
 
 from backend.kernel.clock import Period
-from backend.kernel.db import platform_connection, unit_of_work
+from backend.kernel.db import unit_of_work
 from backend.kernel.migrate import migrate
 from backend.metering.queries import meters_of_accounts, recent_readings, use
 from backend.metering.readings import Reading, store_readings
 from backend.sandbox.embedded.services import EmbeddedServices
 
 from .catalogue import Connection
-from .world import START, World, make_account, make_meter, reading_of
+from .world import START, World, make_account, make_meter, new_id, reading_of
 
 HALF_HOUR = timedelta(minutes=30)
 
@@ -53,7 +53,17 @@ async def test_a_reading_comes_back_as_it_was_stored(worlds: tuple[World, World]
         ours.meter.id, at=START, total=12_345_678, remaining_hao=-45_000, purchase_no=7
     )
     bare = Reading(
-        ours.meter.id, START + HALF_HOUR, START, None, 5, None, None, None, None, None, None
+        ours.meter.id,
+        START + HALF_HOUR,
+        START + HALF_HOUR,
+        None,
+        5,
+        None,
+        None,
+        None,
+        None,
+        None,
+        None,
     )
     assert await store(ours, whole, bare) == 2
     assert await stored(ours) == [bare, whole]
@@ -148,37 +158,29 @@ async def test_use_is_the_difference_of_the_readings_at_both_ends(
     assert await used(-9, -1) is None
 
 
-async def test_the_next_month_has_a_partition_before_it_begins(
+async def test_a_day_gets_its_partition_once_by_whoever_needs_it_first(
     worlds: tuple[World, World], app: Connection
 ) -> None:
-    ours, _theirs = worlds
-    december = datetime(2026, 12, 31, 23, 30, tzinfo=UTC)
-    async with platform_connection() as connection:
-        for day in (date(2026, 12, 31), date(2027, 1, 1)):
-            await asyncio.gather(
-                *(_ensure_as_another(ours, day) for _ in range(3)),
-            )
-            await connection.execute("SELECT metering_ensure_month($1)", day)
-    midnight = december + HALF_HOUR
-    assert await store(ours, *(reading_of(ours.meter.id, at=t) for t in (december, midnight))) == 2
-    for month, instant in (("202612", december), ("202701", midnight)):
-        rows = await app.fetch(
-            "SELECT has_table_privilege('shuidian_app', $1, 'SELECT') AS open",
-            f"metering_reading_{month}",
-        )
-        assert [row["open"] for row in rows] == [False]
+    midnight = datetime(2027, 1, 1, tzinfo=UTC)
+    batches = [
+        (world, reading_of(world.meter.id, at=midnight + n * HALF_HOUR))
+        for n in (-1, 0, 1)
+        for world in worlds
+    ]
+    stored = await asyncio.gather(*(store(world, reading) for world, reading in batches))
+    assert stored == [1] * 6
+    for name, instant in (
+        ("metering_reading_20261231", midnight - HALF_HOUR),
+        ("metering_reading_20270101", midnight),
+    ):
+        assert not await app.fetchval("SELECT has_table_privilege($1, 'SELECT')", name)
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await app.fetch(f"SELECT * FROM metering_reading_{month}")
-        async with unit_of_work(ours.group_id) as work:
+            await app.fetch(f"SELECT * FROM {name}")
+        async with unit_of_work(worlds[0].group_id) as work:
             where = await work.fetchval(
                 "SELECT tableoid::regclass::text FROM metering_reading WHERE at = $1", instant
             )
-        assert where == f"metering_reading_{month}"
-
-
-async def _ensure_as_another(world: World, day: date) -> None:
-    async with unit_of_work(world.group_id) as work:
-        await work.execute("SELECT metering_ensure_month($1)", day)
+        assert where == name
 
 
 @pytest.mark.parametrize(
@@ -188,11 +190,28 @@ async def _ensure_as_another(world: World, day: date) -> None:
         (datetime(2032, 12, 31, tzinfo=UTC), ("203211", "203212", "203301")),
     ],
 )
-async def test_migrating_makes_partitions_for_last_this_and_next_month_on_any_day(
+async def test_migrating_makes_the_partitions_that_the_days_around_need(
     services: EmbeddedServices, owner: Connection, day: datetime, months: tuple[str, ...]
 ) -> None:
     assert await migrate(services.owner_dsn(), at=day) == []  # nothing to apply: it is idempotent
-    for month in months:
-        assert await owner.fetchval(
-            "SELECT to_regclass($1) IS NOT NULL", f"metering_reading_{month}"
-        ), month
+    days = [f"metering_reading_{day + timedelta(days=n):%Y%m%d}" for n in range(-3, 8)]
+    kept_long = ("metering_packed", "metering_day", "metering_hours")
+    for name in [*days, *(f"{table}_{month}" for month in months for table in kept_long)]:
+        assert await owner.fetchval("SELECT to_regclass($1) IS NOT NULL", name), name
+
+
+async def test_not_even_a_bare_insert_can_store_a_reading_of_a_meter_that_is_not_there(
+    worlds: tuple[World, World],
+) -> None:
+    ours, theirs = worlds
+    for meter_id in (theirs.meter.id, new_id()):
+        with pytest.raises(asyncpg.ForeignKeyViolationError):
+            async with unit_of_work(ours.group_id) as work:
+                await work.execute(
+                    "INSERT INTO metering_reading (group_id, meter_id, at, received_at, total)"
+                    " SELECT $1, m, $3, $3, 1 FROM unnest(ARRAY[$2, $4]::uuid[]) AS m",
+                    ours.group_id,
+                    meter_id,
+                    START,
+                    ours.meter.id,
+                )

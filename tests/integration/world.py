@@ -6,6 +6,7 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import Protocol
 from uuid import UUID
 
 import asyncpg
@@ -13,6 +14,9 @@ import asyncpg
 from backend.accounts import operations as accounts
 from backend.accounts.models import Account, Area, Customer
 from backend.alerts.ports import MessageChannel, Notifier
+from backend.control.command_rules import CommandKind
+from backend.control.commands import Command
+from backend.journeys.command import command_meter
 from backend.journeys.ports import MenuPublisher, Ports, VisitorLogin
 from backend.journeys.settle import Settled, settle
 from backend.kernel.clock import SetClock
@@ -24,7 +28,6 @@ from backend.kernel.secrets import SecretBox
 from backend.metering import operations as metering
 from backend.metering.models import Gateway, Meter, MeterAssignment
 from backend.metering.readings import Reading
-from backend.sandbox.embedded.services import EmbeddedServices
 from backend.sandbox.pay_keys import new_private_pem, public_pem_of
 from backend.tenancy import operations as tenancy
 from backend.tenancy.models import Project
@@ -62,12 +65,20 @@ class World:
         return ports_at(self.clock)
 
 
-async def make_group(services: EmbeddedServices, code: str) -> World:
+class HasOwner(Protocol):
+    """Where a database's owner role connects."""
+
+    def owner_dsn(self) -> str:
+        """Its address."""
+        ...
+
+
+async def make_group(services: HasOwner, code: str) -> World:
     """A new group `code` (2-32 of a-z and 0-9) with one project and its first account and meter."""
     group_id = await _make_group_rows(services, code)
     scope = admin_scope(group_id)
     async with unit_of_work(group_id) as work:
-        await work.execute("SELECT metering_ensure_month($1)", START.date())
+        await work.execute("SELECT metering_prepare($1)", START.date())
         project = await tenancy.add_project(
             work, scope=scope, code="main", name=f"Main {code}", kind="SHOPS", at=START
         )
@@ -217,6 +228,20 @@ def payment_of(world: World, order: Order, /, **changes: object) -> Payment:
     return Payment(**(true | changes))  # type: ignore[arg-type] # names are Payment's own fields
 
 
+async def ask_command(world: World, *, kind: CommandKind = CommandKind.SYNC_CLOCK) -> Command:
+    """A command to the world's meter that waits to be served."""
+    return await command_meter(
+        scope=world.scope,
+        meter_id=world.meter.id,
+        kind=kind,
+        reason="a test of it",
+        prices=None,
+        thresholds=None,
+        models=meter_models(),
+        at=world.clock.now(),
+    )
+
+
 async def pay(
     world: World, order: Order, /, *, source: str = "notice", **changes: object
 ) -> Settled:
@@ -293,7 +318,7 @@ def _keys() -> tuple[str, str]:
     return new_private_pem(), public_pem_of(new_private_pem())
 
 
-async def _make_group_rows(services: EmbeddedServices, code: str) -> int:
+async def _make_group_rows(services: HasOwner, code: str) -> int:
     owner = await asyncpg.connect(services.owner_dsn())
     try:
         async with owner.transaction():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 from backend.kernel.money import Money
 
@@ -41,8 +42,7 @@ class MeterFlags:
     fault: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class MeterSnapshot:
+class MeterSnapshot(NamedTuple):
     """Registers of a meter at one reading.
 
     `total` since the meter was new in the unit of its kind (Wh, litres, Wh of heat), `bands` in Wh by
@@ -54,7 +54,7 @@ class MeterSnapshot:
 
     total: int
     raw: bytes
-    bands: Mapping[str, int] = field(default_factory=dict)
+    bands: Mapping[str, int] = MappingProxyType({})
     remaining: Money | None = None
     purchase_count: int | None = None
     relay: Relay = Relay.UNKNOWN

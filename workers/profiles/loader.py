@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,29 @@ from jsonschema import Draft202012Validator
 
 from backend.kernel.errors import InvalidInput, NotFound
 
-from . import modbus_map
-from .model import GRADES, Profile
+from . import cjt188_map, dlt645_check, dlt645_map, modbus_map
+from .model import GRADES, Map, Profile
 
 PROFILE_DIR = Path(__file__).parent
 
 _Tree = dict[str, Any]  # a parsed TOML document, before its shape is known
-# Each protocol has a module with `contradictions` and `build`, and a schema file of its name.
-_MAPS = {"modbus-rtu": modbus_map}
+
+
+@dataclass(frozen=True, slots=True)
+class _Protocol:
+    """What is said of one protocol's profiles beside the schema file of its name."""
+
+    contradictions: Callable[[_Tree], Iterator[str]]
+    build: Callable[[_Tree], Map]
+
+
+_DLT645 = _Protocol(dlt645_check.contradictions, dlt645_map.build)
+_PROTOCOLS = {
+    "modbus-rtu": _Protocol(modbus_map.contradictions, modbus_map.build),
+    "dlt645-2007": _DLT645,
+    "dlt645-1997": _DLT645,
+    "cjt188": _Protocol(cjt188_map.contradictions, cjt188_map.build),
+}
 
 
 class ProfileError(InvalidInput):
@@ -38,15 +54,19 @@ def check_profile(path: Path) -> list[str]:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
         return [f"(file): not TOML: {broken}"]
+    return _faults(tree)
+
+
+def _faults(tree: _Tree) -> list[str]:
     protocol = tree.get("protocol")
-    if protocol not in _MAPS:
-        return [f"protocol: {protocol!r} is not one of {', '.join(_MAPS)}"]
+    if protocol not in _PROTOCOLS:
+        return [f"protocol: {protocol!r} is not one of {', '.join(_PROTOCOLS)}"]
     errors = _validator(protocol).iter_errors(tree)
     faults = [
         f"{_key(error.absolute_path)}: {error.message}"
         for error in sorted(errors, key=lambda e: list(map(str, e.path)))
     ]
-    return faults or list(_MAPS[protocol].contradictions(tree))
+    return faults or list(_PROTOCOLS[protocol].contradictions(tree))
 
 
 def load_profile(path: Path) -> Profile:
@@ -96,10 +116,10 @@ def _build(tree: _Tree) -> Profile:
         model=tree["model"],
         maker=tree["maker"],
         kind=tree["kind"],
-        phases=tree["phases"],
+        phases=tree.get("phases", 0),
         protocol=tree["protocol"],
         evidence=min(_grades(tree), key=GRADES.index),
-        map=_MAPS[tree["protocol"]].build(tree),
+        map=_PROTOCOLS[tree["protocol"]].build(tree),
     )
 
 

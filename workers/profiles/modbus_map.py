@@ -8,7 +8,24 @@ from typing import Any
 
 from workers.protocols.values import RegisterType, WordOrder
 
+from . import circuits as circuit_rule
+from .circuits import Circuits
+from .modbus_settings_map import (
+    CalendarMap,
+    ClockWrite,
+    Settings,
+    build_calendar,
+    build_clock,
+    build_settings,
+    calendar_contradictions,
+    clock_contradictions,
+    settings_contradictions,
+)
+
 _Tree = dict[str, Any]
+_LAST_REGISTER = 0xFFFF
+_STATES = ("trip", "keep_power", "release", "close", "allow_close")
+_RATIOS = {"ct": ("ct",), "pt": ("pt",), "ct_pt": ("ct", "pt")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +43,9 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A number: `type` at `register` of `block`, times `multiply`, is `target` in its own unit."""
+    """A number: `type` at `register` of `block`, times `multiply`, times the transformers of
+    `ratio`, by `divide` (rounded down), is `target` in its own unit. The same target may stand in
+    several blocks (of which only some are read); the first one that was read counts."""
 
     target: str
     block: str
@@ -34,6 +53,42 @@ class Field:
     type: RegisterType
     multiply: int
     unit: str
+    divide: int = 1
+    ratio: str | None = None
+
+    @property
+    def ratios(self) -> tuple[str, ...]:
+        """The transformers it is multiplied by: of "ct" and "pt"."""
+        return () if self.ratio is None else _RATIOS[self.ratio]
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """A transformer's ratio: `fixed`, or what the meter says in `register` of `block`."""
+
+    fixed: int | None = None
+    block: str | None = None
+    register: int = 0
+    type: RegisterType = RegisterType.U16
+
+
+@dataclass(frozen=True, slots=True)
+class Ratios:
+    """The transformers before a meter that shows secondary values."""
+
+    by_name: Mapping[str, Ratio]
+    evidence: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The register in which a meter says what it is; another `value` is another model."""
+
+    block: str
+    register: int
+    value: int
+    evidence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +144,8 @@ class SaleWrite:
 
 @dataclass(frozen=True, slots=True)
 class SwitchWrite:
-    """The write that forces the relay; `states` has trip, keep_power and release as register values."""
+    """The write that forces the relay: function 16 or the private 32; `states` has, as register
+    values, trip, keep_power and release, and close and allow_close where the model has them."""
 
     function: int
     address: int
@@ -97,7 +153,7 @@ class SwitchWrite:
     evidence: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ModbusMap:
     """Registers of a model. A part that it has not is None or empty."""
 
@@ -110,6 +166,12 @@ class ModbusMap:
     wallet: WalletRead | None
     sale: SaleWrite | None
     switch: SwitchWrite | None
+    identity: Identity | None = None
+    ratios: Ratios | None = None
+    circuits: Circuits | None = None
+    settings: Settings | None = None
+    clock_write: ClockWrite | None = None
+    calendar: CalendarMap | None = None
 
 
 def contradictions(tree: _Tree) -> Iterator[str]:
@@ -118,23 +180,67 @@ def contradictions(tree: _Tree) -> Iterator[str]:
     for index, block in enumerate(tree["blocks"]):
         if block["name"] in blocks:
             yield f"blocks[{index}].name: {block['name']} is there twice"
+        if block["address"] + block["count"] - 1 > _LAST_REGISTER:
+            yield f"blocks[{index}].count: {block['name']} ends beyond register 0xffff"
         blocks[block["name"]] = block
-    targets: set[str] = set()
-    for index, item in enumerate(tree["fields"]):
-        if item["target"] in targets:
-            yield f"fields[{index}].target: {item['target']} is there twice"
-        targets.add(item["target"])
-        yield from _outside(f"fields[{index}]", item, RegisterType(item["type"]).words, blocks)
-    if "total" not in targets:
-        yield "fields: total is missing"
+    yield from _wrong_fields(tree, blocks)
+    yield from _wrong_ratios(tree, blocks)
     for index, flag in enumerate(tree.get("flags", [])):
         yield from _outside(f"flags[{index}]", flag, 1, blocks)
-    if "relay" in tree:
-        yield from _outside("relay", tree["relay"], 1, blocks)
-    if "clock" in tree:
-        yield from _outside("clock", tree["clock"], 4, blocks)
+    for part, words in (("identity", 1), ("relay", 1), ("clock", 4)):
+        if part in tree:
+            yield from _outside(part, tree[part], words, blocks)
     if "sale" in tree and "wallet" not in tree:
         yield "sale: a meter that is sold to needs [wallet], or no sale can be read back"
+    if "circuits" in tree:
+        yield from circuit_rule.contradictions(tree["circuits"])
+    if "settings" in tree:
+        yield from settings_contradictions(tree["settings"])
+    if "clock_write" in tree:
+        yield from clock_contradictions(tree)
+    if "calendar" in tree:
+        yield from calendar_contradictions(tree["calendar"])
+
+
+def _wrong_fields(tree: _Tree, blocks: dict[str, _Tree]) -> Iterator[str]:
+    optional = {name for name, block in blocks.items() if block["optional"]}
+    seen: set[tuple[str, str]] = set()
+    for index, item in enumerate(tree["fields"]):
+        # Blocks that are read by default share their targets: the second could never be used.
+        where = (item["block"] if item["block"] in optional else "", item["target"])
+        if where in seen:
+            yield f"fields[{index}].target: {item['target']} is there twice"
+        seen.add(where)
+        yield from _outside(f"fields[{index}]", item, RegisterType(item["type"]).words, blocks)
+    if ("", "total") not in seen:
+        yield "fields: total is missing from the blocks that are read by default"
+
+
+def _wrong_ratios(tree: _Tree, blocks: dict[str, _Tree]) -> Iterator[str]:
+    ratios = tree.get("ratios", {})
+    used: set[str] = set()
+    for index, item in enumerate(tree["fields"]):
+        for name in _RATIOS.get(item.get("ratio", ""), ()):
+            used.add(name)
+            ratio = ratios.get(name)
+            if ratio is None:
+                yield f"fields[{index}].ratio: [ratios] has no {name}"
+            elif "fixed" not in ratio and ratio.get("block") != item["block"]:
+                home = blocks.get(ratio.get("block", ""))
+                if home is not None and home["optional"]:
+                    yield f"ratios.{name}.block: {home['name']} may not have been read with fields[{index}]"
+    for name in ("ct", "pt"):
+        ratio = ratios.get(name)
+        if ratio is None:
+            continue
+        if name not in used:
+            yield f"ratios.{name}: no field is multiplied by it"
+        places = {"block", "register", "type"}
+        if set(ratio) == places:
+            words = RegisterType(ratio["type"]).words
+            yield from _outside(f"ratios.{name}", ratio, words, blocks)
+        elif set(ratio) != {"fixed"}:
+            yield f"ratios.{name}: either fixed, or block, register and type"
 
 
 def _outside(key: str, item: _Tree, words: int, blocks: dict[str, _Tree]) -> Iterator[str]:
@@ -150,24 +256,44 @@ def _outside(key: str, item: _Tree, words: int, blocks: dict[str, _Tree]) -> Ite
 def build(tree: _Tree) -> ModbusMap:
     """The map in a parsed profile that the schema and `contradictions` have passed."""
     wallet, sale, switch = tree.get("wallet"), tree.get("sale"), tree.get("switch")
-    states = ("trip", "keep_power", "release")
+    ratios, identity = tree.get("ratios"), tree.get("identity")
     return ModbusMap(
         word_order=WordOrder(tree["word_order"]),
         blocks=tuple(Block(**block) for block in tree["blocks"]),
-        fields=tuple(
-            Field(**{**item, "type": RegisterType(item["type"])}) for item in tree["fields"]
-        ),
+        fields=tuple(Field(**_typed(item)) for item in tree["fields"]),
         relay=RelayField(**tree["relay"]) if "relay" in tree else None,
         flags=tuple(FlagField(**flag) for flag in tree.get("flags", [])),
         clock=ClockField(**tree["clock"]) if "clock" in tree else None,
         wallet=wallet
         and WalletRead(**{**wallet, "remaining_type": RegisterType(wallet["remaining_type"])}),
         sale=sale and SaleWrite(**{**sale, "layout": tuple(sale["layout"])}),
-        switch=switch
-        and SwitchWrite(
-            function=switch["function"],
-            address=switch["address"],
-            states={state: tuple(switch[state]) for state in states},
-            evidence=switch["evidence"],
-        ),
+        switch=switch and _switch(switch),
+        identity=identity and Identity(**identity),
+        ratios=ratios and _ratios(ratios),
+        circuits=circuit_rule.build(tree["circuits"]) if "circuits" in tree else None,
+        settings=build_settings(tree["settings"]) if "settings" in tree else None,
+        clock_write=build_clock(tree["clock_write"]) if "clock_write" in tree else None,
+        calendar=build_calendar(tree["calendar"]) if "calendar" in tree else None,
+    )
+
+
+def _typed(item: _Tree) -> _Tree:
+    return {**item, "type": RegisterType(item["type"])} if "type" in item else item
+
+
+def _switch(tree: _Tree) -> SwitchWrite:
+    states = {name: tuple(tree[name]) for name in _STATES if name in tree}
+    return SwitchWrite(
+        function=tree["function"],
+        address=tree["address"],
+        states=states,
+        evidence=tree["evidence"],
+    )
+
+
+def _ratios(tree: _Tree) -> Ratios:
+    return Ratios(
+        by_name={name: Ratio(**_typed(tree[name])) for name in ("ct", "pt") if name in tree},
+        evidence=tree["evidence"],
+        source=tree["source"],
     )

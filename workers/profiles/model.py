@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
+from .cjt188_map import Cjt188Map
+from .dlt645_map import Dlt645Map
 from .modbus_map import ModbusMap
 
 # Weakest first: what a profile as a whole may claim is its weakest part.
 GRADES = ("unverified", "field-tested", "vendor-document")
 
+Map: TypeAlias = ModbusMap | Dlt645Map | Cjt188Map
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One meter model. `map` says how it is read, sold to and switched in its own protocol;
-    `evidence` is the weakest grade of its parts (GRADES)."""
+    """One meter model. `phases` is 0 for a meter that is not electric. `map` says how it is read,
+    sold to and switched in its own protocol; `evidence` is the weakest grade of its parts (GRADES)."""
 
     model: str
     maker: str
@@ -21,14 +26,21 @@ class Profile:
     phases: int
     protocol: str
     evidence: str
-    map: ModbusMap
+    map: Map
 
     @property
     def holds_money(self) -> bool:
         """Whether the meter keeps its own wallet and can be sold to."""
-        return self.map.sale is not None
+        match self.map:
+            case ModbusMap(sale=sale):
+                return sale is not None
+            case Dlt645Map(credit=credit):
+                return credit is not None
+        return False
 
     @property
     def switches(self) -> bool:
         """Whether its relay or valve obeys commands."""
+        if isinstance(self.map, Cjt188Map):
+            return self.map.valve is not None
         return self.map.switch is not None

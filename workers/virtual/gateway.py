@@ -1,48 +1,46 @@
-"""A virtual serial server: one TCP port, a bus of meters behind it, RTU frames both ways."""
+"""A virtual serial server: one TCP port, a bus of meters behind it, their frames both ways."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
-from pymodbus.pdu import ModbusPDU
+from backend.kernel.clock import Clock
 
-from workers.protocols.modbus import frame_of, take_request
+from .bus import BusLine, BusMeter, VirtualBus
 
-from .meter import VirtualMeter
-
-_READS = (1, 2, 3, 4)
-
-
-@dataclass(slots=True)
-class GatewayFaults:
-    """offline: connections are closed and refused. delay_ms: every answer leaves that much later."""
-
-    offline: bool = False
-    delay_ms: int = 0
+GATEWAY_FAULTS: Mapping[str, type] = {"offline": bool, "delay_ms": int}
 
 
 class VirtualGateway:
-    """Serves `meters` on `host`:`port` (0: any free port, see `port` after `start`)."""
+    """Serves `meters` on `host`:`port` (0: any free port, see `port` after `start`).
+
+    Its faults: `offline`, connections are closed and refused; `bus.delay_ms`, every answer leaves that
+    much later.
+    """
 
     def __init__(
         self,
         serial: str,
-        meters: Iterable[VirtualMeter],
+        meters: Iterable[BusMeter],
         *,
         host: str,
         port: int,
+        clock: Clock,
         delay_ms: int = 0,
     ) -> None:
         self.serial = serial
         self.host = host
         self.port = port
-        self.faults = GatewayFaults(delay_ms=delay_ms)
-        self.meters = {meter.spec.unit: meter for meter in meters}
-        self._bus = asyncio.Lock()
+        self.offline = False
+        self.bus = VirtualBus(meters, clock=clock, delay_ms=delay_ms)
         self._server: asyncio.Server | None = None
         self._talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    @property
+    def meters(self) -> Mapping[str, BusMeter]:
+        """The meters by bus address."""
+        return self.bus.meters
 
     async def start(self) -> None:
         """Listen. Raises OSError when the port is taken."""
@@ -61,47 +59,27 @@ class VirtualGateway:
 
     async def set_offline(self, offline: bool) -> None:
         """Go off the network or come back on the same port."""
-        if offline and not self.faults.offline:
+        if offline and not self.offline:
             await self.stop()
-        if not offline and self.faults.offline:
+        if not offline and self.offline:
             await self.start()
-        self.faults.offline = offline
+        self.offline = offline
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._talks[task] = writer
-        buffer = b""
+        line = BusLine(self.bus)
+
+        async def say(frame: bytes) -> None:
+            writer.write(frame)
+            await writer.drain()
+
         try:
             while data := await reader.read(4096):
-                buffer += data
-                while True:
-                    request, buffer = take_request(buffer)
-                    if request is None:
-                        break
-                    await self._serve(request, writer)
+                await line.hear(data, say)
         except (ConnectionError, asyncio.CancelledError):
             pass  # the peer left, or the gateway goes off: nothing to tell anybody
         finally:
             del self._talks[task]
             writer.close()
-
-    async def _serve(self, request: ModbusPDU, writer: asyncio.StreamWriter) -> None:
-        meter = self.meters.get(request.dev_id)
-        if meter is None:
-            return  # nobody at this address: silence, as on a real bus
-        faults = meter.faults
-        if faults.silent or faults.use("lose_requests"):
-            return
-        async with self._bus:
-            frame = frame_of(await meter.answer(request))
-        if delay_ms := faults.delay_ms + self.faults.delay_ms:
-            await asyncio.sleep(delay_ms / 1000)
-        if request.function_code not in _READS and faults.use("drop_write_answers"):
-            return
-        if faults.use("drop_answers"):
-            return
-        if faults.use("corrupt_answers"):
-            frame = frame[:-3] + bytes([frame[-3] ^ 0x10]) + frame[-2:]
-        writer.write(frame)
-        await writer.drain()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 SLOT_S = 900  # power and rate band are constant within a quarter of an hour
-_CHINA_OFFSET_S = 8 * 3600
+CHINA_OFFSET_S = 8 * 3600
 _SPREAD = 101  # percent steps of the random part
 
 BANDS = ("spike", "peak", "flat", "valley")
@@ -45,7 +45,7 @@ class LoadModel:
 
 def hour_of(slot: int) -> int:
     """The hour of the China day in which `slot` lies."""
-    return (slot * SLOT_S + _CHINA_OFFSET_S) // 3600 % 24
+    return (slot * SLOT_S + CHINA_OFFSET_S) // 3600 % 24
 
 
 def band_of(slot: int) -> int:

@@ -1,143 +1,157 @@
-"""One virtual DDSY1352-NK: requests in, answers out, its wallet on disk before a word leaves it."""
+"""One virtual Modbus meter: requests in, answers out, its memory on disk before a word leaves it."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from dataclasses import dataclass, fields, replace
-
-from pymodbus.constants import ExcCodes
-from pymodbus.pdu import ExceptionResponse, ModbusPDU
-from pymodbus.pdu.register_message import (
-    ReadHoldingRegistersRequest,
-    ReadHoldingRegistersResponse,
-    WriteMultipleRegistersRequest,
-    WriteMultipleRegistersResponse,
-)
+from abc import ABC, abstractmethod
+from typing import Any
 
 from backend.kernel.clock import Clock
-from workers.protocols.acrel import PrivateWriteAnswer, PrivateWriteRequest
+from backend.kernel.money import Money
+from backend.kernel.quantity import Quantity, Unit
 
-from . import registers
-from .state import MeterSpec, MeterState, SaleRefused, advance, take_sale
+from . import rtu
+from .faults import MeterFaults
+from .load import BANDS
+from .state import (
+    MeterSpec,
+    MeterState,
+    advance,
+    near_rollover,
+    of_memory,
+    replaced,
+    to_memory,
+)
 from .store import MeterStore, Sale
 
+_DAY_S = 86_400
 
-@dataclass(slots=True)
-class MeterFaults:
-    """Switches; the counters say how many more times it happens.
 
-    silent: hears nothing, does nothing. lose_requests: the request is lost on the way, the meter
-    does not act. drop_answers: acts, its answer is lost. drop_write_answers: the same, for writes
-    only. corrupt_answers: acts, its answer arrives with one bit wrong. delay_ms: answers late.
+class RtuMeter(ABC):
+    """What every virtual electricity meter on Modbus has; see bus.BusMeter.
+
+    Refusals, as Modbus exceptions: 1 another function; 2 no such register (or not writable); 3 a
+    value it does not take; 4 its memory could not be written. After each it is as it was.
     """
 
-    silent: bool = False
-    lose_requests: int = 0
-    drop_answers: int = 0
-    drop_write_answers: int = 0
-    corrupt_answers: int = 0
-    delay_ms: int = 0
-
-    def use(self, name: str) -> bool:
-        """Whether counter `name` was above zero; counts one down."""
-        left: int = getattr(self, name)
-        setattr(self, name, max(0, left - 1))
-        return left > 0
-
-
-FAULT_TYPES = {field.name: bool if field.name == "silent" else int for field in fields(MeterFaults)}
-
-
-class VirtualMeter:
-    """A meter of `spec`. `start` first: it takes up the state on disk, or `fresh` when there is none.
-
-    Refusals, as Modbus exceptions: 1 another function; 2 no such register (or not writable);
-    3 a wrong purchase count (the same one again too, C8), a zero or too big amount, a forced state
-    that is not 0 or 1; 4 the wallet could not be written. After each the wallet is as it was.
-    """
+    dialect = rtu.RTU
 
     def __init__(
-        self, spec: MeterSpec, fresh: MeterState, *, store: MeterStore, clock: Clock
+        self, model: str, spec: MeterSpec, fresh: MeterState, *, store: MeterStore, clock: Clock
     ) -> None:
+        self.model = model
         self.spec = spec
         self.faults = MeterFaults()
         self._state = fresh
         self._store = store
         self._clock = clock
+        self._drift = (0, fresh.as_of)  # the drift that is set, and since when
 
-    async def start(self) -> None:
-        """Take up the kept state, or keep the fresh one."""
-        kept = await asyncio.to_thread(self._store.load, self.spec.serial)
-        if kept is None:
-            await asyncio.to_thread(self._store.keep, self.spec.serial, self._state)
-        else:
-            self._state = kept
+    @property
+    def serial(self) -> str:
+        """Its name in the site file; what is printed on it is `state().number`."""
+        return self.spec.serial
+
+    @property
+    def bus_address(self) -> str:
+        """Its unit as text."""
+        return str(self.spec.unit)
+
+    def memory(self) -> dict[str, Any]:
+        """See bus.BusMeter."""
+        return to_memory(self._state)
+
+    def take_up(self, memory: dict[str, Any], /) -> None:
+        """See bus.BusMeter."""
+        self._state = of_memory(memory)
 
     def state(self) -> MeterState:
         """The state now. Reads keep nothing on disk: time alone leads to the same state again."""
-        self._state = advance(self._state, self.spec, int(self._clock.now().timestamp()))
+        self._state = advance(self._state, self.spec, self._now())
         return self._state
+
+    def own_clock(self) -> int:
+        """What the meter takes for the present, as unix seconds: it was set, and it drifts."""
+        now = self._now()
+        faults = self.faults
+        if faults.clock_drift_s != self._drift[0]:
+            self._drift = (faults.clock_drift_s, now)
+        drift, since = self._drift
+        return now + self._state.clock_s + faults.clock_offset_s + drift * (now - since) // _DAY_S
 
     async def sales(self, *, limit: int = 10) -> list[Sale]:
         """The last sales, newest first."""
-        return await asyncio.to_thread(self._store.sales, self.spec.serial, limit=limit)
+        return await asyncio.to_thread(self._store.sales, self.serial, limit=limit)
 
-    async def answer(self, request: ModbusPDU) -> ModbusPDU:
-        """Act on `request` and give the answer or the refusal."""
+    async def answer(self, request: bytes, /) -> bytes | None:
+        """See bus.BusMeter; a broadcast is obeyed and not answered."""
         try:
             answer = await self._act(request)
-        except _Refusal as refusal:
-            answer = ExceptionResponse(request.function_code, refusal.code)
-        answer.dev_id = self.spec.unit
+        except rtu.Refused as refused:
+            answer = rtu.refusal(request, refused.code)
+        return answer if request[0] else None
+
+    async def _act(self, request: bytes) -> bytes:
+        if request[1] in (rtu.READ_HOLDING, rtu.READ_INPUT):
+            return self._read(request)
+        after, sale, answer = self._write(request)
+        try:
+            # Disk first, then memory: an answer never tells more than the disk knows.
+            await asyncio.to_thread(
+                self._store.keep, self.serial, to_memory(after), sale, after.epoch
+            )
+        except sqlite3.Error:
+            raise rtu.Refused(rtu.DEVICE_FAILURE) from None
+        self._state = after
         return answer
 
-    async def _act(self, request: ModbusPDU) -> ModbusPDU:
-        if isinstance(request, PrivateWriteRequest):
-            return await self._sell(request)
-        if isinstance(request, WriteMultipleRegistersRequest):
-            return await self._force(request)
-        if type(request) is ReadHoldingRegistersRequest:
-            if not registers.exists(request.address, request.count):
-                raise _Refusal(ExcCodes.ILLEGAL_ADDRESS)
-            return ReadHoldingRegistersResponse(
-                registers=registers.read(
-                    self.spec, self.state(), address=request.address, count=request.count
-                )
-            )
-        raise _Refusal(ExcCodes.ILLEGAL_FUNCTION)
+    @abstractmethod
+    def _read(self, request: bytes) -> bytes:
+        """The answer to a read. Raises Refused."""
 
-    async def _sell(self, request: PrivateWriteRequest) -> ModbusPDU:
-        if request.address != registers.SALE or len(request.registers) != 4:
-            raise _Refusal(ExcCodes.ILLEGAL_ADDRESS)
-        high, low, count, _ = request.registers
-        amount_fen = high << 16 | low
-        try:
-            after = take_sale(self.state(), amount_fen=amount_fen, purchase_count=count)
-        except SaleRefused:
-            raise _Refusal(ExcCodes.ILLEGAL_VALUE) from None
-        await self._keep(after, Sale(count, amount_fen, after.as_of))
-        return PrivateWriteAnswer.taking(request)
+    def _write(self, request: bytes) -> tuple[MeterState, Sale | None, bytes]:
+        """What a write leads to: the state, the sale it was, the answer. Raises Refused."""
+        raise rtu.Refused(rtu.ILLEGAL_FUNCTION)
 
-    async def _force(self, request: WriteMultipleRegistersRequest) -> ModbusPDU:
-        if request.address != registers.FORCED_CONTROL or len(request.registers) != 2:
-            raise _Refusal(ExcCodes.ILLEGAL_ADDRESS)
-        enable, state = request.registers
-        if enable not in (0, 1) or state not in (0, 1):
-            raise _Refusal(ExcCodes.ILLEGAL_VALUE)
-        await self._keep(replace(self.state(), forced=enable == 1, forced_open=state == 1))
-        return WriteMultipleRegistersResponse(address=request.address, count=2)
+    def act(self, action: str, arguments: dict[str, Any], /) -> bool:
+        """See bus.BusMeter: rollover {left_wh}, replace {number}."""
+        if action == "rollover":
+            self._state = near_rollover(self.state(), left_wh=int(arguments["left_wh"]))
+        elif action == "replace":
+            self._state = replaced(self.state(), number=str(arguments["number"]))
+            self.faults = MeterFaults()
+        else:
+            return False
+        return True
 
-    async def _keep(self, after: MeterState, sale: Sale | None = None) -> None:
-        """Disk first, then memory: an answer never tells more than the disk knows."""
-        try:
-            await asyncio.to_thread(self._store.keep, self.spec.serial, after, sale)
-        except sqlite3.Error:
-            raise _Refusal(ExcCodes.DEVICE_FAILURE) from None
-        self._state = after
+    def view(self) -> dict[str, Any]:
+        """See bus.BusMeter."""
+        state = self.state()
+        total, bands = state.shown_wh()
+        settings = state.settings
+        money = {
+            "remaining": str(Money.of_fen(state.remaining_fen)),
+            "remaining_fen": state.remaining_fen,
+            "purchase_count": state.purchase_count + self.faults.count_off,
+            "prices": dict(zip(BANDS, settings.prices, strict=False)),
+        }
+        return {
+            "serial": self.serial,
+            "number": state.number,
+            "model": self.model,
+            "unit": self.spec.unit,
+            "relay": "CLOSED" if state.closed else "OPEN",
+            "forced": state.forced,
+            "energy": _kwh(total),
+            "bands": {name: _kwh(energy) for name, energy in zip(BANDS, bands, strict=True)},
+            "clock_off_s": self.own_clock() - self._now(),
+            **(money if settings.fee_on else {}),
+        }
+
+    def _now(self) -> int:
+        return int(self._clock.now().timestamp())
 
 
-class _Refusal(Exception):
-    def __init__(self, code: ExcCodes) -> None:
-        super().__init__(code)
-        self.code = code
+def _kwh(energy_wh: int) -> str:
+    return Quantity(energy_wh, Unit.WATT_HOUR).decimal

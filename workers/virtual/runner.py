@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,11 @@ import uvicorn
 from backend.kernel.clock import Clock
 
 from .control import control_app
-from .site import GatewayPlan, VirtualSite
+from .dialin import VirtualDtu
+from .plan import GatewayPlan
+from .site import VirtualSite
+
+_REDIAL_S = 2.0
 
 
 class _Server(uvicorn.Server):
@@ -24,6 +28,30 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals alone."""
         yield
+
+
+@contextlib.asynccontextmanager
+async def _dialling(plans: Iterable[GatewayPlan], site: VirtualSite) -> AsyncIterator[None]:
+    """The DTUs of a site dial, and dial again, as long as it stands."""
+    async with contextlib.AsyncExitStack() as stack:
+        for plan in plans:
+            if plan.dial is None:
+                continue
+            gateway, dial = site.gateways[plan.serial], plan.dial
+            dtu = VirtualDtu(
+                server=(dial.host, dial.port),
+                bus=(gateway.host, gateway.port),
+                registration=dial.registration,
+                heartbeat=dial.heartbeat,
+            )
+            task = asyncio.create_task(dtu.run(redial_s=_REDIAL_S, beat_s=dial.every_s))
+            stack.push_async_callback(_ended, task)
+        yield
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def serve_site(
@@ -39,7 +67,8 @@ async def serve_site(
     `ready` is told the ports: `{"control": 8123, "gateways": {"GW-1": 15020}}`. Raises OSError when
     a port is taken.
     """
-    async with VirtualSite(plan, data_dir=data_dir, clock=clock) as site:
+    plans = tuple(plan)
+    async with VirtualSite(plans, data_dir=data_dir, clock=clock) as site, _dialling(plans, site):
         with socket.create_server(("127.0.0.1", control_port)) as listener:
             server = _Server(uvicorn.Config(control_app(site), log_level="warning", lifespan="off"))
             if ready is not None:

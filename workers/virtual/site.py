@@ -1,21 +1,33 @@
-"""A virtual site: gateways and meters from one TOML or JSON file, their wallets in one folder.
+"""A virtual site: gateways and meters from one TOML or JSON file, their memory in one folder.
 
 [[gateways]]
 serial = "GW-1"
 host = "127.0.0.1"          # optional
 port = 15020                # optional, 0 or absent: any free port
 answer_delay_ms = 0         # optional: the pace of a real bus
+dial = { server = "127.0.0.1:7101", registration = "860000000000001" }   # optional: a DTU before it;
+                            # also heartbeat = "ping" and every_s = 30
 
 [[gateways.meters]]
 serial = "230000000001"
 unit = 1
-model = "DDSY1352-NK"       # optional, the only one today
+model = "DDSY1352-NK"       # optional; models.PLANNERS has them all
 average_w = 800             # optional
 seed = 1                    # optional, else from the serial
+number = "230000000001"     # optional: what is printed on it, else the serial
 energy = "1234.560"         # kWh at first start, optional
 remaining = "20.00"         # yuan at first start, optional
 purchase_count = 0          # at first start, optional
 prices = ["1.2", "1.0", "0.6", "0.3"]   # yuan per kWh: spike, peak, flat, valley, optional
+ct = 1                      # optional: the transformers before it, where the model has them
+pt = 1
+
+[[gateways.boxes]]          # a box with many users: a meter for each circuit, named SERIAL-ADDRESS
+serial = "BOX-1"
+size = 36                   # 36, 24 or 12 addresses
+box = 1                     # optional: its place on the bus, counted from 1
+three_phase = 4             # optional: circuits of three phases, three addresses each
+single_phase = 12           # optional; other keys are those of each meter
 """
 
 from __future__ import annotations
@@ -23,47 +35,21 @@ from __future__ import annotations
 import asyncio
 import json
 import tomllib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from zlib import crc32
 
 from backend.kernel.clock import Clock
 from backend.kernel.errors import InvalidInput
-from backend.kernel.money import Money
 
+from .bus import BusMeter
 from .gateway import VirtualGateway
-from .load import LoadModel
-from .meter import VirtualMeter
-from .state import MeterSpec, MeterState
+from .models import PLANNERS
+from .plan import Dial, GatewayPlan, MeterPlan
 from .store import MeterStore
 
-MODEL = "DDSY1352-NK"
-_PRICES = ("0.6", "0.6", "0.6", "0.6")
-_WS_PER_WH = 3600
-
-
-@dataclass(frozen=True, slots=True)
-class MeterPlan:
-    """A meter and what it holds when it first starts (energy in Wh, in the flat band)."""
-
-    spec: MeterSpec
-    energy_wh: int
-    remaining: Money
-    purchase_count: int
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayPlan:
-    """A gateway and the meters on its bus."""
-
-    serial: str
-    host: str
-    port: int
-    delay_ms: int
-    meters: tuple[MeterPlan, ...]
+DEFAULT_MODEL = "DDSY1352-NK"
 
 
 def load_site(path: Path) -> tuple[GatewayPlan, ...]:
@@ -82,7 +68,7 @@ def parse_site(tree: dict[str, Any]) -> tuple[GatewayPlan, ...]:
     if not isinstance(gateways, list):
         raise InvalidInput("gateways: a list of gateways is missing", field="gateways")
     plans = tuple(_gateway(gateway, f"gateways[{index}]") for index, gateway in enumerate(gateways))
-    serials = [meter.spec.serial for plan in plans for meter in plan.meters]
+    serials = [meter.serial for plan in plans for meter in plan.meters]
     if len(set(serials)) != len(serials):
         raise InvalidInput("two meters have the same serial", field="gateways")
     return plans
@@ -95,46 +81,69 @@ def _gateway(tree: dict[str, Any], key: str) -> GatewayPlan:
             host=str(tree.get("host", "127.0.0.1")),
             port=int(tree.get("port", 0)),
             delay_ms=int(tree.get("answer_delay_ms", 0)),
-            meters=tuple(
-                _meter(meter, f"{key}.meters[{index}]")
-                for index, meter in enumerate(tree.get("meters", []))
-            ),
+            meters=tuple(_meters(tree, key)),
+            dial=_dial(tree["dial"]) if "dial" in tree else None,
         )
     except (KeyError, TypeError, ValueError) as fault:
         raise InvalidInput(f"{key}: {fault!r}", field=key) from fault
-    units = [meter.spec.unit for meter in plan.meters]
-    if len(set(units)) != len(units):
+    addresses = [meter.bus_address for meter in plan.meters]
+    if len(set(addresses)) != len(addresses):
         raise InvalidInput(f"{key}: two meters have the same unit", field=key)
     return plan
 
 
+def _dial(tree: dict[str, Any]) -> Dial:
+    host, _, port = str(tree["server"]).rpartition(":")
+    return Dial(
+        host=host,
+        port=int(port),
+        registration=str(tree["registration"]).encode("ascii"),
+        heartbeat=str(tree.get("heartbeat", "ping")).encode("ascii"),
+        every_s=float(tree.get("every_s", 30)),
+    )
+
+
+def _meters(tree: dict[str, Any], key: str) -> Iterator[MeterPlan]:
+    for index, meter in enumerate(tree.get("meters", [])):
+        yield _meter(meter, f"{key}.meters[{index}]")
+    for index, box in enumerate(tree.get("boxes", [])):
+        for circuit in _circuits(box):
+            yield _meter(circuit, f"{key}.boxes[{index}]")
+
+
+def _circuits(box: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The meters of a box: three-phase circuits first, three addresses each, then single-phase ones."""
+    size, place = int(box.get("size", 36)), int(box.get("box", 1))
+    three, single = int(box.get("three_phase", 0)), int(box.get("single_phase", 0))
+    own = {"size", "box", "three_phase", "single_phase", "serial"}
+    common = {name: value for name, value in box.items() if name not in own}
+    unit = (place - 1) * size + 1
+    if 3 * three + single > size:
+        raise ValueError(f"{3 * three + single} addresses in a box of {size}")
+    for model, count, step in (("ADF300-3P", three, 3), ("ADF300", single, 1)):
+        for _ in range(count):
+            yield {
+                "model": model,
+                "serial": f"{box['serial']}-{unit}",
+                "number": str(box["serial"]),
+                "unit": unit,
+                "circuits": (three, single),
+                **common,
+            }
+            unit += step
+
+
 def _meter(tree: dict[str, Any], key: str) -> MeterPlan:
-    try:
-        serial, unit = str(tree["serial"]), int(tree["unit"])
-        spike, peak, flat, valley = (Money.parse(p).hao for p in tree.get("prices", _PRICES))
-        # kWh and yuan are both decimal strings; a kWh with four decimals is 0.1 Wh.
-        energy_wh = Money.parse(str(tree.get("energy", "0"))).hao // 10
-        plan = MeterPlan(
-            spec=MeterSpec(
-                serial=serial,
-                unit=unit,
-                load=LoadModel(
-                    seed=int(tree.get("seed", crc32(serial.encode()))),
-                    average_w=int(tree.get("average_w", 500)),
-                ),
-                prices=(spike, peak, flat, valley),
-            ),
-            energy_wh=energy_wh,
-            remaining=Money.parse(str(tree.get("remaining", "0"))),
-            purchase_count=int(tree.get("purchase_count", 0)),
+    model = tree.get("model", DEFAULT_MODEL)
+    planner = PLANNERS.get(model)
+    if planner is None:
+        raise InvalidInput(
+            f"{key}.model: {model} is not modelled; known: {', '.join(PLANNERS)}", field=key
         )
+    try:
+        return planner(tree)
     except (KeyError, TypeError, ValueError) as fault:
         raise InvalidInput(f"{key}: {fault!r}", field=key) from fault
-    if tree.get("model", MODEL) != MODEL:
-        raise InvalidInput(f"{key}.model: only {MODEL} is modelled", field=key)
-    if not 1 <= unit <= 247:
-        raise InvalidInput(f"{key}.unit: a bus address is 1 to 247", field=key)
-    return plan
 
 
 class VirtualSite:
@@ -142,27 +151,47 @@ class VirtualSite:
 
     def __init__(self, plan: Iterable[GatewayPlan], *, data_dir: Path, clock: Clock) -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
-        self._store = MeterStore(data_dir / "meters.sqlite3")
+        self.store = MeterStore(data_dir / "meters.sqlite3")
         self._clock = clock
         self.gateways = {gateway.serial: self._build(gateway) for gateway in plan}
-        self.meters = {
-            meter.spec.serial: (meter, gateway)
+        self.meters: dict[str, tuple[Any, VirtualGateway]] = {
+            meter.serial: (meter, gateway)
             for gateway in self.gateways.values()
             for meter in gateway.meters.values()
         }
 
     async def start(self) -> None:
         """Take up every meter's memory, then listen. Raises OSError when a port is taken."""
-        for meter, _ in self.meters.values():
-            await meter.start()
+        await asyncio.to_thread(self._remember)
         for gateway in self.gateways.values():
             await gateway.start()
+
+    def _remember(self) -> None:
+        """What was kept goes to the meters, what is new is kept: one read, one transaction."""
+        kept = self.store.load_all()
+        fresh: dict[str, dict[str, Any]] = {}
+        for serial, (meter, _) in self.meters.items():
+            if serial in kept:
+                meter.take_up(kept[serial])
+            else:
+                fresh[serial] = meter.memory()
+        if fresh:
+            self.store.keep_all(fresh)
+
+    async def mishap(self, meter: BusMeter, action: str, arguments: dict[str, Any]) -> bool:
+        """Let something happen to a meter once (bus.BusMeter.act) and keep what it led to.
+
+        False: this meter knows no such action. Raises KeyError, TypeError, ValueError."""
+        known = meter.act(action, arguments)
+        if known:
+            await asyncio.to_thread(self.store.keep_all, {meter.serial: meter.memory()})
+        return known
 
     async def stop(self) -> None:
         """Close every port and the store."""
         for gateway in self.gateways.values():
             await gateway.stop()
-        await asyncio.to_thread(self._store.close)
+        await asyncio.to_thread(self.store.close)
 
     async def __aenter__(self) -> VirtualSite:
         await self.start()
@@ -177,21 +206,11 @@ class VirtualSite:
         await self.stop()
 
     def _build(self, plan: GatewayPlan) -> VirtualGateway:
-        now = int(self._clock.now().timestamp())
-        meters = [
-            VirtualMeter(
-                meter.spec,
-                MeterState(
-                    as_of=now,
-                    energy_ws=(0, 0, meter.energy_wh * _WS_PER_WH, 0),
-                    remaining_hao=meter.remaining.hao,
-                    purchase_count=meter.purchase_count,
-                ),
-                store=self._store,
-                clock=self._clock,
-            )
-            for meter in plan.meters
-        ]
         return VirtualGateway(
-            plan.serial, meters, host=plan.host, port=plan.port, delay_ms=plan.delay_ms
+            plan.serial,
+            [meter.build(self.store, self._clock) for meter in plan.meters],
+            host=plan.host,
+            port=plan.port,
+            clock=self._clock,
+            delay_ms=plan.delay_ms,
         )

@@ -1,4 +1,4 @@
-"""What a virtual prepaid meter knows, and how time, sales and commands change it. Pure.
+"""What a virtual meter knows, and how time, sales, settings and mishaps change it. Pure.
 
 Time is in whole unix seconds, energy in watt-seconds, money in hao; a price is hao per kWh, so
 3,600,000 watt-seconds x hao/kWh make one hao. The part below one hao is carried, never lost.
@@ -6,31 +6,50 @@ Time is in whole unix seconds, energy in watt-seconds, money in hao; a price is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
-from .load import SLOT_S, LoadModel, band_of
+from .load import SLOT_S, LoadModel
+from .tariff import band_at
 
 CHARGE_PER_HAO = 3_600_000
 HAO_PER_FEN = 100
+WS_PER_WH = 3600
 FEN_MAX = 2**31 - 1  # what the signed 32-bit register can show
+RANGE_WH = 1_000_000_000  # a counter of eight digits: after 999999.99 kWh comes 0
+COUNT_MAX = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
 class MeterSpec:
-    """What a meter is built with: prices in hao per kWh and alarm limits in fen (by the band order
-    of load.BANDS)."""
+    """What a meter is built as: its name in the site file, its bus address, what hangs on it."""
 
     serial: str
     unit: int
     load: LoadModel
-    prices: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a meter was told: prices in hao per kWh (in the order of load.BANDS), limits in fen and
+    W, the calendar as raw bytes. `fee_on`: money opens the relay; off in a meter without a wallet."""
+
+    prices: tuple[int, ...] = (6000, 6000, 6000, 6000)
     alarm1_fen: int = 1000
     alarm2_fen: int = 500
+    overdraft_fen: int = 0
+    overload_w: int = 0
+    power_step: int = 0
+    power_factor: int = 0
+    fee_on: bool = True
+    zones: bytes = b""
+    tables: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class MeterState:
-    """The whole memory of a meter as of unix second `as_of`."""
+    """The whole memory of a meter as of unix second `as_of`. `number` is what is printed on it,
+    `epoch` counts how often it was replaced, `clock_s` how far its clock was set wrong."""
 
     as_of: int
     energy_ws: tuple[int, int, int, int]
@@ -39,21 +58,33 @@ class MeterState:
     purchase_count: int = 0
     forced: bool = False
     forced_open: bool = False
+    number: str = ""
+    epoch: int = 0
+    clock_s: int = 0
+    settings: Settings = field(default_factory=Settings)
 
     @property
     def closed(self) -> bool:
-        """The relay: a forced state rules, else the money does."""
-        return not self.forced_open if self.forced else self.remaining_hao > 0
+        """The relay: a forced state rules, else the money does (if it rules at all)."""
+        if self.forced:
+            return not self.forced_open
+        limit = -self.settings.overdraft_fen * HAO_PER_FEN
+        return not self.settings.fee_on or self.remaining_hao > limit
 
     @property
     def arrears(self) -> bool:
-        """No money left."""
-        return self.remaining_hao <= 0
+        """No money left where money rules."""
+        return self.settings.fee_on and self.remaining_hao <= 0
 
     @property
     def remaining_fen(self) -> int:
         """Whole fen, rounded down (so an overdraft shows at least what is owed)."""
         return self.remaining_hao // HAO_PER_FEN
+
+    def shown_wh(self) -> tuple[int, tuple[int, ...]]:
+        """(total, bands) in Wh as the counters show them: they wrap at their last digit."""
+        bands = tuple(energy // WS_PER_WH % RANGE_WH for energy in self.energy_ws)
+        return sum(self.energy_ws) // WS_PER_WH % RANGE_WH, bands
 
 
 class SaleRefused(Exception):
@@ -65,18 +96,20 @@ def advance(state: MeterState, spec: MeterSpec, until: int) -> MeterState:
     while state.as_of < until:
         if not state.closed:
             return replace(state, as_of=until)
-        slot = state.as_of // SLOT_S
-        state = _draw(state, spec, slot, min(until, (slot + 1) * SLOT_S))
+        state = _draw(state, spec, until)
     return state
 
 
-def _draw(state: MeterState, spec: MeterSpec, slot: int, until: int) -> MeterState:
-    """Energy and money from `as_of` to `until` inside one slot; ends at zero money by itself."""
-    band = band_of(slot)
-    price = spec.prices[band]
-    energy = spec.load.power_w(slot) * (until - state.as_of)
+def _draw(state: MeterState, spec: MeterSpec, until: int) -> MeterState:
+    """Energy and money from `as_of` on, while power and band stay; ends at the last money by itself."""
+    settings = state.settings
+    band, holds_until = band_at(settings.zones, settings.tables, state.as_of)
+    until = min(until, holds_until)
+    price = settings.prices[band] if settings.fee_on else 0
+    energy = spec.load.power_w(state.as_of // SLOT_S) * (until - state.as_of)
     if not state.forced and price > 0:
-        affordable = state.remaining_hao * CHARGE_PER_HAO - state.charge_rest
+        left = state.remaining_hao + settings.overdraft_fen * HAO_PER_FEN
+        affordable = left * CHARGE_PER_HAO - state.charge_rest
         energy = min(energy, -(-affordable // price))
     hao, rest = divmod(state.charge_rest + energy * price, CHARGE_PER_HAO)
     bands = list(state.energy_ws)
@@ -90,15 +123,63 @@ def _draw(state: MeterState, spec: MeterSpec, slot: int, until: int) -> MeterSta
     )
 
 
-def take_sale(state: MeterState, *, amount_fen: int, purchase_count: int) -> MeterState:
+def take_sale(
+    state: MeterState, *, amount_fen: int, purchase_count: int, count_off: int = 0
+) -> MeterState:
     """The state after a sale. Raises SaleRefused unless the count is the next one (C8), the amount
-    is above zero and the wallet can hold it."""
-    if purchase_count != state.purchase_count + 1:
-        raise SaleRefused(f"count {purchase_count} after {state.purchase_count}")
+    is above zero and the wallet can hold it. `count_off`: the meter believes its count is off by it.
+    """
+    if purchase_count != state.purchase_count + count_off + 1:
+        raise SaleRefused(f"count {purchase_count} after {state.purchase_count + count_off}")
     if amount_fen <= 0 or state.remaining_fen + amount_fen > FEN_MAX:
         raise SaleRefused(f"amount {amount_fen} fen")
     return replace(
         state,
         remaining_hao=state.remaining_hao + amount_fen * HAO_PER_FEN,
-        purchase_count=purchase_count,
+        purchase_count=state.purchase_count + 1,
+    )
+
+
+def near_rollover(state: MeterState, *, left_wh: int) -> MeterState:
+    """The same meter, `left_wh` Wh of use before its total counter wraps."""
+    others = sum(state.energy_ws) - state.energy_ws[2]
+    wanted = (RANGE_WH - left_wh) * WS_PER_WH
+    flat = wanted - others
+    if not 0 <= left_wh <= RANGE_WH or flat < 0:
+        raise ValueError(f"left_wh: {left_wh} Wh cannot be left of {RANGE_WH}")
+    spike, peak, _, valley = state.energy_ws
+    return replace(state, energy_ws=(spike, peak, flat, valley))
+
+
+def replaced(state: MeterState, *, number: str) -> MeterState:
+    """Another meter of the same kind in the same place: counters, money and count at zero, settings
+    as they leave the factory."""
+    return MeterState(
+        as_of=state.as_of,
+        energy_ws=(0, 0, 0, 0),
+        remaining_hao=0,
+        number=number,
+        epoch=state.epoch + 1,
+        settings=Settings(fee_on=state.settings.fee_on),
+    )
+
+
+def to_memory(state: MeterState) -> dict[str, Any]:
+    """The state as JSON values."""
+    memory = asdict(state)
+    settings = memory["settings"]
+    settings["zones"] = state.settings.zones.hex()
+    settings["tables"] = [table.hex() for table in state.settings.tables]
+    return memory
+
+
+def of_memory(memory: dict[str, Any]) -> MeterState:
+    """The state that `to_memory` gave."""
+    settings = dict(memory["settings"])
+    settings["prices"] = tuple(settings["prices"])
+    settings["zones"] = bytes.fromhex(settings["zones"])
+    settings["tables"] = tuple(bytes.fromhex(table) for table in settings["tables"])
+    energy = memory["energy_ws"]
+    return MeterState(
+        **{**memory, "energy_ws": tuple(energy), "settings": Settings(**settings)},
     )

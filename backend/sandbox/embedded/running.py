@@ -1,4 +1,4 @@
-"""What both embedded servers do alike: stop, crash, start again, and say what went wrong."""
+"""What the embedded servers do alike: stop, crash, start again, and say what went wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both embedded servers on one data directory, for `make demo` and the tests."""
+"""The embedded servers on one data directory, for `make demo` and the tests."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from .broker import RunningBroker, start_broker
 from .child import hold_lock
 from .errors import EmbeddedServerError
 from .places import Slot, secret_file
@@ -20,11 +21,13 @@ from .valkey import RunningValkey, start_valkey
 OWNER = "shuidian_owner"
 APP = "shuidian_app"
 DATABASE = "shuidian"
+_SERVERS = ("postgres", "valkey", "broker")
 _ERASE_WAIT_S = 30.0
 
 
 class EmbeddedServices:
-    """PostgreSQL and Valkey under `data_dir`; a later start finds the same data, ports and passwords.
+    """PostgreSQL, Valkey and the MQTT broker under `data_dir`; a later start finds the same data,
+    ports and passwords.
 
     Use it as a context or with `start` and `stop`. One process at a time may have a data directory.
     """
@@ -35,12 +38,13 @@ class EmbeddedServices:
         self._lock: int | None = None
         self._postgres: RunningPostgres | None = None
         self._valkey: RunningValkey | None = None
+        self._broker: RunningBroker | None = None
 
     def start(self) -> Self:
-        """Start both; they take connections when this returns.
+        """Start all; they take connections when this returns.
 
         Raises AlreadyRunning when another process uses the data directory, EmbeddedServerError
-        when a server does not come up (then neither runs).
+        when a server does not come up (then none runs).
         """
         if self._lock is not None:
             raise EmbeddedServerError("these services were started before; stop them first")
@@ -57,18 +61,21 @@ class EmbeddedServices:
             self._valkey = start_valkey(
                 data_dir=self.data_dir / "valkey", preferred_port=ports.get("valkey")
             )
+            self._broker = start_broker(
+                data_dir=self.data_dir / "broker", preferred_port=ports.get("broker")
+            )
             self._remember_ports()
             undo.pop_all()
         return self
 
     def stop(self) -> None:
-        """Stop both in order and free the data directory. Does nothing when stopped."""
-        lock, postgres, valkey = self._lock, self._postgres, self._valkey
-        self._lock = self._postgres = self._valkey = None
+        """Stop all in order and free the data directory. Does nothing when stopped."""
+        lock, postgres, valkey, broker = self._lock, self._postgres, self._valkey, self._broker
+        self._lock = self._postgres = self._valkey = self._broker = None
         with ExitStack() as steps:  # each step is done even when one before it fails
             if lock is not None:
                 steps.callback(os.close, lock)
-            for server in (postgres, valkey):
+            for server in (postgres, valkey, broker):
                 if server is not None:
                     steps.callback(server.stop)
 
@@ -97,6 +104,13 @@ class EmbeddedServices:
             raise EmbeddedServerError("the embedded services are not started")
         return self._valkey
 
+    @property
+    def broker(self) -> RunningBroker:
+        """The running MQTT broker. Raises EmbeddedServerError before `start`."""
+        if self._broker is None:
+            raise EmbeddedServerError("the embedded services are not started")
+        return self._broker
+
     async def prepare_database(self, database: str = DATABASE) -> None:
         """Make the roles and `database` (idempotent); then `owner_dsn` and `app_dsn` work."""
         passwords = {role: self._password(role) for role in (OWNER, APP)}
@@ -122,7 +136,7 @@ class EmbeddedServices:
             return
         lock = _take(data_dir, wait_s=0)
         try:
-            for name in ("postgres", "valkey"):
+            for name in _SERVERS:
                 ended = hold_lock(
                     data_dir / f"{name}.lock",
                     wait_s=_ERASE_WAIT_S,
@@ -148,7 +162,9 @@ class EmbeddedServices:
 
     def _remember_ports(self) -> None:
         fresh = self.data_dir / "ports.json.new"
-        fresh.write_text(json.dumps({"postgres": self.postgres.port, "valkey": self.valkey.port}))
+        servers = (self.postgres, self.valkey, self.broker)
+        ports = {name: server.port for name, server in zip(_SERVERS, servers, strict=True)}
+        fresh.write_text(json.dumps(ports))
         fresh.replace(self.data_dir / "ports.json")
 
 

@@ -1,4 +1,4 @@
-/* A cheap Modbus TCP peer: answers every read with zeros (register 0 of the answer is the unit).
+/* A cheap Modbus TCP peer: answers every read with zeros but for the first register.
  *   responder PORT HOLD_US SILENT_FROM
  * HOLD_US: each answer leaves that much after its question. Units of SILENT_FROM and above say nothing
  * (0: all speak). One process, one epoll, one FIFO: all answers are held equally long. */
@@ -35,7 +35,7 @@ static void answer(int fd, const uint8_t *asked) {
     out[4] = (3 + 2 * count) >> 8;
     out[5] = 3 + 2 * count;
     out[8] = 2 * count;
-    out[10] = asked[6];
+    out[10] = 7; /* register 0200h: the type of a DDSY1352 */
     if (write(fd, out, 9 + 2 * count) < 0 && errno != EAGAIN && errno != EPIPE && errno != ECONNRESET)
         perror("write");
 }

@@ -19,7 +19,7 @@ from backend.sandbox.embedded import AlreadyRunning, EmbeddedServices, start_pos
 
 PROJECT = Path(__file__).resolve().parents[3]
 
-# Starts both servers, says where they are, then waits for a line on stdin that never comes.
+# Starts the servers, says where they are, then waits for a line on stdin that never comes.
 _OWNER = """
 import json, sys
 from pathlib import Path
@@ -31,8 +31,8 @@ try:
 except DomainError as error:
     sys.exit(f"{type(error).__name__}: {error}")
 print(json.dumps({
-    "pids": [services.postgres.pid, services.valkey.pid],
-    "ports": [services.postgres.port, services.valkey.port],
+    "pids": [services.postgres.pid, services.valkey.pid, services.broker.pid],
+    "ports": [services.postgres.port, services.valkey.port, services.broker.port],
 }), flush=True)
 sys.stdin.readline()
 """
@@ -40,7 +40,7 @@ sys.stdin.readline()
 
 @dataclass
 class Owner:
-    """A process that owns a pair of servers."""
+    """A process that owns the servers."""
 
     process: subprocess.Popen[str]
     pids: list[int]
@@ -110,11 +110,12 @@ def test_no_server_outlives_a_killed_owner_and_the_next_start_works(
     # At once, while the orphans may still be writing their last checkpoint.
     with EmbeddedServices(data_dir, durable=False) as services:
         assert _all_end(owner.pids, within_s=20)
-        assert [services.postgres.port, services.valkey.port] == owner.ports
+        servers = (services.postgres, services.valkey, services.broker)
+        assert [server.port for server in servers] == owner.ports
 
 
 @needs_linux
-def test_both_servers_end_when_their_owner_is_killed_and_nobody_starts_again(
+def test_every_server_ends_when_their_owner_is_killed_and_nobody_starts_again(
     data_dir: Path, run_owner: Callable[[Path], Owner]
 ) -> None:
     owner = run_owner(data_dir)
@@ -138,13 +139,14 @@ def test_a_second_owner_of_the_same_data_is_refused_and_the_first_goes_on(
         assert str(data_dir) in complaint
         assert _lives(services.postgres.pid)
         assert _lives(services.valkey.pid)
+        assert _lives(services.broker.pid)
 
 
 def test_nothing_is_written_to_home_or_to_the_current_directory(
     data_dir: Path, tmp_path: Path, run_owner: Callable[[Path], Owner]
 ) -> None:
     owner = run_owner(data_dir)
-    assert len(owner.pids) == 2
+    assert len(owner.pids) == 3
     assert list((tmp_path / "home").iterdir()) == []
 
 
@@ -172,13 +174,14 @@ def test_as_root_a_closed_directory_stays_closed_and_the_servers_are_nobody(
 ) -> None:
     tmp_path.chmod(0o700)
     with EmbeddedServices(data_dir, durable=False) as services:
-        for pid in (services.postgres.pid, services.valkey.pid):
-            assert Path(f"/proc/{pid}").stat().st_uid != 0
-        elsewhere = services.postgres.slot.data
-        assert not elsewhere.is_relative_to(tmp_path)
+        servers = (services.postgres, services.valkey, services.broker)
+        for server in servers:
+            assert Path(f"/proc/{server.pid}").stat().st_uid != 0
+        elsewhere = [server.slot.data for server in servers]
+        assert not any(place.is_relative_to(tmp_path) for place in elsewhere)
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
     EmbeddedServices.erase(data_dir)
-    assert not elsewhere.exists()
+    assert not any(place.exists() for place in elsewhere)
 
 
 def test_the_servers_start_without_any_environment(data_dir: Path) -> None:

@@ -16,6 +16,7 @@ from backend.sandbox.embedded import (
     EmbeddedServerError,
     EmbeddedServices,
     ensure_roles_and_database,
+    start_broker,
     start_postgres,
     start_valkey,
 )
@@ -95,15 +96,22 @@ def test_no_password_is_readable_by_others_or_seen_on_a_command_line(data_dir: P
     with EmbeddedServices(data_dir, durable=False) as services:
         services.app_dsn()
         secrets = sorted(data_dir.glob("*.password"))
-        assert [path.stem for path in secrets] == ["postgres", "shuidian_app", "valkey"]
+        assert [path.stem for path in secrets] == [
+            "broker.cloud",
+            "broker.gateway",
+            "postgres",
+            "shuidian_app",
+            "valkey",
+        ]
         for path in secrets:
             assert path.stat().st_mode & 0o777 == 0o600
-            for pid in (services.postgres.pid, services.valkey.pid):
-                assert path.read_text().encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
-                assert path.read_text() not in repr(services.postgres) + repr(services.valkey)
+            for server in (services.postgres, services.valkey, services.broker):
+                command = Path(f"/proc/{server.pid}/cmdline").read_bytes()
+                assert path.read_text().encode() not in command
+                assert path.read_text() not in repr(server)
 
 
-@pytest.mark.parametrize("start", [start_postgres, start_valkey])
+@pytest.mark.parametrize("start", [start_broker, start_postgres, start_valkey])
 def test_a_port_in_use_is_refused_and_its_owner_hears_nothing(
     data_dir: Path, start: Callable[..., object]
 ) -> None:

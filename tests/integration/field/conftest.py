@@ -15,7 +15,7 @@ from workers.drivers.modbus import ModbusDriver
 from workers.links.tcp import TcpLink, Timing
 from workers.profiles.loader import profile_of
 from workers.virtual.gateway import VirtualGateway
-from workers.virtual.meter import VirtualMeter
+from workers.virtual.prepaid import PrepaidMeter
 from workers.virtual.site import VirtualSite, parse_site
 
 FAST = Timing(answer_s=0.25, connect_s=1.0, drain_s=0.25, silence_s=0.0)
@@ -34,8 +34,10 @@ class Field:
     def gateway(self) -> VirtualGateway:
         return self.site.gateways["GW-1"]
 
-    def meter(self, unit: int = 1) -> VirtualMeter:
-        return self.gateway.meters[unit]
+    def meter(self, unit: int = 1) -> PrepaidMeter:
+        meter = self.gateway.meters[str(unit)]
+        assert isinstance(meter, PrepaidMeter)
+        return meter
 
     def driver(self, unit: int = 1) -> ModbusDriver:
         return ModbusDriver(profile_of("DDSY1352-NK"), unit, self.link.exchange)

@@ -136,7 +136,7 @@ def test_a_wrong_site_file_names_the_key(tmp_path: Path) -> None:
             parse_site(tree)
     path = tmp_path / "site.toml"
     path.write_text('[[gateways]]\nserial = "G"\n[[gateways.meters]]\nserial = "1"\nunit = 9\n')
-    assert load_site(path)[0].meters[0].spec.unit == 9
+    assert load_site(path)[0].meters[0].bus_address == "9"
     path.write_text("[[gateways]\n")
     with pytest.raises(InvalidInput, match="cannot be parsed"):
         load_site(path)

@@ -10,18 +10,28 @@ from hypothesis import strategies as st
 
 from backend.kernel.clock import CHINA
 from workers.virtual.load import SLOT_S, LoadModel, hour_of
-from workers.virtual.state import MeterSpec, MeterState, SaleRefused, advance, take_sale
-
-SPEC = MeterSpec(
-    serial="1", unit=1, load=LoadModel(seed=7, average_w=900), prices=(12000, 10000, 6000, 3000)
+from workers.virtual.state import (
+    MeterSpec,
+    MeterState,
+    SaleRefused,
+    Settings,
+    advance,
+    take_sale,
 )
+
+SPEC = MeterSpec(serial="1", unit=1, load=LoadModel(seed=7, average_w=900))
+PRICES = (12000, 10000, 6000, 3000)
 START = 1_795_000_000
 DAY = 86_400
 
 
 def _fresh(remaining_hao: int, *, forced: bool = False) -> MeterState:
     return MeterState(
-        as_of=START, energy_ws=(0, 0, 0, 0), remaining_hao=remaining_hao, forced=forced
+        as_of=START,
+        energy_ws=(0, 0, 0, 0),
+        remaining_hao=remaining_hao,
+        forced=forced,
+        settings=Settings(prices=PRICES),
     )
 
 
@@ -43,7 +53,7 @@ def test_many_steps_and_one_step_lead_to_the_same_state(
 @given(remaining=st.integers(1, 300_000), days=st.integers(0, 10))
 def test_no_money_is_made_or_lost_by_use(remaining: int, days: int) -> None:
     state = advance(_fresh(remaining), SPEC, START + days * DAY)
-    cost = sum(ws * price for ws, price in zip(state.energy_ws, SPEC.prices, strict=True))
+    cost = sum(ws * price for ws, price in zip(state.energy_ws, PRICES, strict=True))
     assert cost == (remaining - state.remaining_hao) * 3_600_000 + state.charge_rest
     assert state.remaining_hao >= 0
     assert state.closed == (state.remaining_hao > 0)

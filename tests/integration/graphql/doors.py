@@ -73,6 +73,32 @@ DOORS = (
         lambda mine: {"a": mine.Account},
     ),
     Door(
+        "Query.meterUse",
+        "meter",
+        "Meter",
+        "query($id: ID!) { answer: meterUse("
+        'meter: $id, from: "2026-11-01", to: "2026-11-30") { used } }',
+    ),
+    Door(
+        "Query.lostMeters",
+        "project",
+        "Project",
+        "query($id: ID!) { answer: lostMeters(project: $id) { edges { node { since } } } }",
+    ),
+    Door(
+        "Query.fieldEpisodes",
+        "project",
+        "Project",
+        "query($id: ID!) { answer: fieldEpisodes(project: $id) { edges { node { kind } } } }",
+    ),
+    Door(
+        "Mutation.setCollection",
+        "project",
+        "Project",
+        _mutation("$id: ID!", "setCollection(project: $id, sweepMinutes: 15, lostAfterSweeps: 4)"),
+        write=True,
+    ),
+    Door(
         "Mutation.addArea",
         "project",
         "Project",
@@ -111,6 +137,35 @@ DOORS = (
         write=True,
     ),
     Door(
+        "Mutation.makeGatewayClaim",
+        "gateway",
+        "SealedGateway",
+        _mutation("$id: ID!", "makeGatewayClaim(gateway: $id)"),
+        write=True,
+    ),
+    Door(
+        "Mutation.rotateGatewayKeys",
+        "gateway",
+        "KeyedGateway",
+        _mutation("$id: ID!", "rotateGatewayKeys(gateway: $id)"),
+        write=True,
+    ),
+    Door(
+        "Mutation.revokeGatewayKeys",
+        "gateway",
+        "KeyedGateway",
+        _mutation("$id: ID!", 'revokeGatewayKeys(gateway: $id, reason: "stolen")'),
+        write=True,
+    ),
+    Door(
+        "Mutation.setGatewayDialIn",
+        "gateway",
+        "DialInGateway",
+        _mutation("$id: ID!, $r: String!", "setGatewayDialIn(gateway: $id, registration: $r)"),
+        lambda _: {"r": _unique()},
+        write=True,
+    ),
+    Door(
         "Mutation.addMeter",
         "gateway",
         "Gateway",
@@ -135,6 +190,13 @@ DOORS = (
         "Account",
         _mutation("$m: ID!, $id: ID!", "assignMeter(meter: $m, account: $id)"),
         lambda mine: {"m": mine.FreeMeter},
+        write=True,
+    ),
+    Door(
+        "Mutation.commandMeter",
+        "meter",
+        "Meter",
+        _mutation("$id: ID!", 'commandMeter(meter: $id, kind: TRIP, reason: "moved out")'),
         write=True,
     ),
     Door(

@@ -16,8 +16,11 @@ from backend.topups.operations import create_link
 from schema.scalars import ref
 from workers.models import meter_models
 
+from ..dialled import make_dialling
+from ..sealed import desk_at, enrolled, make_sealed
 from ..world import (
     World,
+    ask_command,
     make_account,
     make_credential,
     make_customer,
@@ -28,6 +31,7 @@ from ..world import (
 
 # A well-formed id of a type that no door takes.
 WRONG_TYPE = ref("Nothing", new_id())
+_GATEWAYS = ("SealedGateway", "KeyedGateway", "DialInGateway")
 
 
 @dataclass(frozen=True)
@@ -38,19 +42,28 @@ class Things:
     Area: str
     Account: str
     Gateway: str
+    SealedGateway: str
+    KeyedGateway: str
+    DialInGateway: str
     Meter: str
     FreeMeter: str
     TopUp: str
     Case: str
+    Command: str
     Operator: str
     link: str
     order_id: UUID
 
 
 async def make_things(world: World, *, prefix: str = "1") -> Things:
-    """An order, a case, an operator, a pay link and a meter that serves nobody yet."""
+    """An order, a case, a command, an operator, a pay link, a meter that serves nobody yet, a gateway
+    that dials in, and two with a sealed uplink: one without keys, one that has enrolled."""
     order = await make_order(world, credential_id=await make_credential(world))
     customer = await make_customer(world, external_id=f"o-{prefix}-{world.code}")
+    sealed = await make_sealed(world, serial=f"SEALED-{prefix}")
+    keyed = await enrolled(world, desk_at(""), await make_sealed(world, serial=f"KEYED-{prefix}"))
+    dialling = await make_dialling(world, serial=f"DTU-{prefix}")
+    command = await ask_command(world)
     at, link = world.clock.now(), f"{world.code}.{token()}"
     async with unit_of_work(world.group_id) as work:
         case_id = await open_case(
@@ -90,10 +103,14 @@ async def make_things(world: World, *, prefix: str = "1") -> Things:
         Area=ref("Area", world.area.id),
         Account=ref("Account", world.account.id),
         Gateway=ref("Gateway", world.gateway.id),
+        SealedGateway=ref("Gateway", sealed.id),
+        KeyedGateway=ref("Gateway", keyed.gateway.id),
+        DialInGateway=ref("Gateway", dialling.id),
         Meter=ref("Meter", world.meter.id),
         FreeMeter=ref("Meter", free.id),
         TopUp=ref("TopUp", order.id),
         Case=ref("Case", case_id),
+        Command=ref("Command", command.id),
         Operator=ref("Operator", operator.id),
         link=link,
         order_id=order.id,
@@ -102,8 +119,19 @@ async def make_things(world: World, *, prefix: str = "1") -> Things:
 
 def nothing() -> Things:
     """Ids that no object has."""
-    kinds = ("Project", "Area", "Account", "Gateway", "Meter", "TopUp", "Case", "Operator")
+    kinds = (
+        "Project",
+        "Area",
+        "Account",
+        "Gateway",
+        "Meter",
+        "TopUp",
+        "Case",
+        "Command",
+        "Operator",
+    )
     made = {kind: ref(kind, new_id()) for kind in kinds}
+    made |= {kind: ref("Gateway", new_id()) for kind in _GATEWAYS}
     return Things(**made, FreeMeter=ref("Meter", new_id()), link="none.none", order_id=new_id())
 
 

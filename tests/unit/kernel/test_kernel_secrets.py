@@ -65,3 +65,12 @@ def test_a_fingerprint_is_stable_over_key_rotation_and_needs_the_key() -> None:
     assert BOX.fingerprint("x") != SecretBox({1: NEW}).fingerprint("x")
     assert BOX.fingerprint("x") != BOX.fingerprint("y")
     assert BOX.fingerprint("x") != digest("x")
+
+
+def test_every_purpose_has_keys_of_its_own_and_they_are_the_same_each_time() -> None:
+    keys = BOX.keys_for("uplink")
+    assert {version: len(key) for version, key in keys.items()} == {1: 32, 2: 32}
+    assert keys == SecretBox({1: OLD, 2: NEW}).keys_for("uplink")
+    every = {*keys.values(), *BOX.keys_for("other").values(), OLD, NEW}
+    assert len(every) == 6
+    assert BOX.fingerprint("kek|uplink") not in every

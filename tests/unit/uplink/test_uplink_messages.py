@@ -23,6 +23,7 @@ from backend.uplink.message import (
     Op,
     Ping,
     Read,
+    Registers,
     RelayState,
     Res,
     decode,
@@ -36,24 +37,33 @@ CMD_ID = UUID("019a8f3c-5d2e-7abc-8def-0123456789ab")  # with letters: their cas
 READ = Read(
     meter="M-0001",
     frame_no=12,
-    meter_time=NOON,
+    at=NOON,
+    meter_time=NOON + 2 * SECOND,
     relay=RelayState.CLOSED,
     energy_wh=1_234_567,
     bands_wh={"peak": 1_000_000, "valley": 234_567},
+    voltage_mv=229_900,
+    current_ma=-90,
     power_w=-20,
     wallet_fen=-350,
     purchase_no=4,
+    flags=frozenset({"arrears", "alarm1"}),
 )
+HEAT = Registers(at=NOON, relay=RelayState.UNKNOWN, heat_wh=5_000, cold_wh=70, wallet_fen=12)
 TRIP = Cmd(cmd_id=CMD_ID, meter="M-0001", op=Op.TRIP, issued=NOON, expires=NOON + 120 * SECOND)
 VEND = replace(TRIP, op=Op.VEND, expires=NOON + timedelta(hours=1), purchase_no=5, amount_fen=5000)
 MESSAGES: tuple[Message, ...] = (
     READ,
-    Read(meter="W1", frame_no=1, meter_time=NOON, relay=RelayState.UNKNOWN, volume_l=17),
+    Read(meter="W1", frame_no=1, at=NOON, relay=RelayState.UNKNOWN, volume_l=17),
     TRIP,
     VEND,
     replace(VEND, op=Op.TARIFF, purchase_no=None, amount_fen=None, tariff_ver=3),
     Res(cmd_id=uuid4(), dar=0, relay=RelayState.OPEN, wallet_fen=5000, purchase_no=5),
     Res(cmd_id=uuid4(), dar=21),
+    Res(cmd_id=uuid4(), dar=0, relay=RelayState.UNKNOWN, reading=HEAT),
+    replace(TRIP, op=Op.CLOSE),
+    replace(TRIP, op=Op.ALLOW_CLOSE),
+    replace(TRIP, op=Op.WALLET),
     Alarm(name="METER_LOST", since=NOON, meter="M-0001"),
     Alarm(name="CLOCK", since=NOON),
     Ping(at=NOON, backlog=9),
@@ -76,9 +86,10 @@ def test_what_is_sent_is_what_arrives(message: Message) -> None:
 def test_a_reading_is_written_as_the_protocol_says() -> None:
     assert encode(READ) == (
         FrameType.READ,
-        b'{"bands_wh":{"peak":1000000,"valley":234567},"energy_wh":1234567,"frame_no":12,'
-        b'"heat_wh":null,"meter":"M-0001","meter_time":1772337600,"power_w":-20,'
-        b'"purchase_no":4,"relay":"CLOSED","volume_l":null,"wallet_fen":-350}',
+        b'{"at":1772337600,"bands_wh":{"peak":1000000,"valley":234567},"cold_wh":null,'
+        b'"current_ma":-90,"energy_wh":1234567,"flags":["alarm1","arrears"],"frame_no":12,'
+        b'"heat_wh":null,"meter":"M-0001","meter_time":1772337602,"power_w":-20,'
+        b'"purchase_no":4,"relay":"CLOSED","voltage_mv":229900,"volume_l":null,"wallet_fen":-350}',
     )
 
 
@@ -96,7 +107,17 @@ def test_an_unknown_field_and_a_missing_one_are_refused(message: Message) -> Non
 
 @pytest.mark.parametrize("wrong", [1.0, 1.5, True, "1", [1], {"a": 1}, -(10**12), 10**30])
 @pytest.mark.parametrize(
-    "name", ["energy_wh", "wallet_fen", "purchase_no", "frame_no", "meter_time"]
+    "name",
+    [
+        "at",
+        "energy_wh",
+        "wallet_fen",
+        "purchase_no",
+        "frame_no",
+        "meter_time",
+        "voltage_mv",
+        "cold_wh",
+    ],
 )
 def test_a_number_that_is_not_an_integer_in_its_range_is_refused(name: str, wrong: object) -> None:
     with pytest.raises(MessageRefused):
@@ -121,11 +142,71 @@ def test_a_number_that_is_not_an_integer_in_its_range_is_refused(name: str, wron
         {"frame_no": 0},
         {"meter_time": 0},
         {"meter_time": 10**12},
+        {"at": None},
+        {"at": 0},
+        {"flags": None},
+        {"flags": "arrears"},
+        {"flags": ["on fire"]},
+        {"flags": ["arrears", "alarm1"]},
+        {"flags": ["arrears", "arrears"]},
+        {"flags": [["arrears"]]},
     ],
 )
 def test_a_reading_that_breaks_a_rule_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(MessageRefused):
         decode(*_with(READ, **changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"at": None},
+        {"energy_wh": 1.5},
+        {"extra": 1},
+        {"meter": "M-1"},
+        {"purchase_no": 4, "wallet_fen": None},
+    ],
+)
+def test_a_reading_inside_an_answer_is_held_to_the_same_rules(changes: dict[str, object]) -> None:
+    kind, payload = encode(Res(cmd_id=CMD_ID, dar=0, reading=HEAT))
+    whole = json.loads(payload)
+    assert decode(kind, json.dumps(whole).encode()) == Res(cmd_id=CMD_ID, dar=0, reading=HEAT)
+    whole["reading"].update(changes)
+    for wrong in (whole, {**whole, "reading": []}, {**whole, "reading": {}}):
+        with pytest.raises(MessageRefused):
+            decode(kind, json.dumps(wrong).encode())
+
+
+def test_the_fullest_messages_fit_their_limits() -> None:
+    most = 10**15
+    fullest = Registers(
+        at=NOON,
+        relay=RelayState.UNKNOWN,
+        meter_time=NOON,
+        energy_wh=most,
+        bands_wh=dict.fromkeys(("spike", "peak", "flat", "valley", "deep"), most),
+        volume_l=most,
+        heat_wh=most,
+        cold_wh=most,
+        voltage_mv=10**9,
+        current_ma=-(10**9),
+        power_w=-(10**9),
+        wallet_fen=-(10**11),
+        purchase_no=2**31 - 1,
+        flags=frozenset({"arrears", "alarm1", "alarm2", "overload", "fault"}),
+    )
+    named = {name: getattr(fullest, name) for name in Registers.__slots__}
+    read = Read(meter="a" * 36, frame_no=2**63 - 1, **named)
+    res = Res(
+        cmd_id=CMD_ID,
+        dar=255,
+        relay=RelayState.UNKNOWN,
+        wallet_fen=-(10**11),
+        purchase_no=2**31 - 1,
+        reading=fullest,
+    )
+    assert decode(*encode(read)) == read
+    assert decode(*encode(res)) == res
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,271 @@
+"""Commands to meters as rows: asked for, taken, announced, ended; and how they are read (C19, C22).
+
+Row locks and conditional updates keep one unfinished command of a family per meter, and an ended one
+as it ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from backend.kernel.db import Row, UnitOfWork
+from backend.kernel.errors import Conflict, NotFound
+from backend.kernel.ids import uuid7
+from backend.kernel.scope import Scope
+from backend.tenancy.rules import Permission
+
+from .command_rules import (
+    CommandKind,
+    CommandState,
+    Order,
+    family_of,
+    life_of,
+    over_at,
+)
+
+_TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """指令: an operator's order to one meter. Relays: True is closed, None was not read or not told.
+
+    `started_at`: a worker first took it; `sent_at`: the last of `writes` writes was announced;
+    `accepted_at`: the meter answered that write. `outcome`: how it ended, or why it waits.
+    """
+
+    id: UUID
+    project_id: UUID
+    meter_id: UUID
+    kind: CommandKind
+    settings: Mapping[str, int]
+    state: CommandState
+    reason: str
+    requested_by: str
+    issued_at: datetime
+    expires_at: datetime
+    started_at: datetime | None
+    writes: int
+    sent_at: datetime | None
+    accepted_at: datetime | None
+    finished_at: datetime | None
+    relay_before: bool | None
+    relay_after: bool | None
+    outcome: str | None
+
+    @property
+    def over_at(self) -> datetime:
+        """See command_rules.over_at."""
+        return over_at(kind=self.kind, expires_at=self.expires_at, sent_at=self.sent_at)
+
+
+def command_of(row: Row) -> Command:
+    """A command from its table row."""
+    return Command(
+        id=row["id"],
+        project_id=row["project_id"],
+        meter_id=row["meter_id"],
+        kind=CommandKind(row["kind"]),
+        settings=row["settings"],
+        state=CommandState(row["state"]),
+        reason=row["reason"],
+        requested_by=row["requested_by"],
+        issued_at=row["issued_at"],
+        expires_at=row["expires_at"],
+        started_at=row["started_at"],
+        writes=row["writes"],
+        sent_at=row["sent_at"],
+        accepted_at=row["accepted_at"],
+        finished_at=row["finished_at"],
+        relay_before=_closed(row["relay_before"]),
+        relay_after=_closed(row["relay_after"]),
+        outcome=row["outcome"],
+    )
+
+
+def _closed(relay: int | None) -> bool | None:
+    return None if relay is None else bool(relay)
+
+
+async def queue_command(
+    work: UnitOfWork,
+    *,
+    project_id: UUID,
+    meter_id: UUID,
+    order: Order,
+    requested_by: str,
+    at: datetime,
+) -> tuple[Command, list[Command]]:
+    """Write down a command; unfinished ones of its family and meter end as SUPERSEDED.
+
+    Gives the command and those it superseded. Raises Conflict (others come at the same time).
+    """
+    family = family_of(order.kind)
+    superseded: list[Command] = []
+    for _ in range(_TRIES):
+        superseded += await _supersede(work, meter_id=meter_id, order=order, at=at)
+        row = await work.fetchrow(
+            "INSERT INTO control_command (group_id, id, project_id, meter_id, kind, family,"
+            " settings, state, reason, requested_by, issued_at, expires_at)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, 'QUEUED', $8, $9, $10, $11)"
+            " ON CONFLICT (group_id, meter_id, family) WHERE state IN ('QUEUED', 'SENT')"
+            " DO NOTHING RETURNING *",
+            work.group_id,
+            uuid7(at),
+            project_id,
+            meter_id,
+            order.kind,
+            family,
+            dict(order.settings),
+            order.reason,
+            requested_by,
+            at,
+            at + life_of(order.kind),
+        )
+        if row is not None:
+            return command_of(row), superseded
+        # Another one was committed between the two statements: it is the older one now.
+    raise Conflict("too many commands to this meter at the same time; try again")
+
+
+async def _supersede(
+    work: UnitOfWork, *, meter_id: UUID, order: Order, at: datetime
+) -> list[Command]:
+    rows = await work.fetch(
+        "UPDATE control_command SET state = 'SUPERSEDED', finished_at = $4, outcome = $5"
+        " WHERE group_id = $1 AND meter_id = $2 AND family = $3 AND state IN ('QUEUED', 'SENT')"
+        " RETURNING *",
+        work.group_id,
+        meter_id,
+        family_of(order.kind),
+        at,
+        f"a newer {order.kind} came",
+    )
+    return [command_of(row) for row in rows]
+
+
+async def lock_unfinished(work: UnitOfWork, *, command_id: UUID) -> Command | None:
+    """The command with its row locked until commit, or None when it has ended."""
+    row = await work.fetchrow(
+        "SELECT * FROM control_command WHERE group_id = $1 AND id = $2"
+        " AND state IN ('QUEUED', 'SENT') FOR UPDATE",
+        work.group_id,
+        command_id,
+    )
+    return None if row is None else command_of(row)
+
+
+async def mark_started(work: UnitOfWork, *, command_id: UUID, at: datetime) -> None:
+    """A worker took it; the first time counts."""
+    await work.execute(
+        "UPDATE control_command SET started_at = $3"
+        " WHERE group_id = $1 AND id = $2 AND started_at IS NULL",
+        work.group_id,
+        command_id,
+        at,
+    )
+
+
+async def mark_writing(
+    work: UnitOfWork, *, command_id: UUID, relay_closed: bool | None, at: datetime
+) -> Command:
+    """A write may reach the meter from now on. Committed before it leaves, so that after a crash the
+    meter is read first. The caller holds the row by `lock_unfinished`."""
+    row = await work.fetchrow(
+        "UPDATE control_command SET state = 'SENT', sent_at = $3, writes = writes + 1,"
+        " relay_before = coalesce(relay_before, $4)"
+        " WHERE group_id = $1 AND id = $2 RETURNING *",
+        work.group_id,
+        command_id,
+        at,
+        None if relay_closed is None else int(relay_closed),
+    )
+    assert row is not None, "its row is locked"
+    return command_of(row)
+
+
+async def mark_accepted(work: UnitOfWork, *, command_id: UUID, at: datetime) -> Command | None:
+    """The meter answered that it took the write; None when the command ended meanwhile."""
+    row = await work.fetchrow(
+        "UPDATE control_command SET accepted_at = $3"
+        " WHERE group_id = $1 AND id = $2 AND state = 'SENT' RETURNING *",
+        work.group_id,
+        command_id,
+        at,
+    )
+    return None if row is None else command_of(row)
+
+
+async def note_waiting(work: UnitOfWork, *, command_id: UUID, why: str) -> None:
+    """Keep why the last try did not end it."""
+    await work.execute(
+        "UPDATE control_command SET outcome = $3"
+        " WHERE group_id = $1 AND id = $2 AND state IN ('QUEUED', 'SENT')",
+        work.group_id,
+        command_id,
+        why[:500],
+    )
+
+
+async def end_command(
+    work: UnitOfWork,
+    *,
+    command_id: UUID,
+    state: CommandState,
+    outcome: str,
+    relay_after: bool | None,
+    at: datetime,
+) -> Command | None:
+    """End it; None when it had ended before (what ended it first stays)."""
+    row = await work.fetchrow(
+        "UPDATE control_command SET state = $3, outcome = $4, relay_after = $5, finished_at = $6"
+        " WHERE group_id = $1 AND id = $2 AND state IN ('QUEUED', 'SENT') RETURNING *",
+        work.group_id,
+        command_id,
+        state,
+        outcome[:500],
+        None if relay_after is None else int(relay_after),
+        at,
+    )
+    return None if row is None else command_of(row)
+
+
+async def command(work: UnitOfWork, *, scope: Scope, command_id: UUID) -> Command:
+    """One command for an operator. Raises NotFound, the same for foreign and missing (C29)."""
+    row = await work.fetchrow(
+        "SELECT * FROM control_command WHERE group_id = $1 AND id = $2", work.group_id, command_id
+    )
+    if row is None or not scope.may(Permission.METER_READ, row["project_id"]):
+        raise NotFound("no such command")
+    return command_of(row)
+
+
+async def commands_of_meters(
+    work: UnitOfWork, *, meter_ids: Sequence[UUID], limit: int
+) -> dict[UUID, list[Command]]:
+    """The newest commands of each meter, at most `limit` each: one statement for a page."""
+    rows = await work.fetch(
+        "SELECT c.* FROM unnest($2::uuid[]) AS m(id) CROSS JOIN LATERAL ("
+        "   SELECT * FROM control_command WHERE group_id = $1 AND meter_id = m.id"
+        "   ORDER BY id DESC LIMIT $3) c",
+        work.group_id,
+        list(meter_ids),
+        limit,
+    )
+    found: dict[UUID, list[Command]] = {meter_id: [] for meter_id in meter_ids}
+    for row in rows:
+        found[row["meter_id"]].append(command_of(row))
+    return found
+
+
+async def unfinished(work: UnitOfWork) -> list[Command]:
+    """The group's commands that wait or may be half done, oldest first: the janitor's list."""
+    rows = await work.fetch(
+        "SELECT * FROM control_command WHERE group_id = $1 AND state IN ('QUEUED', 'SENT')"
+        " ORDER BY id",
+        work.group_id,
+    )
+    return [command_of(row) for row in rows]

@@ -1,0 +1,240 @@
+"""A command's way to one meter: asked for by an operator, driven by a worker in short commits (C19-C23).
+
+Nothing here is a supply policy: that an operator wants KEEP_ON or FORCED_OFF until some day is not kept,
+no sweep compares the relay with it, and no protection list holds a trip back. A KEEP_POWER or TRIP is
+recorded as the command it is, with who and why. The policy and `decide()` come with issue 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from backend.audit.operations import record
+from backend.control import commands as control
+from backend.control.command_rules import (
+    CommandKind,
+    CommandState,
+    Family,
+    family_of,
+    order_of,
+    worded,
+)
+from backend.control.commands import Command
+from backend.kernel.db import UnitOfWork, unit_of_work
+from backend.kernel.errors import Conflict
+from backend.kernel.money import Money
+from backend.kernel.scope import Actor, Scope
+from backend.metering import queries as metering
+from backend.metering.models import Gateway, Meter
+from backend.metering.rules import MeterKind, MeterModel
+from backend.outbox.operations import emit, postpone, reopen_if_done
+from backend.tenancy.rules import Permission
+
+TOPIC = "command.due"
+_WORKER = Actor("system", "worker", "command worker")
+_HEARD_JUST_NOW = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandWork:
+    """What the worker needs to serve one command."""
+
+    command: Command
+    meter: Meter
+    gateway: Gateway
+
+
+async def command_meter(
+    *,
+    scope: Scope,
+    meter_id: UUID,
+    kind: CommandKind,
+    reason: str,
+    prices: Sequence[tuple[str, Money]] | None,
+    thresholds: Mapping[str, int] | None,
+    models: Mapping[str, MeterModel],
+    at: datetime,
+) -> Command:
+    """Ask for a command; it is served at once. An unfinished one of its family is superseded.
+
+    `prices` in yuan per kWh by band; `thresholds` in hao by name, overload_w in W; `models` by name.
+    Raises NotFound, Forbidden, InvalidInput, Conflict (the meter's model cannot do it).
+    """
+    async with unit_of_work(scope.group_id) as work:
+        meter = await metering.meter(work, scope=scope, meter_id=meter_id)
+        scope.require(Permission.METER_CONTROL, meter.project_id)
+        order = order_of(kind=kind, reason=reason, prices=prices, thresholds=thresholds)
+        _refuse_unless_able(kind, models.get(meter.profile), meter.profile)
+        command, superseded = await control.queue_command(
+            work,
+            project_id=meter.project_id,
+            meter_id=meter.id,
+            order=order,
+            requested_by=scope.actor.name,
+            at=at,
+        )
+        payload = {"command_id": str(command.id)}
+        await emit(work, topic=TOPIC, key=str(command.id), payload=payload, at=at)
+        for older in superseded:
+            await _record_end(work, older, actor=scope.actor, at=at)
+        await record(
+            work,
+            actor=scope.actor,
+            action="meter:command:request",
+            subject=str(meter.id),
+            at=at,
+            project_id=meter.project_id,
+            after={
+                "command": str(command.id),
+                "kind": str(kind),
+                "reason": order.reason,
+                "expiresAt": command.expires_at.isoformat(),
+                **{name: worded(name, value) for name, value in order.settings.items()},
+            },
+        )
+    return command
+
+
+def _refuse_unless_able(kind: CommandKind, model: MeterModel | None, name: str) -> None:
+    """What is known of the model without asking the meter; the driver knows the rest and refuses
+    before anything is sent, so that such a command ends as FAILED."""
+    if model is None:
+        raise Conflict(f"{name} has no profile")
+    family = family_of(kind)
+    if family is Family.RELAY and not model.switches:
+        raise Conflict(f"{name} has no relay or valve that obeys commands")
+    if family is Family.PRICES and model.kind is not MeterKind.ELECTRICITY:
+        raise Conflict(f"{name} has no prices per kWh")
+
+
+async def take(*, group_id: int, command_id: UUID, at: datetime) -> CommandWork | None:
+    """The command to serve, or None when there is nothing to do: it ended, or ends here because its
+    time is over."""
+    async with unit_of_work(group_id) as work:
+        command = await control.lock_unfinished(work, command_id=command_id)
+        if command is None:
+            return None
+        if at >= command.over_at:
+            await _expire(work, [command], at)
+            return None
+        await control.mark_started(work, command_id=command.id, at=at)
+        meter = await metering.meter_by_id(work, meter_id=command.meter_id)
+        gateway = await metering.gateway_by_id(work, gateway_id=meter.gateway_id)
+    return CommandWork(command, meter, gateway)
+
+
+async def about_to_write(
+    *, group_id: int, command_id: UUID, relay_closed: bool | None, at: datetime
+) -> Command | None:
+    """Commit that a write may reach the meter, before it leaves. `relay_closed`: as just read.
+
+    None: the command ended or expired meanwhile, so nothing may be written.
+    """
+    async with unit_of_work(group_id) as work:
+        command = await control.lock_unfinished(work, command_id=command_id)
+        if command is None:
+            return None
+        if at >= command.expires_at:
+            if at >= command.over_at:
+                await _expire(work, [command], at)
+            return None
+        return await control.mark_writing(
+            work, command_id=command_id, relay_closed=relay_closed, at=at
+        )
+
+
+async def accepted(*, group_id: int, command_id: UUID, at: datetime) -> Command | None:
+    """The meter answered that it took the write; None when the command ended meanwhile."""
+    async with unit_of_work(group_id) as work:
+        return await control.mark_accepted(work, command_id=command_id, at=at)
+
+
+async def ended(
+    *,
+    group_id: int,
+    command_id: UUID,
+    state: CommandState,
+    outcome: str,
+    relay_after: bool | None,
+    at: datetime,
+) -> bool:
+    """End a command and audit it; False when it had ended before."""
+    async with unit_of_work(group_id) as work:
+        command = await control.end_command(
+            work,
+            command_id=command_id,
+            state=state,
+            outcome=outcome,
+            relay_after=relay_after,
+            at=at,
+        )
+        if command is not None:
+            await _record_end(work, command, actor=_WORKER, at=at)
+    return command is not None
+
+
+async def waits(*, group_id: int, command_id: UUID, why: str) -> None:
+    """It goes on later: the meter was not reached, or needs a moment."""
+    async with unit_of_work(group_id) as work:
+        await control.note_waiting(work, command_id=command_id, why=why)
+
+
+async def tend(*, group_id: int, at: datetime) -> None:
+    """End what is overdue; ring again for what lost its event, and at once for a meter that was heard
+    of just now, whatever pause its command is in: after an outage power does not wait for a back-off."""
+    async with unit_of_work(group_id) as work:
+        waiting = await control.unfinished(work)
+        await _expire(work, [command for command in waiting if at >= command.over_at], at)
+    async with unit_of_work(group_id) as work:
+        waiting = await control.unfinished(work)
+        latest = {}
+        if waiting:
+            meter_ids = list({command.meter_id for command in waiting})
+            latest = await metering.latest_of_meters(work, meter_ids=meter_ids)
+        for command in waiting:
+            reading = latest.get(command.meter_id)
+            if reading is not None and at - reading.received_at <= _HEARD_JUST_NOW:
+                await postpone(work, topic=TOPIC, key=str(command.id), due_at=at)
+            else:
+                await reopen_if_done(work, topic=TOPIC, key=str(command.id), due_at=at)
+
+
+async def _expire(work: UnitOfWork, commands: Sequence[Command], at: datetime) -> None:
+    """End commands whose time is over. All rows first, then the audit: its lock is the whole group's."""
+    over: list[Command] = []
+    for command in commands:
+        why = command.outcome or "nobody came to serve it"
+        words = "it may have reached the meter" if command.writes else "it was never written"
+        end = await control.end_command(
+            work,
+            command_id=command.id,
+            state=CommandState.EXPIRED,
+            outcome=f"{words}; {why}",
+            relay_after=None,
+            at=at,
+        )
+        over += [] if end is None else [end]
+    for command in over:
+        await _record_end(work, command, actor=_WORKER, at=at)
+
+
+async def _record_end(work: UnitOfWork, command: Command, *, actor: Actor, at: datetime) -> None:
+    await record(
+        work,
+        actor=actor,
+        action="meter:command:end",
+        subject=str(command.meter_id),
+        at=at,
+        project_id=command.project_id,
+        before={"relayClosed": command.relay_before},
+        after={
+            "command": str(command.id),
+            "kind": str(command.kind),
+            "state": str(command.state),
+            "outcome": command.outcome,
+            "relayClosed": command.relay_after,
+        },
+    )

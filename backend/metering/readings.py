@@ -1,0 +1,127 @@
+"""Readings: stored by COPY beside the ORM, once each, in time or late (C24; docs/adr/0003, 0010)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from uuid import UUID
+
+from backend.kernel.db import UnitOfWork
+from backend.kernel.ids import uuid7
+
+from .closed_days import store_late
+from .registers import BANDS, COLUMNS, Reading, reading_of, settled
+
+__all__ = ["BANDS", "COLUMNS", "Reading", "reading_of", "store_readings"]
+
+_COLUMNS = ", ".join(COLUMNS)
+_STAGE = (
+    "CREATE TEMP TABLE IF NOT EXISTS reading_stage"
+    " (LIKE metering_latest INCLUDING DEFAULTS) ON COMMIT DELETE ROWS;"
+    " DELETE FROM reading_stage"  # of a batch before in this same transaction
+)
+_INSERT = f"INSERT INTO metering_reading ({_COLUMNS}) SELECT {_COLUMNS} FROM reading_stage"
+_INSERT_NEW = f"{_INSERT} ON CONFLICT (group_id, meter_id, at) DO NOTHING"
+_INSERT_NEW_FROM = f"{_INSERT} WHERE at >= $1 ON CONFLICT (group_id, meter_id, at) DO NOTHING"
+_OPEN_DAYS = "SELECT d AS day FROM unnest($1::date[]) AS d WHERE metering_open_day(d)"
+_SET_LATEST = ", ".join(f"{column} = EXCLUDED.{column}" for column in COLUMNS[2:])
+_INTO_LATEST = f"INSERT INTO metering_latest ({_COLUMNS})"
+_IF_NEWER = (
+    f" ON CONFLICT (group_id, meter_id) DO UPDATE SET {_SET_LATEST}"
+    " WHERE metering_latest.at < EXCLUDED.at"
+)
+_MOVE_LATEST = f"{_INTO_LATEST} SELECT {_COLUMNS} FROM reading_stage{_IF_NEWER}"
+_MOVE_LATEST_OF_MANY = (
+    f"{_INTO_LATEST} SELECT DISTINCT ON (group_id, meter_id) {_COLUMNS} FROM reading_stage"
+    f" ORDER BY group_id, meter_id, at DESC{_IF_NEWER}"
+)
+
+
+@dataclass(slots=True)
+class _Mark:
+    """What a batch touched of one UTC day."""
+
+    first_at: datetime
+    last_at: datetime
+    meter_ids: set[UUID]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """A batch, each reading once, by meter (so that two batches never wait for each other crosswise)
+    and instant; and what it touches."""
+
+    kept: list[Reading]
+    meters: int
+    marks: dict[date, _Mark]
+
+
+async def store_readings(work: UnitOfWork, *, readings: Sequence[Reading]) -> int:
+    """Store a batch by one COPY; returns how many were new.
+
+    A reading is unique by (meter, instant): repeats change nothing (C24). The latest state moves only
+    forward in time, so a late batch does not undo it. A late reading of a closed day is packed beside
+    what is packed of that day. What the batch touched is noted for the roll-up.
+    """
+    batch = _sorted_out(readings)
+    if not batch.kept:
+        return 0
+    records = [reading.record(work.group_id) for reading in batch.kept]
+    await work.execute(_STAGE)
+    await work.copy("reading_stage", columns=COLUMNS, records=records)
+    one_each = batch.meters == len(batch.kept)
+    moved = await work.execute(_MOVE_LATEST if one_each else _MOVE_LATEST_OF_MANY)
+    opened = {row["day"] for row in await work.fetch(_OPEN_DAYS, sorted(batch.marks))}
+    if len(opened) < len(batch.marks):
+        stored = await _store_some_late(work, batch.kept, opened)
+    elif moved == len(batch.kept):
+        # Each is newer than all that its meter had, and its row in metering_latest is ours until we
+        # commit: none can be there already, and asking the index first would cost half as much again.
+        stored = await work.execute(_INSERT)
+    else:
+        stored = await work.execute(_INSERT_NEW)
+    if stored:
+        await _note(work, batch.marks, at=batch.kept[0].received_at)
+    return stored
+
+
+async def _store_some_late(work: UnitOfWork, kept: Sequence[Reading], opened: set[date]) -> int:
+    """What is of open days as raw rows, the rest beside what is packed. Closed days lie before all
+    open ones."""
+    late = [reading for reading in kept if reading.at.date() not in opened]
+    stored = await store_late(work, readings=late)
+    if opened:
+        stored += await work.execute(_INSERT_NEW_FROM, datetime.combine(min(opened), time(), UTC))
+    return stored
+
+
+def _sorted_out(readings: Sequence[Reading]) -> _Batch:
+    once: dict[tuple[int, datetime], Reading] = {}
+    for reading in map(settled, readings):
+        once.setdefault((reading.meter_id.int, reading.at), reading)
+    kept = [once[key] for key in sorted(once)]
+    batch = _Batch(kept, len({reading.meter_id for reading in kept}), {})
+    for reading in kept:
+        at, day = reading.at, reading.at.date()
+        mark = batch.marks.get(day)
+        if mark is None:
+            batch.marks[day] = _Mark(at, at, {reading.meter_id})
+        else:
+            mark.meter_ids.add(reading.meter_id)
+            mark.first_at, mark.last_at = min(mark.first_at, at), max(mark.last_at, at)
+    return batch
+
+
+async def _note(work: UnitOfWork, marks: Mapping[date, _Mark], *, at: datetime) -> None:
+    for day, mark in marks.items():
+        await work.execute(
+            "INSERT INTO metering_touched (group_id, id, day, first_at, last_at, meter_ids)"
+            " VALUES ($1, $2, $3, $4, $5, $6)",
+            work.group_id,
+            uuid7(at),
+            day,
+            mark.first_at,
+            mark.last_at,
+            list(mark.meter_ids),
+        )

@@ -1,0 +1,66 @@
+"""`python -m tests.bench field [--quick]`: the field benchmarks, one JSON object on standard output.
+
+--quick shrinks every size to see that all of it runs; its ratios say little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import resource
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from backend.kernel.clock import SystemClock
+from backend.kernel.migrate import migrate
+from backend.sandbox.embedded.services import EmbeddedServices
+
+from . import growth, lanes, persist, whole_sweep
+
+
+def field(*, quick: bool) -> dict[str, Any]:
+    """G1, G2, G3, G4 and G9 in turn, on servers of their own. Raises NoCompiler."""
+    folder = Path(tempfile.mkdtemp(prefix="shuidian-bench-"))
+    folder.chmod(0o755)  # as root the servers run as another user, who must get in
+    figures: dict[str, Any] = {}
+    try:
+        figures |= lanes.run(folder, exchanges=5_000 if quick else 50_000, rounds=1 if quick else 5)
+        with EmbeddedServices(folder / "servers") as services:
+            asyncio.run(_prepare(services))
+            figures |= whole_sweep.run(
+                folder, services, meters=5_000 if quick else 100_000, rounds=1 if quick else 3
+            )
+            figures |= asyncio.run(persist.run(services, rows=5_000 if quick else 100_000))
+            sizes = (1_000, 5_000) if quick else (10_000, 100_000, 1_000_000)
+            figures |= asyncio.run(growth.run(services, sizes=sizes))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return figures
+
+
+async def _prepare(services: EmbeddedServices) -> None:
+    await services.prepare_database()
+    await migrate(services.owner_dsn(), at=SystemClock().now())
+
+
+def main() -> None:
+    """Run the benchmark that the arguments name."""
+    arguments = argparse.ArgumentParser(prog="tests.bench", description=__doc__)
+    arguments.add_argument("what", choices=["field"])
+    arguments.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
+    given = arguments.parse_args()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 16_384), most))
+    try:
+        figures = field(quick=given.quick)
+    except lanes.NoCompiler as missing:
+        sys.exit(str(missing))
+    sys.stdout.write(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Boxes that dial in, over real sockets and a real database."""

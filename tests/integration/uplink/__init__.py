@@ -1,0 +1,1 @@
+"""The sealed uplink over a real broker, with gateways of two groups."""

@@ -1,0 +1,1 @@
+"""Profiles: what ships, and what is said of a wrong one."""

@@ -1,0 +1,212 @@
+"""What may be done next with a command, from what the meter itself shows (C10, C19, C22)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.control.command_rules import (
+    BANDS,
+    MOST_WRITES,
+    CommandFacts,
+    CommandKind,
+    CommandStep,
+    Family,
+    Sight,
+    compare_clock,
+    compare_relay,
+    compare_settings,
+    decide_command,
+    family_of,
+    life_of,
+    order_of,
+    over_at,
+    settles_in,
+)
+from backend.kernel.errors import InvalidInput
+from backend.kernel.money import Money
+
+AT = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
+QUEUED = CommandFacts(
+    kind=CommandKind.TRIP,
+    writes=0,
+    accepted=False,
+    refusal=None,
+    since_write=timedelta(0),
+    overdue=False,
+    sight=Sight.DIFFERS,
+    shown="the relay is closed",
+)
+LOST = replace(QUEUED, writes=1, since_write=timedelta(seconds=2))
+TAKEN = replace(LOST, accepted=True)
+LATER = timedelta(minutes=6)
+
+facts = st.builds(
+    CommandFacts,
+    kind=st.sampled_from(CommandKind),
+    writes=st.integers(min_value=0, max_value=MOST_WRITES + 1),
+    accepted=st.booleans(),
+    refusal=st.none() | st.just("the meter refuses"),
+    since_write=st.integers(min_value=0, max_value=1000).map(lambda s: timedelta(seconds=s)),
+    overdue=st.booleans(),
+    sight=st.sampled_from(Sight),
+    shown=st.just("what it shows"),
+)
+
+
+@pytest.mark.parametrize(
+    ("stand", "step"),
+    [
+        (QUEUED, CommandStep.SEND),
+        # What the meter showed before anything was written is no success of this command.
+        (replace(QUEUED, sight=Sight.FITS), CommandStep.SEND),
+        (replace(QUEUED, sight=Sight.PROVES), CommandStep.SEND),
+        (replace(QUEUED, overdue=True), CommandStep.EXPIRED),
+        (LOST, CommandStep.SEND),
+        (replace(LOST, sight=Sight.PROVES), CommandStep.VERIFIED),
+        (replace(LOST, sight=Sight.FITS), CommandStep.SEND),
+        (replace(LOST, overdue=True), CommandStep.EXPIRED),
+        (replace(LOST, overdue=True, sight=Sight.PROVES), CommandStep.VERIFIED),
+        (replace(LOST, writes=MOST_WRITES), CommandStep.FAILED),
+        (replace(LOST, refusal="no"), CommandStep.FAILED),
+        (TAKEN, CommandStep.WAIT),
+        (replace(TAKEN, overdue=True), CommandStep.WAIT),
+        (replace(TAKEN, since_write=LATER), CommandStep.FAILED),
+        (replace(TAKEN, sight=Sight.UNTOLD), CommandStep.WAIT),
+        (replace(TAKEN, sight=Sight.UNTOLD, since_write=LATER), CommandStep.FAILED),
+        (replace(TAKEN, sight=Sight.FITS), CommandStep.VERIFIED),
+        (replace(TAKEN, sight=Sight.PROVES), CommandStep.VERIFIED),
+    ],
+)
+def test_the_read_back_decides(stand: CommandFacts, step: CommandStep) -> None:
+    assert decide_command(stand)[0] is step
+    assert decide_command(stand)[1]
+
+
+@given(facts)
+def test_no_success_without_a_write_and_a_read_back_that_fits(stand: CommandFacts) -> None:
+    if decide_command(stand)[0] is CommandStep.VERIFIED:
+        assert stand.writes > 0
+        assert stand.sight in (Sight.PROVES, Sight.FITS)
+        assert stand.sight is Sight.PROVES or stand.accepted
+
+
+@given(facts)
+def test_nothing_is_written_late_or_over_what_the_meter_took_or_refused(
+    stand: CommandFacts,
+) -> None:
+    if decide_command(stand)[0] is CommandStep.SEND:
+        assert not stand.overdue
+        assert stand.writes < MOST_WRITES
+        assert stand.writes == 0 or not (stand.accepted or stand.refusal)
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "has_money", "sight"),
+    [
+        (CommandKind.TRIP, True, False, True, Sight.PROVES),
+        (CommandKind.TRIP, False, False, False, Sight.FITS),  # open for want of money, not forced
+        (CommandKind.TRIP, None, False, True, Sight.FITS),
+        (CommandKind.TRIP, True, True, True, Sight.DIFFERS),
+        (CommandKind.CLOSE, False, True, True, Sight.PROVES),
+        (CommandKind.CLOSE, True, False, True, Sight.DIFFERS),
+        (CommandKind.KEEP_POWER, True, True, True, Sight.FITS),
+        (CommandKind.KEEP_POWER, False, True, False, Sight.PROVES),
+        (CommandKind.RELEASE, False, True, True, Sight.PROVES),
+        (CommandKind.RELEASE, False, False, True, Sight.DIFFERS),  # its money would let it flow
+        (CommandKind.RELEASE, True, False, False, Sight.FITS),
+        (CommandKind.ALLOW_CLOSE, False, False, True, Sight.FITS),  # until somebody presses the key
+        *((kind, True, None, True, Sight.UNTOLD) for kind in CommandKind),
+    ],
+)
+def test_what_a_relay_proves(
+    kind: CommandKind, before: bool | None, after: bool | None, has_money: bool, sight: Sight
+) -> None:
+    assert compare_relay(kind=kind, before=before, after=after, has_money=has_money) is sight
+
+
+def test_settings_hold_when_all_that_was_ordered_is_held() -> None:
+    held = {"spike": 12_000, "peak": 10_000, "overload_w": 5000}
+    assert compare_settings({"peak": 10_000}, held)[0] is Sight.PROVES
+    assert compare_settings({"peak": 10_000, "overload_w": 5000}, held)[0] is Sight.PROVES
+    sight, words = compare_settings({"peak": 10_100, "deep": 1, "overload_w": 1}, held)
+    assert sight is Sight.DIFFERS
+    assert "peak is 1.00, ordered was 1.01" in words
+    assert "deep is not told" in words
+    assert "overload_w is 5000 W, ordered was 1 W" in words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "sight"),
+    [(0, Sight.PROVES), (30, Sight.PROVES), (-30, Sight.PROVES), (31, Sight.DIFFERS)],
+)
+def test_a_clock_is_right_within_half_a_minute(seconds: int, sight: Sight) -> None:
+    assert compare_clock(timedelta(seconds=seconds))[0] is sight
+    assert compare_clock(None)[0] is Sight.UNTOLD
+
+
+def test_a_trip_lives_two_minutes_and_the_others_a_day() -> None:
+    assert {life_of(kind) for kind in CommandKind if kind is not CommandKind.TRIP} == {
+        timedelta(hours=24)
+    }
+    assert life_of(CommandKind.TRIP) == timedelta(seconds=120)
+
+
+def test_all_that_moves_the_relay_is_one_family() -> None:
+    relay = {kind for kind in CommandKind if family_of(kind) is Family.RELAY}
+    assert relay == {"TRIP", "ALLOW_CLOSE", "CLOSE", "KEEP_POWER", "RELEASE"}
+
+
+def test_what_was_written_at_the_last_moment_still_has_its_time_to_be_read_back() -> None:
+    for kind in CommandKind:
+        over = over_at(kind=kind, expires_at=AT, sent_at=AT - timedelta(seconds=1))
+        assert over > AT + settles_in(kind)
+        assert over_at(kind=kind, expires_at=AT, sent_at=None) == AT
+        assert over_at(kind=kind, expires_at=AT, sent_at=AT - timedelta(hours=1)) == AT
+
+
+def _order(kind: CommandKind, **given: object) -> dict[str, int]:
+    asked = {"reason": "a test of it", "prices": None, "thresholds": None} | given
+    return dict(order_of(kind=kind, **asked).settings)  # type: ignore[arg-type] # that is the point
+
+
+def test_an_order_keeps_what_was_asked_in_hao() -> None:
+    prices = [("peak", Money.parse("1.2345")), ("valley", Money.parse("10"))]
+    assert _order(CommandKind.PRICES, prices=prices) == {"peak": 12_345, "valley": 100_000}
+    limits = {"alarm1": 100_000, "overload_w": 0}
+    assert _order(CommandKind.THRESHOLDS, thresholds=limits) == limits
+    assert _order(CommandKind.TRIP) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "field"),
+    [
+        (CommandKind.TRIP, {"reason": "  no "}, "reason"),
+        (CommandKind.TRIP, {"reason": "x" * 201}, "reason"),
+        (CommandKind.TRIP, {"prices": [("peak", Money(1))]}, "prices"),
+        (CommandKind.TRIP, {"thresholds": {"alarm1": 0}}, "thresholds"),
+        (CommandKind.PRICES, {}, "prices"),
+        (CommandKind.PRICES, {"prices": []}, "prices"),
+        (CommandKind.PRICES, {"prices": [("night", Money(1))]}, "prices"),
+        (CommandKind.PRICES, {"prices": [(BANDS[0], Money(1))] * 2}, "prices"),
+        (CommandKind.PRICES, {"prices": [("peak", Money(0))]}, "prices"),
+        (CommandKind.PRICES, {"prices": [("peak", Money(-1))]}, "prices"),
+        (CommandKind.PRICES, {"prices": [("peak", Money.parse("10.0001"))]}, "prices"),
+        (CommandKind.THRESHOLDS, {"thresholds": {}}, "thresholds"),
+        (CommandKind.THRESHOLDS, {"thresholds": {"alarm3": 100}}, "thresholds"),
+        (CommandKind.THRESHOLDS, {"thresholds": {"alarm1": 101}}, "thresholds"),
+        (CommandKind.THRESHOLDS, {"thresholds": {"alarm1": -100}}, "thresholds"),
+        (CommandKind.THRESHOLDS, {"thresholds": {"overdraft": 10**9 + 100}}, "thresholds"),
+        (CommandKind.THRESHOLDS, {"thresholds": {"overload_w": 10**6 + 1}}, "thresholds"),
+    ],
+)
+def test_an_order_nobody_can_mean_is_refused(
+    kind: CommandKind, given: dict[str, object], field: str
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        _order(kind, **given)
+    assert refused.value.field == field

@@ -1,0 +1,1 @@
+"""Protocols of dialled-in lines, without sockets."""

@@ -1,0 +1,1 @@
+"""The agent on site: its pure and local parts."""

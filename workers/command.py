@@ -1,0 +1,260 @@
+"""Drive a command to its meter: look, write, look again (C10, C19, C21, C22).
+
+Every write is announced by a commit first, so after a crash at any point the next worker looks at the
+meter before it writes. The bus is held for the whole short series, so nothing slips in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+from backend.control.command_rules import (
+    CommandFacts,
+    CommandKind,
+    CommandState,
+    CommandStep,
+    Family,
+    Sight,
+    compare_clock,
+    compare_relay,
+    compare_settings,
+    decide_command,
+    family_of,
+    pause_of,
+)
+from backend.control.commands import Command
+from backend.journeys import command as journey
+from backend.journeys.command import CommandWork
+from backend.kernel.db import unit_of_work
+from backend.kernel.errors import DomainError, Unavailable
+from backend.kernel.money import ZERO, Money
+from backend.metering.readings import store_readings
+from backend.uplink.errors import CommandExpired
+from workers.context import WorkerContext
+from workers.drivers.ports import Driver, MeterSnapshot, Relay, Thresholds
+from workers.links.errors import LinkDown, NoAnswer
+from workers.links.lane import Priority
+from workers.protocols.errors import FrameError, MeterRefused
+from workers.sweep import reading_of
+
+WRITES_A_TRY = 3
+T = TypeVar("T")
+_RESTORES = (
+    CommandKind.CLOSE,
+    CommandKind.KEEP_POWER,
+    CommandKind.RELEASE,
+    CommandKind.ALLOW_CLOSE,
+)
+_MONEY = ("alarm1", "alarm2", "overdraft")
+
+
+def priority_of(kind: CommandKind) -> Priority:
+    """Whose turn comes first on a bus: power back before a sale, a sale before a cut (C21, C22)."""
+    if kind in _RESTORES:
+        return Priority.RESTORE
+    return Priority.CUT if kind is CommandKind.TRIP else Priority.SETTINGS
+
+
+async def command_due(
+    context: WorkerContext, group_id: int, payload: Mapping[str, str]
+) -> datetime | None:
+    """Serve a command; gives when to look again at a meter that needs a moment.
+
+    Raises Unavailable when the meter cannot be reached: the event comes back later.
+    """
+    clock, command_id = context.ports.clock, UUID(payload["command_id"])
+    task = await journey.take(group_id=group_id, command_id=command_id, at=clock.now())
+    if task is None:
+        return None
+    priority = priority_of(task.command.kind)
+    try:
+        bus = await context.buses.bus(task.gateway)
+        async with bus.turn(priority) as turn:
+            # Asked again with the bus in hand: while we waited it may have ended or been served.
+            fresh = await journey.take(group_id=group_id, command_id=command_id, at=clock.now())
+            if fresh is None:
+                return None
+            return await _Errand(context, group_id, fresh, turn.driver(fresh.meter)).run()
+    except CommandExpired as late:
+        await journey.waits(group_id=group_id, command_id=command_id, why=late.message)
+        raise LinkDown(late.message) from late
+    except Unavailable as error:
+        await journey.waits(group_id=group_id, command_id=command_id, why=error.message)
+        raise
+    except DomainError as error:  # the model cannot do it, or the meter refuses to be read
+        await journey.ended(
+            group_id=group_id,
+            command_id=command_id,
+            state=CommandState.FAILED,
+            outcome=error.message,
+            relay_after=None,
+            at=clock.now(),
+        )
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the meter shows: the relay (True closed, None not read or not told) and what that tells of
+    the command."""
+
+    sight: Sight
+    shown: str
+    relay: bool | None = None
+    snapshot: MeterSnapshot | None = None
+
+
+class _Errand:
+    """One command at one meter, with its bus in hand."""
+
+    def __init__(
+        self, context: WorkerContext, group_id: int, task: CommandWork, driver: Driver
+    ) -> None:
+        self._clock = context.ports.clock
+        self._group_id = group_id
+        self._meter_id = task.meter.id
+        self._driver = driver
+        self._command: Command = task.command
+        self._refusal: str | None = None
+
+    async def run(self) -> datetime | None:
+        """Look and write until it is decided; gives when to look again. Raises as the driver's ports."""
+        for writes_left in range(WRITES_A_TRY, -1, -1):
+            look = await self._look()
+            now = self._clock.now()
+            step, words = decide_command(self._facts(look, now))
+            if step is CommandStep.SEND:
+                if not writes_left:
+                    break
+                if not await self._write(look, now):
+                    return None
+                continue
+            await self._keep(look, now)
+            if step is CommandStep.WAIT:
+                await journey.waits(group_id=self._group_id, command_id=self._command.id, why=words)
+                return now + pause_of(self._command.kind)
+            await journey.ended(
+                group_id=self._group_id,
+                command_id=self._command.id,
+                state=CommandState(step),
+                outcome=words,
+                relay_after=look.relay,
+                at=now,
+            )
+            return None
+        raise NoAnswer("the meter did not take the command yet")
+
+    def _facts(self, look: _Look, now: datetime) -> CommandFacts:
+        command = self._command
+        return CommandFacts(
+            kind=command.kind,
+            writes=command.writes,
+            accepted=command.accepted_at is not None,
+            refusal=self._refusal,
+            since_write=now - (command.sent_at or now),
+            overdue=now >= command.expires_at,
+            sight=look.sight,
+            shown=look.shown,
+        )
+
+    async def _write(self, look: _Look, now: datetime) -> bool:
+        """Announce and write once; False when the command ended meanwhile."""
+        announced = await journey.about_to_write(
+            group_id=self._group_id, command_id=self._command.id, relay_closed=look.relay, at=now
+        )
+        if announced is None:
+            return False
+        self._command, self._refusal = announced, None
+        now = self._clock.now()
+        if now >= announced.expires_at:
+            return True  # announcing took its time; the next look decides what is left to say
+        try:
+            await _obey(self._driver, announced, now)
+        except MeterRefused as refused:
+            self._refusal = f"the meter refuses: {refused.message}"
+        except (NoAnswer, FrameError):
+            pass  # it may have acted: the next look tells
+        else:
+            taken = await journey.accepted(
+                group_id=self._group_id, command_id=announced.id, at=self._clock.now()
+            )
+            if taken is None:
+                return False
+            self._command = taken
+        return True
+
+    async def _look(self) -> _Look:
+        command, driver = self._command, self._driver
+        match family_of(command.kind):
+            case Family.PRICES:
+                held = await _twice(driver.prices)
+                return _Look(*compare_settings(command.settings, held))
+            case Family.THRESHOLDS:
+                limits = _held(await _twice(driver.thresholds))
+                return _Look(*compare_settings(command.settings, limits))
+        snapshot = await _twice(driver.read)
+        relay = None if snapshot.relay is Relay.UNKNOWN else snapshot.relay is Relay.CLOSED
+        if command.kind is CommandKind.SYNC_CLOCK:
+            told = snapshot.meter_clock
+            off = None if told is None else told - self._clock.now()
+            return _Look(*compare_clock(off), relay, snapshot)
+        sight = compare_relay(
+            kind=command.kind,
+            before=command.relay_before,
+            after=relay,
+            has_money=snapshot.remaining is not None and snapshot.remaining > ZERO,
+        )
+        where = {True: "is closed", False: "is open", None: "is not told"}[relay]
+        return _Look(sight, f"the relay {where}", relay, snapshot)
+
+    async def _keep(self, look: _Look, now: datetime) -> None:
+        """A whole reading was made anyway: the page shows the relay at once."""
+        if look.snapshot is None:
+            return
+        async with unit_of_work(self._group_id) as work:
+            await store_readings(work, readings=[reading_of(self._meter_id, look.snapshot, now)])
+
+
+async def _twice(ask: Callable[[], Awaitable[T]]) -> T:
+    """A read harms nothing: one lost answer is asked for again."""
+    try:
+        return await ask()
+    except (NoAnswer, FrameError):
+        return await ask()
+
+
+async def _obey(driver: Driver, command: Command, now: datetime) -> None:
+    """The one write of a command. Raises as the driver's ports."""
+    match command.kind:
+        case CommandKind.TRIP:
+            await driver.trip()
+        case CommandKind.ALLOW_CLOSE:
+            await driver.allow_close()
+        case CommandKind.CLOSE:
+            await driver.close()
+        case CommandKind.KEEP_POWER:
+            await driver.keep_power()
+        case CommandKind.RELEASE:
+            await driver.release()
+        case CommandKind.SYNC_CLOCK:
+            await driver.write_clock(now)
+        case CommandKind.PRICES:
+            await driver.write_prices(command.settings)
+        case CommandKind.THRESHOLDS:
+            await driver.write_thresholds(_thresholds(command.settings))
+
+
+def _thresholds(settings: Mapping[str, int]) -> Thresholds:
+    money = {name: Money(settings[name]) for name in _MONEY if name in settings}
+    return Thresholds(**money, overload_w=settings.get("overload_w"))
+
+
+def _held(limits: Thresholds) -> dict[str, int]:
+    found = {"overload_w": limits.overload_w} | {
+        name: None if (amount := getattr(limits, name)) is None else amount.hao for name in _MONEY
+    }
+    return {name: value for name, value in found.items() if value is not None}

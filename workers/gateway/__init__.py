@@ -1,0 +1,1 @@
+"""The agent on site: polls its buses, keeps readings through an outage, sends them sealed, does commands."""

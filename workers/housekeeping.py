@@ -1,0 +1,99 @@
+"""The clock's own work on the field: episodes, roll-ups, closing of days, retention.
+
+A group that fails is told in the log and costs the others nothing; the next tick tries it again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import date
+
+import asyncpg
+
+from backend.journeys.watch import roll_up_history, watch_lines, watch_meters
+from backend.kernel.db import unit_of_work
+from backend.kernel.errors import DomainError
+from backend.metering.episodes import Changes
+from backend.metering.retention import days_to_close, drop_outlived, drop_raw, pack_some
+from backend.tenancy.queries import all_groups
+from workers.context import WorkerContext
+
+log = logging.getLogger(__name__)
+
+
+async def watch_all_lines(context: WorkerContext) -> None:
+    """Begin and end the episodes of every group's gateways."""
+    now = context.ports.clock.now()
+    await _each_group("lines", lambda group_id: _told(watch_lines(group_id=group_id, at=now)))
+
+
+async def watch_all_meters(context: WorkerContext) -> None:
+    """Begin and end the episodes of every group's meters."""
+    now = context.ports.clock.now()
+    await _each_group("meters", lambda group_id: _told(watch_meters(group_id=group_id, at=now)))
+
+
+async def _told(look: Awaitable[Changes]) -> None:
+    changes = await look
+    if changes.began or changes.ended:
+        told = {"began": len(changes.began), "ended": len(changes.ended)}
+        log.info("episodes", extra={"fields": told})
+
+
+async def roll_up_histories(context: WorkerContext) -> None:
+    """Roll up what every group stored of the hours that are over."""
+    now = context.ports.clock.now()
+
+    async def roll(group_id: int) -> None:
+        await roll_up_history(group_id=group_id, at=now)
+
+    await _each_group("roll-up", roll)
+
+
+async def close_days(context: WorkerContext) -> None:
+    """Pack and drop the raw rows of the days that are old enough, then drop what was kept for long
+    enough.
+
+    Days go in their order: one that cannot be dropped yet (something of it is not rolled up, or a
+    reader holds it) keeps the later ones.
+    """
+    now = context.ports.clock.now()
+    for day in await days_to_close(at=now):
+        packed = await _pack(day)
+        gone = packed is not None and await drop_raw(day=day)
+        log.info("day closed" if gone else "day stays open", extra={"fields": {"day": str(day)}})
+        if not gone:
+            break
+    for month in await drop_outlived(at=now, retention=context.retention):
+        log.info("month dropped", extra={"fields": {"month": month}})
+
+
+async def _pack(day: date) -> int | None:
+    """Samples packed of all groups; None when a group failed."""
+    packed = 0
+
+    async def pack(group_id: int) -> None:
+        nonlocal packed
+        after = None
+        while True:
+            async with unit_of_work(group_id) as work:
+                samples, after = await pack_some(work, day=day, after=after)
+            packed += samples
+            if after is None:
+                return
+
+    return packed if await _each_group("packing", pack) else None
+
+
+async def _each_group(what: str, act: Callable[[int], Awaitable[None]]) -> bool:
+    """Do it for every group; False when one failed."""
+    whole = True
+    for group_id in await all_groups():
+        try:
+            await act(group_id)
+        except (asyncpg.PostgresError, DomainError) as failure:
+            whole = False
+            told = {"group": group_id, "what": what, "error": str(failure)}
+            log.error("housekeeping failed", extra={"fields": told})
+    return whole
