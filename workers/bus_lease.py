@@ -38,13 +38,14 @@ class Hold:
         self._key = key
 
     async def __aenter__(self) -> None:
-        if self._lease.use(self._key):
-            return
+        held = self._lease.use(self._key)
         try:
-            await self._lease.take(self._key)
-        except BaseException:
-            self._lease.done(self._key)
-            raise
+            if not held:
+                await self._lease.take(self._key)
+            held = True
+        finally:
+            if not held:
+                self._lease.done(self._key)
 
     async def __aexit__(self, *failure: object) -> None:
         if self._lease.done(self._key):

@@ -121,11 +121,13 @@ class BusTurn:
 
     async def __aenter__(self) -> Turn:
         await self._lane.__aenter__()
+        held = False
         try:
             await self._hold.__aenter__()
-        except BaseException:
-            await self._lane.__aexit__()
-            raise
+            held = True
+        finally:
+            if not held:
+                await self._lane.__aexit__()
         return self._turn
 
     async def __aexit__(self, *failure: object) -> None:

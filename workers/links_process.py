@@ -11,9 +11,9 @@ from backend.kernel.settings import Settings
 from workers.concentrator import Joined, run_links
 from workers.links.broker import Broker
 from workers.links.mqtt import MqttTrunk
-from workers.upload_inbox import Uploads
 from workers.uplink_host import UplinkHost
 from workers.uplink_inbox import UplinkRecords
+from workers.upload_inbox import Uploads
 
 
 async def run_links_process(

@@ -29,9 +29,9 @@ class Chores:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, work: Coroutine[None, None, None]) -> None:
-        """Let `work` run."""
-        task = asyncio.create_task(work)
+    def start(self, chore: Coroutine[None, None, None]) -> None:
+        """Let `chore` run."""
+        task = asyncio.create_task(chore)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 

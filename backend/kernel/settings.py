@@ -18,9 +18,8 @@ class Settings:
 
     `environment` is production, demo or test; outside production plain-http provider addresses are
     accepted. `mqtt_url` is the broker of the sealed uplink (mqtt://user:password@host:port), empty when
-    no gateway of ours is used. `provider_urls` overrides the providers' addresses (stand-ins), by name. The links door and
-    the ports for dial-ins are (host, port), None when off. Samples and hours of readings are kept for
-    `keep_samples_days`, days for `keep_rollups_days`.
+    no gateway of ours is used. `provider_urls` overrides the providers' addresses (stand-ins), by name.
+    The links door and the ports for dial-ins are (host, port), None when off.
     """
 
     environment: str

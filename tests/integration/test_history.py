@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -13,7 +13,7 @@ from backend.kernel.clock import Period
 from backend.kernel.db import unit_of_work
 from backend.kernel.ids import uuid7
 from backend.metering.models import MeterAssignment
-from backend.metering.queries import readings_of_pairs, recent_readings, use
+from backend.metering.queries import recent_readings
 from backend.metering.readings import Reading, store_readings
 from backend.metering.retention import pack_some
 from backend.metering.rollups import Use, roll_up, use_by_day, use_by_hour

@@ -45,7 +45,7 @@ class Agent:
         bell = asyncio.Event()
         self._pace = pace
         self.database = Database(data, most_bytes=store_mb * 1024 * 1024)
-        self.buses = Buses(site)
+        self.buses = Buses(site, clock=pace)
         self.board = Board(pace)
         self.alarms = Alarms(bell)
         self.spool = Spool(self.database)

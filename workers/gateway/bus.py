@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from backend.kernel.clock import Clock
+from workers.drivers.access import Access
 from workers.drivers.factory import driver_of
 from workers.drivers.ports import Driver
 from workers.links.lane import Lane, Priority
@@ -16,8 +18,9 @@ from .site import BusPlan, MeterPlan, Site
 class Buses:
     """The lanes and links of `site`. Connections are made when they are asked for."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, *, clock: Clock) -> None:
         self.site = site
+        self._access = Access(clock=clock)
         self._links = {number: _link(bus) for number, bus in site.buses.items()}
         self._lanes = {number: Lane(link.exchange) for number, link in self._links.items()}
 
@@ -33,7 +36,7 @@ class Buses:
     async def turn(self, meter: MeterPlan, priority: Priority) -> AsyncIterator[Driver]:
         """Wait for the meter's bus and hold it for one short series of exchanges."""
         async with self._lanes[meter.bus].turn(priority) as exchange:
-            yield driver_of(meter.profile, meter.address, exchange)
+            yield driver_of(meter.profile, meter.address, exchange, self._access)
 
     async def close(self) -> None:
         """Drop every connection."""

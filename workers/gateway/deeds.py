@@ -15,8 +15,6 @@ from workers.drivers.registers import registers_of
 from workers.links.errors import LinkDown, NoAnswer
 from workers.protocols.errors import FrameError, MeterRefused
 
-_MAY_HAVE_ACTED = (Dar.NO_ANSWER, Dar.BROKEN_ANSWER)
-
 
 @dataclass(frozen=True, slots=True)
 class Deed:
@@ -57,7 +55,7 @@ class Deed:
         if wallet is None:
             if self.started:
                 return self._res(Dar.NO_ANSWER)  # it may hold the money: only the wallet could tell
-            return self._res(Dar.REFUSED if dar is Dar.REFUSED else Dar.NOT_SENT)
+            return self._res(dar if dar in (Dar.REFUSED, Dar.NOT_SUPPORTED) else Dar.NOT_SENT)
         if wallet.purchase_count == number:
             return await self._with_reading(Dar.SUCCESS if self.started else Dar.DUPLICATE, wallet)
         if wallet.purchase_count != number - 1:

@@ -250,13 +250,13 @@ class _Client(Client):
 
         self._loop.call_soon_threadsafe(register)
 
-    def _attend(self, client: Paho, work: Callable[[Paho], object]) -> None:
+    def _attend(self, client: Paho, step: Callable[[Paho], object]) -> None:
         """Read or write what is ready; TLS may hold more than the socket shows."""
         try:
-            work(client)
+            step(client)
             held = client.socket()
-            while isinstance(held, ssl.SSLSocket) and work is Paho.loop_read and held.pending():
-                work(client)
+            while isinstance(held, ssl.SSLSocket) and step is Paho.loop_read and held.pending():
+                step(client)
                 held = client.socket()
         except (OSError, ValueError) as error:
             if not self._disconnected.done():

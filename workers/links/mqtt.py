@@ -287,8 +287,8 @@ class MqttTrunk:
         if link is self._link:
             self._heard.update(topics)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
+    def _spawn(self, chore: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(chore)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
