@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-check demo-reset test lint format lock ci
+.PHONY: help setup demo demo-check demo-reset test bench-field lint format lock ci
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,9 @@ demo-reset: setup ## remove the demo's data
 
 test: setup ## all tests
 	$(BIN)/pytest -n $(WORKERS)
+
+bench-field: setup ## field benchmarks, one JSON object; wants gcc and libmodbus-dev
+	@$(BIN)/python -m tests.bench field
 
 lint: setup ## style, types, arrows between rooms, drift of the printed schema
 	$(BIN)/ruff check .

@@ -42,7 +42,7 @@ async def _told(look: Awaitable[Changes]) -> None:
 
 
 async def roll_up_histories(context: WorkerContext) -> None:
-    """Roll up what every group stored of the hours that are over."""
+    """Roll up what every group stored of the days that are over."""
     now = context.ports.clock.now()
 
     async def roll(group_id: int) -> None:

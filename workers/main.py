@@ -103,7 +103,7 @@ async def tick_meters(ctx: dict[str, Any]) -> None:
 
 
 async def tick_history(ctx: dict[str, Any]) -> None:
-    """Roll up the hours that are over."""
+    """Roll up the days that are over, and what came late of them."""
     await roll_up_histories(ctx["context"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from backend.alerts.operations import NewCase, close_cases, open_case, open_cases
+from backend.kernel.clock import business_day, day_period
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.metering.episodes import (
     Changes,
@@ -38,14 +39,14 @@ async def watch_meters(*, group_id: int, at: datetime) -> Changes:
 
 
 async def roll_up_history(*, group_id: int, at: datetime) -> int:
-    """Roll up all that was stored of the hours that are over at `at`, some batches a transaction;
+    """Roll up all that was stored of the days that are over at `at`, some gateways a transaction;
     returns how many meter-days were computed. A meter whose packed samples are damaged keeps the
     figures it has and gets a case."""
-    hour = at.replace(minute=0, second=0, microsecond=0)
+    midnight = day_period(business_day(at)).start
     computed = 0
     while True:
         async with unit_of_work(group_id) as work:
-            rolled = await roll_up(work, before=hour)
+            rolled = await roll_up(work, until=midnight)
             for meter_id in rolled.damaged:
                 meter = await meter_by_id(work, meter_id=meter_id)
                 await open_case(

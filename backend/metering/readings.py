@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
 from backend.kernel.db import UnitOfWork
@@ -15,6 +15,7 @@ from .registers import BANDS, COLUMNS, Reading, reading_of, settled
 
 __all__ = ["BANDS", "COLUMNS", "Reading", "reading_of", "store_readings"]
 
+_TO_CHINA = timedelta(hours=8, microseconds=-1)  # midnight ends a day
 _COLUMNS = ", ".join(COLUMNS)
 _STAGE = (
     "CREATE TEMP TABLE IF NOT EXISTS reading_stage"
@@ -40,21 +41,11 @@ _MOVE_LATEST_OF_MANY = (
 
 @dataclass(slots=True)
 class _Mark:
-    """What a batch touched of one UTC day."""
+    """What a batch touched of one business day."""
 
     first_at: datetime
     last_at: datetime
     meter_ids: set[UUID]
-
-
-@dataclass(slots=True)
-class _Batch:
-    """A batch, each reading once, by meter (so that two batches never wait for each other crosswise)
-    and instant; and what it touches."""
-
-    kept: list[Reading]
-    meters: int
-    marks: dict[date, _Mark]
 
 
 async def store_readings(work: UnitOfWork, *, readings: Sequence[Reading]) -> int:
@@ -64,26 +55,36 @@ async def store_readings(work: UnitOfWork, *, readings: Sequence[Reading]) -> in
     forward in time, so a late batch does not undo it. A late reading of a closed day is packed beside
     what is packed of that day. What the batch touched is noted for the roll-up.
     """
-    batch = _sorted_out(readings)
-    if not batch.kept:
+    kept = _once_each(readings)
+    if not kept:
         return 0
-    records = [reading.record(work.group_id) for reading in batch.kept]
     await work.execute(_STAGE)
-    await work.copy("reading_stage", columns=COLUMNS, records=records)
-    one_each = batch.meters == len(batch.kept)
+    await work.copy(
+        "reading_stage", columns=COLUMNS, records=[each.record(work.group_id) for each in kept]
+    )
+    one_each = len({reading.meter_id for reading in kept}) == len(kept)
     moved = await work.execute(_MOVE_LATEST if one_each else _MOVE_LATEST_OF_MANY)
-    opened = {row["day"] for row in await work.fetch(_OPEN_DAYS, sorted(batch.marks))}
-    if len(opened) < len(batch.marks):
-        stored = await _store_some_late(work, batch.kept, opened)
-    elif moved == len(batch.kept):
+    days = {reading.at.date() for reading in kept}
+    opened = {row["day"] for row in await work.fetch(_OPEN_DAYS, sorted(days))}
+    if opened != days:
+        stored = await _store_some_late(work, kept, opened)
+    elif moved == len(kept):
         # Each is newer than all that its meter had, and its row in metering_latest is ours until we
         # commit: none can be there already, and asking the index first would cost half as much again.
         stored = await work.execute(_INSERT)
     else:
         stored = await work.execute(_INSERT_NEW)
     if stored:
-        await _note(work, batch.marks, at=batch.kept[0].received_at)
+        await _note(work, kept)
     return stored
+
+
+def _once_each(readings: Sequence[Reading]) -> list[Reading]:
+    """By meter, so that two batches never wait for each other crosswise, and instant."""
+    once: dict[tuple[int, datetime], Reading] = {}
+    for reading in map(settled, readings):
+        once.setdefault((reading.meter_id.int, reading.at), reading)
+    return [once[key] for key in sorted(once)]
 
 
 async def _store_some_late(work: UnitOfWork, kept: Sequence[Reading], opened: set[date]) -> int:
@@ -92,35 +93,28 @@ async def _store_some_late(work: UnitOfWork, kept: Sequence[Reading], opened: se
     late = [reading for reading in kept if reading.at.date() not in opened]
     stored = await store_late(work, readings=late)
     if opened:
-        stored += await work.execute(_INSERT_NEW_FROM, datetime.combine(min(opened), time(), UTC))
+        first = datetime.combine(min(opened), time(), UTC)
+        stored += await work.execute(_INSERT_NEW_FROM, first)
     return stored
 
 
-def _sorted_out(readings: Sequence[Reading]) -> _Batch:
-    once: dict[tuple[int, datetime], Reading] = {}
-    for reading in map(settled, readings):
-        once.setdefault((reading.meter_id.int, reading.at), reading)
-    kept = [once[key] for key in sorted(once)]
-    batch = _Batch(kept, len({reading.meter_id for reading in kept}), {})
+async def _note(work: UnitOfWork, kept: Sequence[Reading]) -> None:
+    """What the roll-up has to look at, by the business days of China: it is only to bring together what
+    belongs together, so another zone's days need not be."""
+    marks: dict[date, _Mark] = {}
     for reading in kept:
-        at, day = reading.at, reading.at.date()
-        mark = batch.marks.get(day)
-        if mark is None:
-            batch.marks[day] = _Mark(at, at, {reading.meter_id})
-        else:
-            mark.meter_ids.add(reading.meter_id)
-            mark.first_at, mark.last_at = min(mark.first_at, at), max(mark.last_at, at)
-    return batch
-
-
-async def _note(work: UnitOfWork, marks: Mapping[date, _Mark], *, at: datetime) -> None:
+        at = reading.at
+        mark = marks.setdefault((at + _TO_CHINA).date(), _Mark(at, at, set()))
+        mark.meter_ids.add(reading.meter_id)
+        mark.first_at, mark.last_at = min(mark.first_at, at), max(mark.last_at, at)
     for day, mark in marks.items():
         await work.execute(
-            "INSERT INTO metering_touched (group_id, id, day, first_at, last_at, meter_ids)"
-            " VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO metering_touched (group_id, day, about, id, first_at, last_at, meter_ids)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7)",
             work.group_id,
-            uuid7(at),
             day,
+            min(mark.meter_ids, key=lambda meter_id: meter_id.int),
+            uuid7(kept[0].received_at),
             mark.first_at,
             mark.last_at,
             list(mark.meter_ids),

@@ -1,9 +1,12 @@
 """Roll-ups: use by hour and business day of each meter, computed set-based out of the readings.
 
-`store_readings` notes what a batch touched; `roll_up` takes the notes away and computes the touched
-meter-days anew from raw and packed readings, so a late, repeated or disordered batch ends in the same
-figures as one in time. A day begins just after the project's midnight and ends with the next one; its
-use is what the registers gained since the last reading before it, within one counter epoch (C14).
+`store_readings` notes what a batch touched; `roll_up` takes the notes of days that are over away and
+computes the touched meter-days anew from raw and packed readings, so a late, repeated or disordered batch
+ends in the same figures as one in time. What is not rolled up yet (today, and what came just now) is
+computed by the same statement when it is asked for: figures never lag.
+
+A day begins just after the project's midnight and ends with the next one; its use is what the registers
+gained since the last reading before it, within one counter epoch (C14).
 """
 
 from __future__ import annotations
@@ -16,9 +19,21 @@ from uuid import UUID
 from backend.kernel.db import Row, UnitOfWork
 
 from .history import packed_of_days
+from .packing import PackDamaged
 from .registers import BANDS as BAND_NAMES
 from .registers import Reading
-from .rollup_sql import CLAIM, DAYS, HOURLY, HOURS, ROLL_UP, STAGE, STAGED
+from .rollup_sql import (
+    CLAIM,
+    DAYS,
+    DAYS_NOW,
+    HOURLY,
+    HOURS,
+    HOURS_NOW,
+    PENDING,
+    ROLL_UP,
+    STAGE,
+    STAGED,
+)
 
 _AT_ONCE = 2000  # meter-days of one statement
 _ALONE = "SELECT pg_try_advisory_xact_lock(hashtextextended('metering roll-up', $1))"
@@ -59,17 +74,17 @@ class Rolled:
     damaged: frozenset[UUID]
 
 
-async def roll_up(work: UnitOfWork, *, before: datetime, batches: int = 20) -> Rolled:
-    """Roll up what at most `batches` stored batches touched, of those whose readings all lie before
-    `before`. No batch taken: nothing to do, or another process does it."""
+async def roll_up(work: UnitOfWork, *, until: datetime, gateways: int = 10) -> Rolled:
+    """Roll up what was stored of a day of about so many gateways, as far as it was read at or before
+    `until` (a midnight, or unfinished days are computed again and again). No batch taken: nothing to do,
+    or another process does it."""
     rows: list[Row] = []
     if await work.fetchval(_ALONE, work.group_id):
-        rows = await work.fetch(CLAIM, work.group_id, before, batches)
+        rows = await work.fetch(CLAIM, work.group_id, until, gateways)
     if not rows:
         return Rolled(0, 0, frozenset())
     await work.execute("SET LOCAL jit = off; SET LOCAL work_mem = '64MB'")
     await work.execute(_KEEP_RAW)
-    await work.execute(STAGE)
     wanted: dict[date, set[UUID]] = {row["day"]: set(row["meter_ids"]) for row in rows}
     computed, damaged = 0, set[UUID]()
     while wanted:
@@ -90,18 +105,31 @@ async def _compute(
     work: UnitOfWork, meter_ids: Sequence[UUID], day: date
 ) -> tuple[list[Row], set[UUID]]:
     """A day of some meters: the later days that open anew for it, and the meters left alone."""
-    around = day - timedelta(days=1), day + timedelta(days=2)  # encloses the day in every zone
-    first, last = (datetime.combine(one, time(), UTC) for one in around)
+    around = _around(day, day)
+    damaged = await _stage(work, meter_ids, around)
+    left = [meter_id for meter_id in meter_ids if meter_id not in damaged]
+    return await work.fetch(ROLL_UP, work.group_id, left, day, day, *around), damaged
+
+
+async def _stage(
+    work: UnitOfWork, meter_ids: Sequence[UUID], around: tuple[datetime, datetime]
+) -> set[UUID]:
+    """Put what is packed where the statements find it; returns the meters of which some is damaged."""
+    first, last = around
     packed, damaged = await packed_of_days(
         work, meter_ids=meter_ids, first=first.date(), last=last.date()
     )
+    await work.execute(STAGE)
+    await work.execute("TRUNCATE history_stage")
     if packed:
         await work.copy("history_stage", columns=STAGED, records=[_staged(each) for each in packed])
-    left = [meter_id for meter_id in meter_ids if meter_id not in damaged]
-    rows = await work.fetch(ROLL_UP, work.group_id, left, day, first, last)
-    if packed:
-        await work.execute("TRUNCATE history_stage")
-    return rows, damaged
+    return damaged
+
+
+def _around(first: date, last: date) -> tuple[datetime, datetime]:
+    """Instants that enclose the days in every zone."""
+    start, end = first - timedelta(days=1), last + timedelta(days=2)
+    return datetime.combine(start, time(), UTC), datetime.combine(end, time(), UTC)
 
 
 def _staged(reading: Reading) -> tuple[object, ...]:
@@ -111,31 +139,65 @@ def _staged(reading: Reading) -> tuple[object, ...]:
 
 
 async def use_by_day(work: UnitOfWork, *, meter_id: UUID, first: date, last: date) -> list[Use]:
-    """The business days `first` to `last` that have a roll-up, by day and epoch."""
-    rows = await work.fetch(DAYS, work.group_id, meter_id, first, last)
-    return [
-        Use(
-            day=row["day"],
-            hour=None,
-            epoch=row["epoch"],
-            opening=row["opening"],
-            closing=row["closing"],
-            used=row["closing"] - row["opening"],
-            bands={n: row[f"{n}_wh"] for n in BAND_NAMES if row[f"{n}_wh"] is not None},
-            cold_wh=row["cold_wh"],
-            max_power_w=row["max_power_w"],
-            samples=row["samples"],
-            gaps=row["gaps"],
-            backward=row["backward"],
-        )
-        for row in rows
-    ]
+    """The business days `first` to `last` in which a meter was read, by day and epoch.
+
+    Raises PackDamaged.
+    """
+    first_open = await _first_open(work, meter_id, last)
+    rows = await work.fetch(DAYS, work.group_id, meter_id, first, first_open)
+    if first_open <= last:
+        around = await _for_now(work, meter_id, first_open, last)
+        now = work.group_id, [meter_id], first_open, last, *around
+        rows += [row for row in await work.fetch(DAYS_NOW, *now) if row["day"] >= first]
+    return [_day_of(row) for row in rows]
 
 
 async def use_by_hour(work: UnitOfWork, *, meter_id: UUID, first: date, last: date) -> list[Use]:
-    """The hours of the business days `first` to `last` that were read, by day, epoch and hour."""
-    rows = await work.fetch(HOURS, work.group_id, meter_id, first, last)
+    """The hours of the business days `first` to `last` in which a meter was read, by day, epoch and
+    hour. Raises PackDamaged."""
+    first_open = await _first_open(work, meter_id, last)
+    rows = await work.fetch(HOURS, work.group_id, meter_id, first, first_open)
+    if first_open <= last:
+        around = await _for_now(work, meter_id, first_open, last)
+        now = work.group_id, [meter_id], first_open, last, *around
+        rows += [row for row in await work.fetch(HOURS_NOW, *now) if row["day"] >= first]
     return [use for row in rows for use in _hours_of(row)]
+
+
+async def _first_open(work: UnitOfWork, meter_id: UUID, last: date) -> date:
+    """The first day that may not be rolled up yet; the day after `last` when all are."""
+    pending: date | None = await work.fetchval(PENDING, work.group_id, meter_id)
+    end = last + timedelta(days=1)
+    # A day earlier, for the zone of the project may not be that of the marks.
+    return end if pending is None else min(pending - timedelta(days=1), end)
+
+
+async def _for_now(
+    work: UnitOfWork, meter_id: UUID, first: date, last: date
+) -> tuple[datetime, datetime]:
+    """Get ready to compute days now; the instants that enclose them. Raises PackDamaged."""
+    around = _around(first, last)
+    await work.execute(_KEEP_RAW)
+    if await _stage(work, [meter_id], around):
+        raise PackDamaged("packed samples of this meter are damaged")
+    return around
+
+
+def _day_of(row: Row) -> Use:
+    return Use(
+        day=row["day"],
+        hour=None,
+        epoch=row["epoch"],
+        opening=row["opening"],
+        closing=row["closing"],
+        used=row["closing"] - row["opening"],
+        bands={n: row[f"{n}_wh"] for n in BAND_NAMES if row[f"{n}_wh"] is not None},
+        cold_wh=row["cold_wh"],
+        max_power_w=row["max_power_w"],
+        samples=int(row["samples"]),
+        gaps=int(row["gaps"]),
+        backward=int(row["backward"]),
+    )
 
 
 def _hours_of(row: Row) -> Iterator[Use]:

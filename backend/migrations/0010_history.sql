@@ -21,16 +21,17 @@ ALTER TABLE metering_packed ALTER COLUMN packed SET STORAGE EXTERNAL;
 CALL isolate_tenant_table('metering_packed', 'SELECT, INSERT');
 
 -- What a stored batch touched: written with it, taken away by the roll-up of these meters and days.
+-- `day` (in China) and `about` (the first of the meters) only bring together what belongs together.
 CREATE TABLE metering_touched (
     group_id bigint NOT NULL REFERENCES tenancy_group,
-    id uuid NOT NULL,
     day date NOT NULL,
+    about uuid NOT NULL,
+    id uuid NOT NULL,
     first_at timestamptz NOT NULL,
     last_at timestamptz NOT NULL CHECK (last_at >= first_at),
     meter_ids uuid[] NOT NULL,
-    PRIMARY KEY (group_id, id)
+    PRIMARY KEY (group_id, day, about, id)
 );
-CREATE INDEX metering_touched_day ON metering_touched (group_id, day);
 CALL isolate_tenant_table('metering_touched', 'SELECT, INSERT, DELETE');
 
 -- Roll-ups of a business day of the project's zone, from just after its midnight up to and including
@@ -163,15 +164,16 @@ CREATE FUNCTION metering_drop_day(closed date) RETURNS boolean
 DECLARE
     name text := format('metering_reading_%s', to_char(closed, 'YYYYMMDD'));
     first timestamptz := to_char(closed, 'YYYY-MM-DD 00:00+00');
+    after timestamptz := to_char(closed + 1, 'YYYY-MM-DD 00:00+00');
 BEGIN
     IF to_regclass(name) IS NULL THEN
         RETURN true;
     END IF;
     EXECUTE format('LOCK TABLE %I IN SHARE MODE', name);
-    IF EXISTS (SELECT FROM metering_touched WHERE day = closed) OR EXISTS (
+    IF EXISTS (SELECT FROM metering_touched WHERE first_at < after AND last_at >= first) OR EXISTS (
         SELECT FROM (
             SELECT group_id, meter_id, count(*) AS n FROM metering_reading
-            WHERE at >= first AND at < first + interval '1 day' GROUP BY group_id, meter_id) AS raw
+            WHERE at >= first AND at < after GROUP BY group_id, meter_id) AS raw
         LEFT JOIN (
             SELECT group_id, meter_id, sum(samples) AS n FROM metering_packed
             WHERE day = closed AND NOT late GROUP BY group_id, meter_id) AS held
@@ -203,7 +205,7 @@ BEGIN
     END IF;
     EXECUTE format('LOCK TABLE %I IN SHARE MODE', name);
     IF of_table = 'metering_packed' AND (
-        EXISTS (SELECT FROM metering_touched t WHERE t.day >= first AND t.day < after)
+        EXISTS (SELECT FROM metering_touched t WHERE t.day >= first - 1 AND t.day <= after)
         OR EXISTS (
             SELECT FROM metering_packed p WHERE p.day >= first AND p.day < after AND NOT EXISTS (
                 SELECT FROM metering_day d WHERE d.group_id = p.group_id AND d.meter_id = p.meter_id

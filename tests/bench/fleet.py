@@ -12,7 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
-from backend.kernel.db import Database
+from backend.kernel.db import Database, unit_of_work
 from backend.kernel.migrate import migrate
 from backend.metering.readings import Reading
 from backend.sandbox.embedded.services import EmbeddedServices
@@ -46,6 +46,7 @@ class Fleet:
     """`server` is the superuser's connection; `meters` are in the order of their gateways."""
 
     server: asyncpg.Connection[Any]
+    dsn: str
     group_id: int
     meters: Sequence[UUID]
 
@@ -59,7 +60,8 @@ class Fleet:
 async def fleet(
     services: EmbeddedServices, *, database: str, meters: int, at: datetime
 ) -> AsyncIterator[Fleet]:
-    """A migrated database of that name with `meters`, open as the application; dropped at the end."""
+    """A migrated database of that name with `meters`; dropped at the end. `opened` makes it that of this
+    process's pool."""
     await services.prepare_database(database)
     await migrate(services.owner_dsn(database), at=at)
     base = services.postgres.admin_dsn.rsplit("/", 1)[0]
@@ -71,16 +73,25 @@ async def fleet(
         await server.execute("VACUUM ANALYZE")
         group_id = await server.fetchval("SELECT group_id FROM tenancy_group")
         rows = await server.fetch("SELECT id FROM metering_meter ORDER BY id")
-        await Database.open(services.app_dsn(database), pool_max=4)
-        try:
-            yield Fleet(server, group_id, [row["id"] for row in rows])
-        finally:
-            await Database.close()
+        dsn = services.app_dsn(database)
+        yield Fleet(server, dsn, group_id, [row["id"] for row in rows])
     finally:
         await server.close()
         admin = await asyncpg.connect(services.postgres.admin_dsn)
         await admin.execute(f"DROP DATABASE {database} WITH (FORCE)")
         await admin.close()
+
+
+@asynccontextmanager
+async def opened(made: Fleet) -> AsyncIterator[None]:
+    """The fleet's database as that of this process's pool, its connection there and warm."""
+    await Database.open(made.dsn, pool_max=4)
+    try:
+        async with unit_of_work(made.group_id) as work:
+            await work.fetchval("SELECT 1")
+        yield
+    finally:
+        await Database.close()
 
 
 def reading(meter_id: UUID, *, at: datetime, turn: int, place: int) -> Reading:

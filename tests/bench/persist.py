@@ -17,7 +17,7 @@ from backend.metering.retention import drop_raw, pack_some
 from backend.metering.rollups import roll_up
 from backend.sandbox.embedded.services import EmbeddedServices
 
-from .fleet import PER_GATEWAY, Fleet, fleet, reading
+from .fleet import PER_GATEWAY, Fleet, fleet, opened, reading
 
 _DAY = timedelta(days=1)
 _DAYS = 3
@@ -32,10 +32,12 @@ async def run(
 ) -> dict[str, Any]:
     """The figures of G4 by their keys; `rows` is meters of one batch."""
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    async with fleet(services, database="bench_persist", meters=rows, at=midnight) as made:
+    large = fleet(services, database="bench_persist", meters=rows, at=midnight)
+    async with large as made, opened(made):
         figures = await _against_copy(made, midnight, rounds)
     samples_of = max(rows // 80, 50)
-    async with fleet(services, database="bench_packed", meters=samples_of, at=midnight) as made:
+    small = fleet(services, database="bench_packed", meters=samples_of, at=midnight)
+    async with small as made, opened(made):
         return figures | await _bytes_a_sample(made, midnight - (_DAYS + 4) * _DAY)
 
 
@@ -128,7 +130,7 @@ async def _bytes_a_sample(made: Fleet, first: datetime) -> dict[str, Any]:
     raw = await made.server.fetchval(_SIZE, "metering_reading")
     while True:
         async with unit_of_work(made.group_id) as work:
-            if not (await roll_up(work, before=first + 20 * _DAY)).batches:
+            if not (await roll_up(work, until=first + 20 * _DAY)).batches:
                 break
     started = time.process_time()
     for number in range(_DAYS):

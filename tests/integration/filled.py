@@ -68,7 +68,7 @@ async def fill(world: World) -> None:
             at=START,
         )
         await store_readings(work, readings=[reading_of(world.meter.id, at=START)])
-        await roll_up(work, before=START + timedelta(days=1))
+        await roll_up(work, until=START + timedelta(days=1))
         closed = reading_of(world.meter.id, at=START - timedelta(days=4000))
         await store_readings(work, readings=[closed])
         await note_gateway_clock(

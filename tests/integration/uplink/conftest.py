@@ -38,7 +38,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
 
 
 class Inbox:
-    """Remembers what it was given. `away`: as when its database is away."""
+    """Remembers what it was given. `away`: as when its database is away; `open`: pings go on."""
 
     def __init__(self) -> None:
         self.reads: list[tuple[RingRow, Read]] = []
@@ -48,6 +48,8 @@ class Inbox:
         self.silences: list[tuple[str, datetime]] = []
         self.refusals: list[tuple[str | bytes, str]] = []
         self.away = False
+        self.open = asyncio.Event()
+        self.open.set()
 
     async def readings(self, row: RingRow, reads: list[Read], at: datetime) -> None:
         """Keep."""
@@ -63,6 +65,7 @@ class Inbox:
     async def pinged(self, row: RingRow, ping: Ping, at: datetime) -> None:
         """Keep."""
         self._refuse_when_away()
+        await self.open.wait()
         self.pings.append((row, ping))
 
     async def silent(self, row: RingRow, since: datetime) -> None:

@@ -18,11 +18,13 @@ from backend.uplink.rotation import KeyRing
 
 
 class MemoryDesk:
-    """Keys of gateways of any group. `asked` counts visits for a root key."""
+    """Keys of gateways of any group. `asked` counts visits for a root key; without `bell` nobody hears
+    of changes."""
 
     def __init__(self) -> None:
         self.rows: dict[bytes, RingRow] = {}
         self.asked = 0
+        self.bell = True
         self._roots: dict[KeyName, bytes] = {}
         self._claims: dict[bytes, Claim] = {}
         self._wrapper = KeyWrapper({1: os.urandom(32)})
@@ -143,6 +145,6 @@ class MemoryDesk:
 
     def _store(self, row: RingRow) -> RingRow:
         self.rows[row.ring.gateway] = row
-        for reader in self._readers:
+        for reader in self._readers if self.bell else ():
             reader.put_nowait(row)
         return row

@@ -26,11 +26,11 @@ def packet(head: int, size: int) -> bytes:
             return bytes([head]) + length
 
 
-def publish(topic: str, payload: bytes, *, qos: int) -> bytes:
+def publish(topic: str, payload: bytes, *, qos: int, retain: bool = False) -> bytes:
     """A PUBLISH packet."""
     number = b"\x00\x01" if qos else b""
     body = _text(topic) + number + payload
-    return packet(0x30 | qos << 1, len(body)) + body
+    return packet(0x30 | qos << 1 | retain, len(body)) + body
 
 
 class Rude:

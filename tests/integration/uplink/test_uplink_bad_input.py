@@ -23,6 +23,7 @@ from workers.links.mqtt import Dropped, MqttLine
 from .box import Box, box_at, until
 from .conftest import NOON, Site, site_at
 from .memory_desk import MemoryDesk
+from .raw_client import publish, rude
 
 EVERYTHING = Limits(rate_per_s=1e6, burst=1_000_000, waiting=1_000_000)
 
@@ -185,6 +186,19 @@ async def test_what_only_the_cloud_may_say_is_refused_from_a_genuine_gateway(
     await box.greet()
 
 
+async def test_a_message_that_breaks_its_schema_does_not_hold_up_what_comes_after_it(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    box = await site.box(site.first)
+    assert box.session is not None
+    with told(site, caplog, ("GW-FIRST", "UPLINK_MESSAGE_REFUSED")):
+        for _ in range(3):
+            await box.line.send(box.session.seal(FrameType.READ, b'{"meter": 1.5}', at=NOON))
+        await box.say(box.read())
+        await box.ping()
+    assert len(site.inbox.reads) == 1
+
+
 async def test_a_revoked_gateway_is_told_cut_and_then_refused_while_the_other_works_on(
     site: Site, caplog: pytest.LogCaptureFixture, record_property: Callable[[str, object], None]
 ) -> None:
@@ -230,6 +244,19 @@ async def test_a_gateway_that_nobody_enrolled_reaches_nobody(site: Site) -> None
     assert site.trunk.dropped == {}
 
 
+async def test_what_somebody_made_the_broker_retain_is_not_heard(site: Site) -> None:
+    box = await site.box(site.first)
+    frame = box.sealed(reading := box.read())
+    kept = publish(f"up/{box.keys.gateway.hex()}", frame, qos=1, retain=True)
+    with rude(site.gate, kept, once=True) as client:
+        await asyncio.to_thread(client.done.wait, 10)
+        await until(lambda: bool(site.inbox.reads))
+    await site.restart_host()
+    await until(lambda: site.trunk.dropped == {Dropped.STRAY: 1})
+    await box.greet()
+    assert [read for _, read in site.inbox.reads] == [reading]
+
+
 async def test_an_enrolment_from_nobody_is_refused_alike_whatever_is_wrong_with_it(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -258,7 +285,10 @@ async def test_an_enrolment_from_nobody_is_refused_alike_whatever_is_wrong_with_
         await until(lambda: len(site.inbox.refusals) == 4)
 
 
-async def test_a_claimed_gateway_enrols_and_is_heard_at_once(site: Site) -> None:
+@pytest.mark.parametrize("bell", [True, False])
+async def test_a_claimed_gateway_enrols_and_is_heard_at_once(site: Site, bell: bool) -> None:
+    """Also when the news of its ring comes late."""
+    site.desk.bell = bell
     code = site.desk.claim(group_id=2, serial="GW-NEW", at=NOON)
     enrolment = GatewayEnrolment(code=code, serial="GW-NEW")
     async with MqttLine(site.gate) as line:

@@ -11,7 +11,7 @@ import pytest
 
 from backend.kernel.errors import Conflict
 from backend.uplink.errors import CommandExpired, MessageRefused, TripHeld
-from backend.uplink.message import Alarm, Bye, Cmd, Farewell, Op, RelayState, Res
+from backend.uplink.message import Alarm, Bye, Cmd, Farewell, Op, Ping, RelayState, Res
 from workers.links.errors import LinkDown, NoAnswer
 
 from .box import Box, until
@@ -90,6 +90,21 @@ async def test_a_frame_that_the_transport_lost_is_not_acknowledged(site: Site) -
         await asyncio.wait_for(box.ping(), 0.5)
     await box.greet()
     assert len(site.inbox.reads) == 1
+
+
+async def test_a_ping_of_an_older_session_is_not_answered_in_a_newer_one(site: Site) -> None:
+    box = await site.box(site.first)
+    site.inbox.open.clear()
+    asked = Ping(NOON)
+    await box.say(asked)
+    await box.hello()
+    await box.say(asked)
+    await box.say(Res(uuid4(), 0))
+    site.inbox.open.set()
+    assert await asyncio.wait_for(box.pongs.get(), 10) == asked
+    site.clock.advance(timedelta(seconds=1))
+    await box.ping()
+    assert len(site.inbox.pings) == 4
 
 
 async def test_a_command_goes_to_its_gateway_and_its_answer_comes_back(site: Site) -> None:

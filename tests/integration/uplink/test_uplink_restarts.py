@@ -77,6 +77,23 @@ async def test_a_killed_broker_costs_no_reading_and_commands_work_again(
         await _command(site, two)
 
 
+async def test_who_sends_while_the_broker_dies_learns_of_it_at_once(mortal: RunningBroker) -> None:
+    async with site_at(mortal) as site:
+        box = await site.box(site.first)
+        sending = asyncio.gather(
+            *(box.line.send(box.sealed(box.read())) for _ in range(300)), return_exceptions=True
+        )
+        await asyncio.to_thread(mortal.kill)
+        async with asyncio.timeout(2):
+            outcomes = await sending
+        assert {type(outcome) for outcome in outcomes} <= {type(None), LinkDown, NoAnswer}
+        with pytest.raises(LinkDown):
+            await box.line.send(b"late")
+        with pytest.raises(LinkDown):
+            await anext(box.line.frames())
+        await asyncio.to_thread(mortal.restart)
+
+
 async def test_a_new_cloud_process_knows_no_session_and_gateways_greet_it_by_themselves(
     agents: tuple[Site, Faithful, Faithful],
 ) -> None:
