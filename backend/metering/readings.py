@@ -22,9 +22,11 @@ _STAGE = (
     " (LIKE metering_latest INCLUDING DEFAULTS) ON COMMIT DELETE ROWS;"
     " DELETE FROM reading_stage"  # of a batch before in this same transaction
 )
-_INSERT = f"INSERT INTO metering_reading ({_COLUMNS}) SELECT {_COLUMNS} FROM reading_stage"
+# The stage holds one group's rows only; with an argument a statement is prepared once a connection.
+_STAGED = f"SELECT {_COLUMNS} FROM reading_stage WHERE group_id = $1"
+_INSERT = f"INSERT INTO metering_reading ({_COLUMNS}) {_STAGED}"
 _INSERT_NEW = f"{_INSERT} ON CONFLICT (group_id, meter_id, at) DO NOTHING"
-_INSERT_NEW_FROM = f"{_INSERT} WHERE at >= $1 ON CONFLICT (group_id, meter_id, at) DO NOTHING"
+_INSERT_NEW_FROM = f"{_INSERT} AND at >= $2 ON CONFLICT (group_id, meter_id, at) DO NOTHING"
 _OPEN_DAYS = "SELECT d AS day FROM unnest($1::date[]) AS d WHERE metering_open_day(d)"
 _SET_LATEST = ", ".join(f"{column} = EXCLUDED.{column}" for column in COLUMNS[2:])
 _INTO_LATEST = f"INSERT INTO metering_latest ({_COLUMNS})"
@@ -32,10 +34,10 @@ _IF_NEWER = (
     f" ON CONFLICT (group_id, meter_id) DO UPDATE SET {_SET_LATEST}"
     " WHERE metering_latest.at < EXCLUDED.at"
 )
-_MOVE_LATEST = f"{_INTO_LATEST} SELECT {_COLUMNS} FROM reading_stage{_IF_NEWER}"
+_MOVE_LATEST = f"{_INTO_LATEST} {_STAGED}{_IF_NEWER}"
 _MOVE_LATEST_OF_MANY = (
-    f"{_INTO_LATEST} SELECT DISTINCT ON (group_id, meter_id) {_COLUMNS} FROM reading_stage"
-    f" ORDER BY group_id, meter_id, at DESC{_IF_NEWER}"
+    f"{_INTO_LATEST} SELECT DISTINCT ON (meter_id) {_COLUMNS} FROM reading_stage WHERE group_id = $1"
+    f" ORDER BY meter_id, at DESC{_IF_NEWER}"
 )
 
 
@@ -63,7 +65,8 @@ async def store_readings(work: UnitOfWork, *, readings: Sequence[Reading]) -> in
         "reading_stage", columns=COLUMNS, records=[each.record(work.group_id) for each in kept]
     )
     one_each = len({reading.meter_id for reading in kept}) == len(kept)
-    moved = await work.execute(_MOVE_LATEST if one_each else _MOVE_LATEST_OF_MANY)
+    move = _MOVE_LATEST if one_each else _MOVE_LATEST_OF_MANY
+    moved = await work.execute(move, work.group_id)
     days = {reading.at.date() for reading in kept}
     opened = {row["day"] for row in await work.fetch(_OPEN_DAYS, sorted(days))}
     if opened != days:
@@ -71,9 +74,9 @@ async def store_readings(work: UnitOfWork, *, readings: Sequence[Reading]) -> in
     elif moved == len(kept):
         # Each is newer than all that its meter had, and its row in metering_latest is ours until we
         # commit: none can be there already, and asking the index first would cost half as much again.
-        stored = await work.execute(_INSERT)
+        stored = await work.execute(_INSERT, work.group_id)
     else:
-        stored = await work.execute(_INSERT_NEW)
+        stored = await work.execute(_INSERT_NEW, work.group_id)
     if stored:
         await _note(work, kept)
     return stored
@@ -94,7 +97,7 @@ async def _store_some_late(work: UnitOfWork, kept: Sequence[Reading], opened: se
     stored = await store_late(work, readings=late)
     if opened:
         first = datetime.combine(min(opened), time(), UTC)
-        stored += await work.execute(_INSERT_NEW_FROM, first)
+        stored += await work.execute(_INSERT_NEW_FROM, work.group_id, first)
     return stored
 
 

@@ -160,7 +160,7 @@ async def test_roll_ups_are_what_the_readings_say_whatever_way_they_came(
             count = dice.choice([1, 2, 9, 40])
             batch, rest = rest[:count], rest[count:]
             known = batch[:1] + list(stored.values())
-            new = await store(world, batch + [dice.choice(known)])
+            new = await store(world, [*batch, dice.choice(known)])
             assert new == len(batch)
             stored |= {reading.at: reading for reading in batch}
             if dice.random() < 0.3:
