@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from uuid import UUID
 
 from backend.kernel.db import UnitOfWork
 from backend.kernel.ids import uuid7
@@ -39,15 +38,6 @@ _MOVE_LATEST_OF_MANY = (
     f"{_INTO_LATEST} SELECT DISTINCT ON (meter_id) {_COLUMNS} FROM reading_stage WHERE group_id = $1"
     f" ORDER BY meter_id, at DESC{_IF_NEWER}"
 )
-
-
-@dataclass(slots=True)
-class _Mark:
-    """What a batch touched of one business day."""
-
-    first_at: datetime
-    last_at: datetime
-    meter_ids: set[UUID]
 
 
 async def store_readings(work: UnitOfWork, *, readings: Sequence[Reading]) -> int:
@@ -104,21 +94,19 @@ async def _store_some_late(work: UnitOfWork, kept: Sequence[Reading], opened: se
 async def _note(work: UnitOfWork, kept: Sequence[Reading]) -> None:
     """What the roll-up has to look at, by the business days of China: it is only to bring together what
     belongs together, so another zone's days need not be."""
-    marks: dict[date, _Mark] = {}
+    by_day: dict[date, list[Reading]] = defaultdict(list)
     for reading in kept:
-        at = reading.at
-        mark = marks.setdefault((at + _TO_CHINA).date(), _Mark(at, at, set()))
-        mark.meter_ids.add(reading.meter_id)
-        mark.first_at, mark.last_at = min(mark.first_at, at), max(mark.last_at, at)
-    for day, mark in marks.items():
+        by_day[(reading.at + _TO_CHINA).date()].append(reading)
+    for day, found in by_day.items():
+        instants = [reading.at for reading in found]
         await work.execute(
             "INSERT INTO metering_touched (group_id, day, about, id, first_at, last_at, meter_ids)"
             " VALUES ($1, $2, $3, $4, $5, $6, $7)",
             work.group_id,
             day,
-            min(mark.meter_ids, key=lambda meter_id: meter_id.int),
+            found[0].meter_id,
             uuid7(kept[0].received_at),
-            mark.first_at,
-            mark.last_at,
-            list(mark.meter_ids),
+            min(instants),
+            max(instants),
+            list(dict.fromkeys(reading.meter_id for reading in found)),
         )

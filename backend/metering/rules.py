@@ -109,14 +109,3 @@ def first_open_day(at: datetime) -> date:
     """The oldest UTC day of which the raw rows are not packed yet at `at`."""
     # An hour more, for what was read before midnight and is being stored just now.
     return (at.astimezone(UTC) - timedelta(hours=1)).date() - timedelta(days=OPEN_DAYS)
-
-
-def trusted_instant(*, at: datetime, sent_at: datetime, received_at: datetime) -> datetime:
-    """When a device's reading was taken, by a clock that can be believed (C24).
-
-    `at` and `sent_at` are of the device's clock: when it read and when it sent; `received_at` is ours.
-    A device whose clock is off by more than five minutes is taken to be off by as much for all that it
-    sent, so the hours between its readings stay what they were.
-    """
-    drift = received_at - sent_at
-    return at if abs(drift) <= MAX_DRIFT else min(at + drift, received_at)

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from backend.kernel.clock import CHINA, business_day, day_period
 from backend.metering.models import MeterAssignment
@@ -38,17 +39,21 @@ class _Last:
 
 
 def rolled(
-    readings: Iterable[Reading], assignments: Sequence[MeterAssignment], *, pause: timedelta
+    readings: Iterable[Reading],
+    assignments: Sequence[MeterAssignment],
+    *,
+    pause: timedelta,
+    zone: ZoneInfo = CHINA,
 ) -> tuple[list[Use], list[Use]]:
-    """The days and the hours of one meter of a project in China."""
+    """The days and the hours of one meter of a project in `zone`."""
     last: dict[int, _Last] = {}
     days: dict[tuple[date, int], _Sum] = defaultdict(_Sum)
     hours: dict[tuple[date, int, int], _Sum] = defaultdict(_Sum)
     for at, _turn, epoch, total, reading in sorted(
         _events(list(readings), assignments), key=lambda event: event[:2]
     ):
-        day = business_day(at - _TICK, CHINA)
-        hour = int((at - _TICK - day_period(day, CHINA).start) / timedelta(hours=1))
+        day = business_day(at - _TICK, zone)
+        hour = int((at - _TICK - day_period(day, zone).start) / timedelta(hours=1))
         before = last.get(epoch)
         for found in (days[day, epoch], hours[day, epoch, hour]):
             _add(found, before, at, total, reading, pause)

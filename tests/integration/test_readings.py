@@ -134,6 +134,18 @@ async def test_a_gateways_batch_of_many_meters_is_one_copy(worlds: tuple[World, 
         assert await store_readings(work, readings=batch) == 0
 
 
+async def test_two_batches_in_one_unit_of_work_are_stored_once_each(
+    worlds: tuple[World, World],
+) -> None:
+    ours, _theirs = worlds
+    async with unit_of_work(ours.group_id) as work:
+        assert await store_readings(work, readings=[at(ours, 1)]) == 1
+        assert await store_readings(work, readings=[at(ours, 2)]) == 1
+        assert await store_readings(work, readings=[at(ours, 1), at(ours, 3)]) == 1
+    assert await stored(ours) == [at(ours, 3), at(ours, 2), at(ours, 1)]
+    assert await latest(ours) == at(ours, 3)
+
+
 async def test_a_reading_for_another_groups_meter_is_refused(worlds: tuple[World, World]) -> None:
     ours, theirs = worlds
     with pytest.raises(asyncpg.ForeignKeyViolationError):

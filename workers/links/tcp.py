@@ -26,8 +26,8 @@ class Timing:
     for a late answer to be swallowed, and the least silence between two frames (3.5 characters at
     9600 are 3.65 ms)."""
 
-    answer_s: float = 1.0
-    least_s: float = 0.3
+    answer_s: float = 2.0
+    least_s: float = 1.0
     connect_s: float = 3.0
     drain_s: float = 0.3
     silence_s: float = 0.004
