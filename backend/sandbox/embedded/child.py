@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ STEP_S = 0.02
 PORT_TRIES = 5
 _LEASH = Path(__file__).with_name("leash.py")
 _LOG_LIMIT_BYTES = 5_000_000
-_WELL_KNOWN_PORTS = frozenset({5432, 6379})
+_QUIET_PORTS = range(16_000, 32_000)
 
 
 def leashed(
@@ -39,12 +40,11 @@ def clean_environment() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now, never the well-known 5432 or 6379."""
+    """A TCP port of 127.0.0.1 that nobody listens on now, out of those that the system gives to
+    nobody's outgoing connection meanwhile (Linux: 32768 and up)."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port not in _WELL_KNOWN_PORTS:
+        port = secrets.choice(_QUIET_PORTS)
+        if is_free(port):
             return port
 
 
