@@ -21,6 +21,7 @@ from backend.journeys.watch import roll_up_history
 from backend.kernel.clock import Period
 from backend.kernel.db import Database, unit_of_work
 from backend.kernel.migrate import migrate
+from backend.metering.operations import note_gateway
 from backend.metering.packing import PackDamaged
 from backend.metering.queries import recent_readings, use
 from backend.metering.readings import Reading, store_readings
@@ -39,7 +40,12 @@ from workers.bus_lease import BusLease
 from workers.buses import Buses
 from workers.context import WorkerContext
 from workers.drivers.access import Access
-from workers.housekeeping import close_days
+from workers.housekeeping import (
+    close_days,
+    roll_up_histories,
+    watch_all_lines,
+    watch_all_meters,
+)
 
 from .catalogue import Connection
 from .rolled import rolled
@@ -442,3 +448,29 @@ async def test_days_are_made_ahead_and_a_closed_one_never_comes_back(
     after = {row["name"][-8:] for row in await superuser.fetch(raw, "metering_reading")}
     assert after == days
     assert len(await history(ours)) == 97
+
+
+async def test_a_group_that_fails_costs_the_others_nothing_and_its_days_stay_open(
+    worlds: tuple[World, World], superuser: Connection
+) -> None:
+    broken, whole = worlds
+    for world in worlds:
+        await store(world, week(world.meter.id, days=1))
+        async with unit_of_work(world.group_id) as work:
+            await note_gateway(work, gateway_id=world.gateway.id, answered=False, at=at(48))
+    zone = "UPDATE tenancy_project SET time_zone = $2 WHERE group_id = $1"
+    await superuser.execute(zone, broken.group_id, "Nowhere/Nope")
+    whole.clock.instant = START
+    context = WorkerContext(whole.ports, Buses(BusLease("postgresql://nowhere"), access=Access()))
+    for tick in (roll_up_histories, watch_all_lines, watch_all_meters, close_days):
+        await tick(context)
+    rolled_up = await superuser.fetch("SELECT DISTINCT group_id FROM metering_day")
+    silent = await superuser.fetch("SELECT group_id FROM metering_episode ORDER BY group_id")
+    assert [row["group_id"] for row in rolled_up] == [whole.group_id]
+    assert [row["group_id"] for row in silent] == [broken.group_id, whole.group_id]
+    assert FIRST in await days_to_close(at=START)
+    await superuser.execute(zone, broken.group_id, "Asia/Shanghai")
+    for tick in (roll_up_histories, close_days):
+        await tick(context)
+    assert await days_to_close(at=START) == []
+    assert [len(await history(world)) for world in worlds] == [48, 48]
