@@ -39,7 +39,7 @@ from workers.drivers.ports import Driver, MeterSnapshot, Relay, Thresholds
 from workers.links.errors import LinkDown, NoAnswer
 from workers.links.lane import Priority
 from workers.protocols.errors import FrameError, MeterRefused
-from workers.sweep import reading_of
+from workers.recording import reading_of
 
 WRITES_A_TRY = 3
 T = TypeVar("T")

@@ -21,7 +21,7 @@ from workers.drivers.ports import Driver, MeterSnapshot, Relay
 from workers.links.errors import NoAnswer
 from workers.links.lane import Priority
 from workers.protocols.errors import FrameError, MeterRefused
-from workers.sweep import reading_of
+from workers.recording import reading_of
 
 WRITES_A_TRY = 3
 

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 from zlib import crc32
 
-from backend.control.queries import vends_waiting_of_meters
-from backend.kernel.db import UnitOfWork, unit_of_work
+from backend.journeys.vend import wake_vends
+from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, NotFound
 from backend.kernel.metrics import READINGS, SWEEP_SECONDS
 from backend.metering import queries as metering
@@ -18,37 +18,19 @@ from backend.metering.operations import note_gateway
 from backend.metering.queries import SweptGateway, SweptMeter
 from backend.metering.readings import Reading, store_readings
 from backend.metering.rules import tries_of_sweep
-from backend.outbox.operations import emit, postpone
+from backend.outbox.operations import emit
 from backend.tenancy.queries import all_groups
 from workers.buses import Bus, OnBus
 from workers.context import WorkerContext
 from workers.drivers.modbus_reading import WrongModel
-from workers.drivers.ports import MeterSnapshot, Relay
+from workers.drivers.ports import MeterSnapshot
 from workers.links.errors import LinkDown, NoAnswer
 from workers.links.lane import Priority
 from workers.protocols.errors import FrameError, MeterRefused
+from workers.recording import reading_of
 
 log = logging.getLogger(__name__)
 _JITTER_SHARE = 4  # sweeps spread over the first quarter of the period
-
-
-def reading_of(meter_id: UUID, snapshot: MeterSnapshot, at: datetime) -> Reading:
-    """A driver's snapshot as the reading that metering stores."""
-    return Reading(
-        meter_id=meter_id,
-        at=at,
-        received_at=at,
-        meter_clock=snapshot.meter_clock,
-        total=snapshot.total,
-        remaining_hao=None if snapshot.remaining is None else snapshot.remaining.hao,
-        purchase_no=snapshot.purchase_count,
-        relay_closed=None if snapshot.relay is Relay.UNKNOWN else snapshot.relay is Relay.CLOSED,
-        voltage_mv=snapshot.voltage_mv,
-        current_ma=snapshot.current_ma,
-        power_w=snapshot.power_w,
-        bands=snapshot.bands,
-        cold_wh=snapshot.cold_wh,
-    )
 
 
 async def plan_sweeps(context: WorkerContext) -> None:
@@ -94,7 +76,8 @@ async def sweep_due(context: WorkerContext, group_id: int, payload: Mapping[str,
         stored = await store_readings(work, readings=readings)
         await note_gateway(work, gateway_id=gateway_id, answered=reached, at=clock.now())
         if readings:
-            await _wake_vends(work, [reading.meter_id for reading in readings], clock.now())
+            meter_ids = [reading.meter_id for reading in readings]
+            await wake_vends(work, meter_ids=meter_ids, at=clock.now())
     READINGS.labels(outcome="stored").inc(stored)
     fields = {"gateway": gateway.serial, "meters": len(meters), "read": len(readings)}
     log.info("sweep", extra={"fields": fields})
@@ -162,9 +145,3 @@ async def _read(bus: Bus, meter: OnBus, *, tries: int) -> MeterSnapshot:
             with suppress(NoAnswer, FrameError):
                 return await driver.read()
         return await driver.read()
-
-
-async def _wake_vends(work: UnitOfWork, meter_ids: list[UUID], at: datetime) -> None:
-    """Meters that answer again get their waiting money now, not at the end of a long back-off."""
-    for vend_id in await vends_waiting_of_meters(work, meter_ids=meter_ids):
-        await postpone(work, topic="vend.due", key=str(vend_id), due_at=at)

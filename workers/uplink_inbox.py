@@ -14,33 +14,35 @@ from typing import Protocol
 from uuid import UUID
 
 from backend.alerts.operations import NewCase, open_cases
-from backend.control.queries import vends_waiting_of_meters
 from backend.enrolment.queries import RingRow
+from backend.journeys.vend import wake_vends
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.metrics import READINGS
 from backend.metering.episodes import note_gateway_clock
+from backend.metering.history import newest_until
 from backend.metering.operations import note_gateway
 from backend.metering.queries import latest_of_meters
 from backend.metering.readings import Reading, store_readings
 from backend.metering.rules import MeterKind
-from backend.outbox.operations import postpone
 from backend.uplink import errors as uplink_errors
 from backend.uplink.errors import UplinkRefused
-from backend.uplink.message import Alarm, Ping, Read, RelayState
+from backend.uplink.message import Alarm, Ping, Read
+from workers.drivers.registers import snapshot_of
 from workers.gateway.alarms import Trouble
 from workers.links.mqtt import Dropped
 from workers.models import meter_models
+from workers.recording import reading_of
 from workers.uplink_bounds import Mark, Pace, doubt_of_instant, doubt_of_total
 
 READING_REFUSED = "UPLINK_READING_REFUSED"
 METER_UNKNOWN = "UPLINK_METER_UNKNOWN"
-_HAO_PER_FEN = 100
+_INSTANT = timedelta(microseconds=1)
 _PING_KEPT = timedelta(seconds=60)  # a gateway pings twice a minute; its row need not hear of each
 _METERS = (
     "SELECT id, project_id, serial, profile, kind FROM metering_meter"
     " WHERE group_id = $1 AND gateway_id = $2 AND serial = ANY($3)"
 )
-# The nearest reading before each instant, of the raw rows: what is packed is older than any doubt.
+# The nearest raw reading before each instant; of packed days newest_until knows.
 _BEFORE = (
     "SELECT k.meter_id, r.at, r.total FROM unnest($2::uuid[], $3::timestamptz[]) AS k(meter_id, at)"
     " CROSS JOIN LATERAL (SELECT r.at, r.total FROM metering_reading r WHERE r.group_id = $1"
@@ -110,7 +112,8 @@ class UplinkRecords:
             stored = await store_readings(work, readings=batch.kept)
             await open_cases(work, cases=list(batch.cases.values()), at=at)
             await note_gateway(work, gateway_id=row.gateway_id, answered=True, at=at)
-            await _wake_vends(work, {reading.meter_id for reading in batch.kept}, at)
+            heard = list({reading.meter_id for reading in batch.kept})
+            await wake_vends(work, meter_ids=heard, at=at)
         READINGS.labels(outcome="stored").inc(stored)
         for doubt, count in batch.refused.items():
             READINGS.labels(outcome=doubt.lower()).inc(count)
@@ -178,15 +181,16 @@ class _Batch:
         if meter is None:
             self._refuse(METER_UNKNOWN, str(self._row.gateway_id), self._row.project_id, read, "")
             return
-        total = meter.pace.total(read)
+        snapshot, total = snapshot_of(read), meter.pace.total(read)
         doubt = "NO_TOTAL" if total is None else doubt_of_instant(read, received_at=self._at)
         if total is not None and doubt is None:
             doubt = self._doubt(meter, Mark(read.at, total))
-        if total is None or doubt is not None:
+        if snapshot is None or total is None or doubt is not None:
             self._refuse(READING_REFUSED, str(meter.id), meter.project_id, read, str(doubt))
             return
         self._before[meter.id] = Mark(read.at, total)
-        self.kept.append(_reading(meter.id, read, total, self._at))
+        snapshot = snapshot._replace(total=total)  # of its kind, whatever else the gateway sent
+        self.kept.append(reading_of(meter.id, snapshot, read.at, received_at=self._at))
 
     def _doubt(self, meter: _Meter, mark: Mark) -> str | None:
         before, latest = self._before.get(meter.id), self._latest.get(meter.id)
@@ -226,6 +230,12 @@ async def _past(
     rows = await work.fetch(_BEFORE, work.group_id, list(first), list(first.values()))
     before = {each["meter_id"]: Mark(each["at"], each["total"]) for each in rows}
     latest = await latest_of_meters(work, meter_ids=list(first))
+    for meter_id in latest.keys() - before.keys():
+        if latest[meter_id].at < first[meter_id]:
+            continue
+        packed = await newest_until(work, meter_id=meter_id, at=first[meter_id] - _INSTANT)
+        if packed is not None:
+            before[meter_id] = Mark(packed.at, packed.total)
     return {
         meter_id: (
             before.get(meter_id),
@@ -233,28 +243,3 @@ async def _past(
         )
         for meter_id in first
     }
-
-
-async def _wake_vends(work: UnitOfWork, meter_ids: set[UUID], at: datetime) -> None:
-    """Meters that are heard again get their waiting money now, not at the end of a long back-off."""
-    for vend_id in await vends_waiting_of_meters(work, meter_ids=list(meter_ids)):
-        await postpone(work, topic="vend.due", key=str(vend_id), due_at=at)
-
-
-def _reading(meter_id: UUID, read: Read, total: int, received_at: datetime) -> Reading:
-    fen = read.wallet_fen
-    return Reading(
-        meter_id=meter_id,
-        at=read.at,
-        received_at=received_at,
-        meter_clock=read.meter_time,
-        total=total,
-        remaining_hao=None if fen is None else fen * _HAO_PER_FEN,
-        purchase_no=read.purchase_no,
-        relay_closed=None if read.relay is RelayState.UNKNOWN else read.relay is RelayState.CLOSED,
-        voltage_mv=read.voltage_mv,
-        current_ma=read.current_ma,
-        power_w=read.power_w,
-        bands=read.bands_wh,
-        cold_wh=read.cold_wh,
-    )

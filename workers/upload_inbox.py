@@ -21,7 +21,7 @@ from workers.links.dialin.ports import DialInRow
 from workers.profiles.loader import profile_of
 from workers.profiles.modbus_map import ModbusMap
 from workers.protocols import modbus
-from workers.sweep import reading_of
+from workers.recording import reading_of
 
 
 class Uploads:

@@ -32,7 +32,7 @@ from workers.drivers.ports import MeterSnapshot
 from workers.links.tcp import TcpLink
 from workers.models import meter_models
 from workers.profiles.loader import profile_of
-from workers.sweep import reading_of
+from workers.recording import reading_of
 
 from .plan import DemoGroup, Home, Site
 from .providers import PlatformKey

@@ -5,6 +5,7 @@ The worker holds the bus and talks to the meter; these steps are its short commi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -15,7 +16,7 @@ from backend.alerts.ports import MessageChannel
 from backend.alerts.texts import text
 from backend.control import operations as control
 from backend.control.models import Vend
-from backend.control.queries import next_vend
+from backend.control.queries import next_vend, vends_waiting_of_meters
 from backend.control.rules import VendState, Wallet
 from backend.kernel.clock import CHINA
 from backend.kernel.db import UnitOfWork, unit_of_work
@@ -25,6 +26,7 @@ from backend.ledger.rules import vend_settled
 from backend.metering import operations as metering
 from backend.metering import queries as meters
 from backend.metering.models import Gateway, Meter
+from backend.outbox.operations import postpone
 from backend.topups import queries as topups
 from backend.topups.operations import BELL
 
@@ -147,3 +149,9 @@ async def _tell_customers(work: UnitOfWork, vend: Vend, after: Wallet, at: datet
             },
             at=at,
         )
+
+
+async def wake_vends(work: UnitOfWork, *, meter_ids: Sequence[UUID], at: datetime) -> None:
+    """Meters that are heard again get their waiting money now, not at the end of a long back-off."""
+    for vend_id in await vends_waiting_of_meters(work, meter_ids=meter_ids):
+        await postpone(work, topic="vend.due", key=str(vend_id), due_at=at)

@@ -46,9 +46,12 @@ from workers.housekeeping import (
     watch_all_lines,
     watch_all_meters,
 )
+from workers.uplink_inbox import READING_REFUSED, UplinkRecords
 
 from .catalogue import Connection
 from .rolled import rolled
+from .sealed import cases_of, desk_at
+from .uplink.test_uplink_inbox import doubts, read, row_for, stored
 from .world import START, World, make_account, make_group, make_meter, reading_of
 
 HALF_HOUR, DAY = timedelta(minutes=30), timedelta(days=1)
@@ -474,3 +477,22 @@ async def test_a_group_that_fails_costs_the_others_nothing_and_its_days_stay_ope
         await tick(context)
     assert await days_to_close(at=START) == []
     assert [len(await history(world)) for world in worlds] == [48, 48]
+
+
+async def test_what_is_packed_still_bounds_what_a_gateway_may_say_of_that_time(
+    apart: Apart, worlds: tuple[World, World], superuser: Connection
+) -> None:
+    ours, _ = worlds
+    inbox = UplinkRecords(desk_at(apart.app_dsn()))
+    row, meter = row_for(ours), ours.meter
+    await inbox.readings(row, [read(meter, n) for n in (1, 20, 400)], START + 400 * HALF_HOUR)
+    ours.clock.instant = START + 400 * HALF_HOUR
+    context = WorkerContext(ours.ports, Buses(BusLease("postgresql://nowhere"), access=Access()))
+    for tick in (roll_up_histories, close_days):
+        await tick(context)
+    raw = "SELECT count(*) FROM metering_reading WHERE group_id = $1 AND at < $2"
+    assert await superuser.fetchval(raw, ours.group_id, START + 40 * HALF_HOUR) == 0
+    await inbox.readings(row, [read(meter, 30, 100)], START + 401 * HALF_HOUR)
+    assert doubts(await cases_of(ours)) == [(READING_REFUSED, "BACKWARDS")]
+    await inbox.readings(row, [read(meter, 31)], START + 401 * HALF_HOUR)
+    assert [reading.total for reading in await stored(ours)] == [250, 5000, 7750, 100_000]
