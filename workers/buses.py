@@ -20,7 +20,6 @@ from workers.links.door import DoorAddress
 from workers.links.door_link import DoorLink
 from workers.links.errors import LinkDown
 from workers.links.lane import Lane, Priority
-from workers.links.lane import Turn as LaneTurn
 from workers.links.remote import RemoteMeter
 from workers.links.tcp import TcpLink
 from workers.profiles.loader import profile_of
@@ -90,9 +89,8 @@ class Bus:
         """`make` gives the driver of a meter; `link` is what it speaks by, to be closed at the end
         (None: a gateway of ours, which is sent commands instead of bytes)."""
         self.place = (gateway.link, gateway.address)
-        self._gateway_id = gateway.id
         self._lane = Lane(_no_bytes if link is None else link.exchange)
-        self._lease = lease
+        self._hold = lease.hold(gateway.id)  # one for all turns: the lane lets one in at a time
         self._turn = Turn(make)
         self._link = link
 
@@ -101,7 +99,7 @@ class Bus:
 
         Raises BusBusy.
         """
-        return BusTurn(self._lane.turn(priority), self._lease.hold(self._gateway_id), self._turn)
+        return BusTurn(self._lane, priority, self._hold, self._turn)
 
     async def close(self) -> None:
         """Drop the connection, if there is one."""
@@ -112,29 +110,30 @@ class Bus:
 class BusTurn:
     """The lane's turn and the lease's hold as one, as an asynchronous context manager."""
 
-    __slots__ = ("_hold", "_lane", "_turn")
+    __slots__ = ("_hold", "_lane", "_priority", "_turn")
 
-    def __init__(self, lane: LaneTurn, hold: Hold, turn: Turn) -> None:
+    def __init__(self, lane: Lane, priority: Priority, hold: Hold, turn: Turn) -> None:
         self._lane = lane
+        self._priority = priority
         self._hold = hold
         self._turn = turn
 
     async def __aenter__(self) -> Turn:
-        await self._lane.__aenter__()
-        held = False
+        lane, held = self._lane, False
+        await lane.enter(self._priority)
         try:
             await self._hold.__aenter__()
             held = True
         finally:
             if not held:
-                await self._lane.__aexit__()
+                lane.leave()
         return self._turn
 
     async def __aexit__(self, *failure: object) -> None:
         try:
             await self._hold.__aexit__()
         finally:
-            await self._lane.__aexit__()
+            self._lane.leave()
 
 
 class Buses:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import NamedTuple
 from uuid import UUID
 
 from backend.kernel.clock import utc
@@ -15,8 +16,7 @@ from .rules import MAX_DRIFT
 BANDS = ("spike", "peak", "flat", "valley", "deep")
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """Registers of a meter at an instant. `total` in the unit of its kind (Wh, litres, Wh of heat),
     `bands` in Wh by name (BANDS), `cold_wh` of a heat and cold meter; money in hao, mV, mA, W; relay
     or valve: True closed (electricity flows) or open (water flows), None unknown."""
@@ -32,7 +32,7 @@ class Reading:
     voltage_mv: int | None
     current_ma: int | None
     power_w: int | None
-    bands: Mapping[str, int] = field(default_factory=dict)
+    bands: Mapping[str, int] = MappingProxyType({})
     cold_wh: int | None = None
 
     def record(self, group_id: int) -> tuple[object, ...]:
@@ -88,10 +88,10 @@ def settled(reading: Reading) -> Reading:
     at, received_at = reading.at, reading.received_at
     if at.tzinfo is not UTC or received_at.tzinfo is not UTC:
         at, received_at = utc(at), utc(received_at)
-        reading = replace(reading, at=at, received_at=received_at)
+        reading = reading._replace(at=at, received_at=received_at)
     if at <= received_at or at <= received_at + MAX_DRIFT:
         return reading
-    return replace(reading, at=received_at, meter_clock=reading.meter_clock or at)
+    return reading._replace(at=received_at, meter_clock=reading.meter_clock or at)
 
 
 def reading_of(row: Row) -> Reading:

@@ -24,7 +24,7 @@ from backend.metering.episodes import (
 )
 from backend.metering.models import Meter
 from backend.metering.operations import note_gateway
-from backend.metering.readings import Reading, store_readings
+from backend.metering.readings import store_readings
 from backend.tenancy.operations import set_collection
 
 from .world import START, World, admin_scope, make_account, make_meter, new_id, reading_of
@@ -267,10 +267,7 @@ async def test_a_clock_that_is_off_by_more_than_five_minutes_is_an_episode_until
 
     async def read(ahead: timedelta) -> None:
         reading = reading_of(meter.id, at=field.now, late_s=0)
-        off = Reading(
-            **{name: getattr(reading, name) for name in Reading.__slots__}
-            | {"meter_clock": field.now + ahead}
-        )
+        off = reading._replace(meter_clock=field.now + ahead)
         async with unit_of_work(worlds[0].group_id) as work:
             await store_readings(work, readings=[off])
         await field.look()

@@ -267,6 +267,8 @@ def _clock(data: bytes | None) -> datetime | None:
     if data is None:
         return None
     year, month, day, _, hour, minute, second = data
+    if not month:
+        return None
     try:
         return datetime(2000 + year, month, day, hour, minute, second, tzinfo=UTC) - _CHINA_OFFSET
     except ValueError:

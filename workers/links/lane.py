@@ -30,12 +30,8 @@ class Turn:
         self._priority = priority
 
     async def __aenter__(self) -> Exchange:
-        lane = self._lane
-        if lane.busy:
-            await lane.wait(self._priority)
-        else:
-            lane.busy = True
-        return lane.exchange
+        await self._lane.enter(self._priority)
+        return self._lane.exchange
 
     async def __aexit__(self, *failure: object) -> None:
         self._lane.leave()
@@ -47,7 +43,7 @@ class Lane:
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
-        self.busy = False
+        self._busy = False
         self._arrivals = count()
         self._waiting: list[tuple[Priority, int, asyncio.Future[None]]] = []
 
@@ -58,8 +54,11 @@ class Lane:
         """
         return Turn(self, priority)
 
-    async def wait(self, priority: Priority) -> None:
-        """Wait until a busy bus is handed over; only `Turn` calls it."""
+    async def enter(self, priority: Priority) -> None:
+        """Wait for the bus and hold it; whoever has entered must `leave`. Better: `turn`."""
+        if not self._busy:
+            self._busy = True
+            return
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (priority, next(self._arrivals), mine))
         try:
@@ -76,4 +75,4 @@ class Lane:
             if not following.done():
                 following.set_result(None)
                 return
-        self.busy = False
+        self._busy = False
