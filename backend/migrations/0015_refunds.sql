@@ -1,0 +1,2 @@
+-- 0015_refunds: begun; what it holds is written with its room.
+SELECT 1;

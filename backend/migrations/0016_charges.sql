@@ -1,0 +1,2 @@
+-- 0016_charges: begun; what it holds is written with its room.
+SELECT 1;
