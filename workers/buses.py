@@ -120,7 +120,8 @@ class BusTurn:
 
     async def __aenter__(self) -> Turn:
         lane, held = self._lane, False
-        await lane.enter(self._priority)
+        if not lane.seize():
+            await lane.wait(self._priority)
         try:
             await self._hold.__aenter__()
             held = True

@@ -11,7 +11,7 @@ from zlib import crc32
 
 from backend.journeys.vend import wake_vends
 from backend.kernel.db import unit_of_work
-from backend.kernel.errors import Conflict, NotFound
+from backend.kernel.errors import Conflict, DomainError, NotFound
 from backend.kernel.metrics import READINGS, SWEEP_SECONDS
 from backend.metering import queries as metering
 from backend.metering.operations import note_gateway
@@ -23,13 +23,14 @@ from backend.tenancy.queries import all_groups
 from workers.buses import Bus, OnBus
 from workers.context import WorkerContext
 from workers.drivers.modbus_reading import WrongModel
-from workers.drivers.ports import MeterSnapshot
+from workers.drivers.ports import Taken
 from workers.links.errors import LinkDown, NoAnswer
 from workers.links.lane import Priority
 from workers.protocols.errors import FrameError, MeterRefused
 from workers.recording import reading_of
 
 log = logging.getLogger(__name__)
+_Answer = tuple[UUID, Taken, datetime]  # a meter, what it said, when
 _JITTER_SHARE = 4  # sweeps spread over the first quarter of the period
 
 
@@ -68,10 +69,11 @@ async def sweep_due(context: WorkerContext, group_id: int, payload: Mapping[str,
         gateway_id = UUID(payload["gateway_id"])
         gateway = await metering.gateway_to_sweep(work, gateway_id=gateway_id)
         meters = await metering.meters_to_sweep(work, gateway_id=gateway_id)
-    readings: list[Reading] = []
+    taken: list[_Answer] = []
     with SWEEP_SECONDS.time():
         asked = _worth_asking(meters, timedelta(minutes=gateway.minutes), clock.now())
-        reached = await _read_all(context, gateway, asked, readings) or not meters
+        reached = await _ask_all(context, gateway, asked, taken) or not meters
+    readings = _decoded(taken)
     async with unit_of_work(group_id) as work:
         stored = await store_readings(work, readings=readings)
         await note_gateway(work, gateway_id=gateway_id, answered=reached, at=clock.now())
@@ -95,32 +97,49 @@ def _worth_asking(
     return [(meter, most) for meter, most in zip(meters, tries, strict=True) if most]
 
 
-async def _read_all(
+async def _ask_all(
     context: WorkerContext,
     gateway: SweptGateway,
     meters: Sequence[tuple[SweptMeter, int]],
-    readings: list[Reading],
+    taken: list[_Answer],
 ) -> bool:
-    """Read `meters` in turn into `readings`; whether the gateway let itself be reached."""
+    """Ask `meters` in turn, what they say goes into `taken`; whether the gateway let itself be reached."""
     now, reached = context.ports.clock.now, False
     try:
         bus = await context.buses.bus(gateway)
         for meter, tries in meters:
             try:
-                snapshot = await _read(bus, meter, tries=tries)
+                answer = await _take(bus, meter, tries=tries)
             except (NoAnswer, FrameError, MeterRefused) as error:
                 reached = reached or not isinstance(error, NoAnswer)
                 READINGS.labels(outcome=error.code.lower()).inc()
             except (Conflict, NotFound, WrongModel) as error:
-                READINGS.labels(outcome=error.code.lower()).inc()
-                why = {"meter": str(meter.id), "code": error.code, "reason": error.message}
-                log.warning("meter cannot be read", extra={"fields": why})
+                _note_unreadable(meter.id, error)
             else:
                 reached = True
-                readings.append(reading_of(meter.id, snapshot, now()))
+                taken.append((meter.id, answer, now()))
     except LinkDown:
         pass  # a dead gateway ends its sweep; what was read before is kept
     return reached
+
+
+def _decoded(taken: Sequence[_Answer]) -> list[Reading]:
+    """The readings in what was taken; one that cannot be believed is left out and told."""
+    readings = []
+    for meter_id, answer, at in taken:
+        try:
+            readings.append(reading_of(meter_id, answer.snapshot(), at))
+        except FrameError as error:
+            READINGS.labels(outcome=error.code.lower()).inc()
+        except WrongModel as error:
+            _note_unreadable(meter_id, error)
+    return readings
+
+
+def _note_unreadable(meter_id: UUID, error: DomainError) -> None:
+    READINGS.labels(outcome=error.code.lower()).inc()
+    why = {"meter": str(meter_id), "code": error.code, "reason": error.message}
+    log.warning("meter cannot be read", extra={"fields": why})
 
 
 async def meter_refresh(context: WorkerContext, group_id: int, payload: Mapping[str, str]) -> None:
@@ -128,13 +147,14 @@ async def meter_refresh(context: WorkerContext, group_id: int, payload: Mapping[
     async with unit_of_work(group_id) as work:
         meter = await metering.meter_by_id(work, meter_id=UUID(payload["meter_id"]))
         gateway = await metering.gateway_by_id(work, gateway_id=meter.gateway_id)
-    snapshot = await _read(await context.buses.bus(gateway), meter, tries=2)
+    answer = await _take(await context.buses.bus(gateway), meter, tries=2)
+    snapshot = answer.snapshot()
     async with unit_of_work(group_id) as work:
         reading = reading_of(meter.id, snapshot, context.ports.clock.now())
         await store_readings(work, readings=[reading])
 
 
-async def _read(bus: Bus, meter: OnBus, *, tries: int) -> MeterSnapshot:
+async def _take(bus: Bus, meter: OnBus, *, tries: int) -> Taken:
     """One meter, in a turn of its own so that a vend waits for one exchange at most.
 
     Raises LinkDown, NoAnswer, FrameError, MeterRefused, BusBusy, NotFound (no profile), WrongModel.
@@ -143,5 +163,5 @@ async def _read(bus: Bus, meter: OnBus, *, tries: int) -> MeterSnapshot:
         driver = turn.driver(meter)
         for _ in range(tries - 1):
             with suppress(NoAnswer, FrameError):
-                return await driver.read()
-        return await driver.read()
+                return await driver.take()
+        return await driver.take()

@@ -244,9 +244,9 @@ def test_power_back_comes_before_a_sale_a_sale_before_a_cut_and_settings_last() 
 async def test_on_a_busy_bus_power_back_overtakes_settings_and_a_cut(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really, waiting = Lane.enter, list[Priority]()
+    really, waiting = Lane.wait, list[Priority]()
 
-    async def enter(lane: Lane, priority: Priority) -> None:
+    async def wait(lane: Lane, priority: Priority) -> None:
         waiting.append(priority)
         await really(lane, priority)
 
@@ -260,7 +260,7 @@ async def test_on_a_busy_bus_power_back_overtakes_settings_and_a_cut(
     ]
     bus = await post.context.buses.bus(post.world.gateway)
     async with bus.turn(Priority.READ):
-        monkeypatch.setattr(Lane, "enter", enter)
+        monkeypatch.setattr(Lane, "wait", wait)
         serving = []
         for each in commands:
             serving.append(asyncio.create_task(post.serve(each)))

@@ -8,11 +8,13 @@ from datetime import datetime
 from backend.kernel.errors import Conflict
 from backend.kernel.money import Money
 
-from .ports import Calendar, MeterSnapshot, Thresholds, Wallet
+from .ports import Calendar, MeterSnapshot, Taken, Thresholds, Wallet
 
 
 class BareDriver:
     """Refuses everything with Conflict, before a byte is sent; a driver overrides what it can."""
+
+    __slots__ = ("_model",)
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -20,6 +22,10 @@ class BareDriver:
     async def read(self) -> MeterSnapshot:
         """See CanRead.read."""
         raise self._lacks("a way to be read")
+
+    async def take(self) -> Taken:
+        """See CanRead.take."""
+        return await self.read()
 
     async def wallet(self) -> Wallet:
         """See CanCredit.wallet."""

@@ -13,10 +13,10 @@ from workers.protocols.errors import MeterRefused
 from workers.protocols.framing import Exchange
 from workers.protocols.values import RegisterType, read_int, to_words
 
-from .modbus_reader import reader_of
+from .modbus_reader import RegistersTaken, reader_of
 from .modbus_reading import blocks_to_read, fallback_blocks
 from .modbus_settings import ModbusSettings
-from .ports import MeterSnapshot, Wallet
+from .ports import MeterSnapshot, Taken, Wallet
 
 _U32_MAX = 2**32 - 1
 _U16_MAX = 2**16 - 1
@@ -25,12 +25,18 @@ _U16_MAX = 2**16 - 1
 class ModbusDriver(ModbusSettings):
     """A meter of `profile` at `unit` (1 to 247); what it can do is what its profile has."""
 
+    __slots__ = ("_reader",)
+
     def __init__(self, profile: Profile, unit: int, exchange: Exchange) -> None:
         super().__init__(profile, unit, exchange)
         self._reader = reader_of(self._map, profile.model)
 
     async def read(self) -> MeterSnapshot:
-        """See CanRead.read: one exchange for each block that is not optional. A meter that refuses
+        """See CanRead.read."""
+        return (await self.take()).snapshot()
+
+    async def take(self) -> Taken:
+        """See CanRead.take: one exchange for each block that is not optional. A meter that refuses
         them is asked for the optional blocks that hold a total, if its profile has such."""
         reader, exchange = self._reader, self._exchange
         registers: list[bytes] = []
@@ -42,7 +48,7 @@ class ModbusDriver(ModbusSettings):
             if not (names := fallback_blocks(self._map)):
                 raise
             return reader.snapshot(await self._blocks(blocks_to_read(self._map, names)))
-        return reader.read(registers)
+        return RegistersTaken(reader, registers)
 
     async def _blocks(self, blocks: Iterable[Block]) -> dict[str, bytes]:
         found: dict[str, bytes] = {}

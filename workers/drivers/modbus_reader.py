@@ -11,9 +11,8 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from operator import itemgetter, mul
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 from backend.kernel.money import Money
 from workers.profiles.modbus_map import Block, Field, ModbusMap
@@ -32,97 +31,110 @@ _CODES = {
 _BAND = "bands."
 _CHINA_OFFSET = timedelta(hours=8)  # no summer time since 1991; meters never had it
 _Unpack = Callable[[bytes], tuple[Any, ...]]
-# The numbers that a snapshot has a place for, in the order in which `snapshot` takes them.
-_TARGETS = ("total", "remaining_fen", "purchase_count", "voltage_mv", "current_ma", "power_w")
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where one value lies: `code` of struct, `offset` in bytes from the start of `block`. `scale`
-    is what it is multiplied by at once; `key` tells it apart."""
+    """Where one value lies: `code` of struct, `offset` in bytes from the start of `block`; `key` tells
+    it apart."""
 
     key: tuple[str, ...]
     block: str
     code: str
     offset: int
-    scale: int = 1
 
 
 class _Plan:
-    """How a snapshot is made from one set of blocks."""
+    """How a snapshot is made from one set of blocks.
+
+    `snapshot` is one expression, written out for the model and compiled once, as NamedTuple and
+    dataclass write their methods: taken step by step in a loop it costs three times as much.
+    """
 
     def __init__(self, layout: ModbusMap, blocks: Sequence[Block], model: str) -> None:
-        first = {block.name: block.address for block in blocks}
-        fields: dict[str, Field] = {}
-        for field in layout.fields:
-            if field.block in first:
-                fields.setdefault(field.target, field)  # the first one that was read counts
-        flags = [flag for flag in layout.flags if flag.block in first]
         self._layout, self._model = layout, model
         self._names = [block.name for block in blocks]
-        self._passes, places = _lay_out(list(_places(layout, fields, first)), blocks)
-        self._scales = [place.scale for place in places]
-        at = {place.key: index for index, place in enumerate(places)}
-        absent, relay = len(places), layout.relay
+        first = {block.name: block.address for block in blocks}
+        self._fields: dict[str, Field] = {}
+        for field in layout.fields:
+            if field.block in first:
+                self._fields.setdefault(field.target, field)  # the first one that was read counts
+        self._passes, places = _lay_out(list(_places(layout, self._fields, first)), blocks)
+        self._at = {place.key: index for index, place in enumerate(places)}
+        self._ratios = {key[1]: index for key, index in self._at.items() if key[0] == "ratio"}
+        flags = [flag for flag in layout.flags if flag.block in first]
         self._bits = [
-            (flag.name, at["word", flag.block, str(flag.register)], flag.bit) for flag in flags
+            (flag.name, self._word(flag.block, flag.register), flag.bit) for flag in flags
         ]
         self._words = sorted({word for _, word, _ in self._bits})
-        self._one_word = len(self._words) == 1
-        self._pick = itemgetter(
-            *[at.get(("field", target), absent) for target in _TARGETS],
-            absent if relay is None else at.get(("word", relay.block, str(relay.register)), absent),
-            at.get(("clock",), absent),
-            self._words[0] if self._one_word else absent,
-        )
-        self._single = self._passes[0][1] if len(self._passes) == 1 else None
-        self._sold = layout.wallet is not None
-        # The same few status words come again and again.
-        self._flags = lru_cache(maxsize=1024)(self._flags_of)
-        self._relay = lru_cache(maxsize=1024)(self._relay_of)
-        self._bands = [
-            (target.removeprefix(_BAND), at["field", target])
-            for target in fields
-            if target.startswith(_BAND)
-        ]
-        self._odd = [
-            (at["field", target], field)
-            for target, field in fields.items()
-            if _is_odd(field, layout.word_order)
-        ]
-        self._identity = at.get(("identity",))
-        self._type = layout.identity.value if layout.identity is not None else 0
-        self._ratios = {key[1]: index for key, index in at.items() if key[0] == "ratio"}
+        self.snapshot: Callable[[Sequence[bytes]], MeterSnapshot] = self._compiled(first)
+        """The snapshot in the blocks' bytes, in their order. Raises WrongModel, BadValue, and
+        struct.error for a short one."""
 
-    def snapshot(self, registers: Sequence[bytes]) -> MeterSnapshot:
-        """The snapshot in the blocks' bytes, in their order. Raises struct.error for a short one."""
-        if self._single is not None:
-            values = self._single(registers[0])
-        else:
-            values = tuple([v for block, unpack in self._passes for v in unpack(registers[block])])
-        if self._identity is not None and values[self._identity] != self._type:
-            self._refuse(registers)
-        numbers: list[Any] = [*map(mul, values, self._scales), None]
-        if self._ratios and not all(values[at] for at in self._ratios.values()):
-            self._refuse(registers)
-        for at, field in self._odd:
-            numbers[at] = self._put_right(field, values[at], values)
-        total, remaining, count, voltage, current, power, relay, clock, flags = self._pick(numbers)
-        if not self._sold:
-            remaining = count = None
-        return MeterSnapshot(
-            total,
-            registers[0] if len(registers) == 1 else b"".join(registers),
-            {name: numbers[at] for name, at in self._bands},
-            None if remaining is None else Money.of_fen(remaining),
-            count,
-            Relay.UNKNOWN if relay is None else self._relay(relay),
-            self._flags(flags if self._one_word else tuple([values[at] for at in self._words])),
-            voltage,
-            current,
-            power,
-            None if clock is None else _clock(clock),
+    def _compiled(self, first: Mapping[str, int]) -> Callable[[Sequence[bytes]], MeterSnapshot]:
+        relay, sold = self._layout.relay, self._layout.wallet is not None
+        has_relay = relay is not None and relay.block in first
+        bands = [target for target in self._fields if target.startswith(_BAND)]
+        shown = ", ".join(
+            f"{target.removeprefix(_BAND)!r}: {self._number(target)}" for target in bands
         )
+        money = self._number("remaining_fen") if sold else "None"
+        clock = self._at.get(("clock",))
+        words = ", ".join(f"v[{word}]" for word in self._words)
+        snapshot = ", ".join(
+            (
+                self._number("total"),
+                "r[0]" if len(self._names) == 1 else "b''.join(r)",
+                f"{{{shown}}}",
+                "None" if money == "None" else f"of_fen({money})",
+                self._number("purchase_count") if sold else "None",
+                f"relay(v[{self._word(relay.block, relay.register)}])"
+                if relay is not None and has_relay
+                else "UNKNOWN",
+                f"flags({words})",
+                *map(self._number, ("voltage_mv", "current_ma", "power_w")),
+                "None" if clock is None else f"clock(v[{clock}])",
+            )
+        )
+        lines = ["def snapshot(r):", f" v = {self._unpacking()}"]
+        wrong = [f"not v[{index}]" for index in self._ratios.values()]
+        if self._layout.identity is not None and ("identity",) in self._at:
+            wrong.append(f"v[{self._at['identity',]}] != {self._layout.identity.value}")
+        if wrong:
+            lines += [f" if {' or '.join(wrong)}:", "  refuse(r)"]
+        lines.append(f" return MeterSnapshot({snapshot})")
+        names: dict[str, Any] = {
+            "MeterSnapshot": MeterSnapshot,
+            "of_fen": Money.of_fen,
+            "UNKNOWN": Relay.UNKNOWN,
+            "clock": _clock,
+            "refuse": self._refuse,
+            # The same few status words come again and again.
+            "flags": lru_cache(maxsize=1024)(self._flags_of),
+            "relay": lru_cache(maxsize=1024)(self._relay_of),
+            "odd": {target: partial(self._put_right, f) for target, f in self._fields.items()},
+        } | {f"unpack{index}": unpack for index, (_, unpack) in enumerate(self._passes)}
+        # Of integers and quoted names only, out of a profile that its JSON Schema has passed.
+        exec("\n".join(lines), names)  # noqa: S102
+        made: Callable[[Sequence[bytes]], MeterSnapshot] = names["snapshot"]
+        return made
+
+    def _unpacking(self) -> str:
+        calls = [f"unpack{index}(r[{block}])" for index, (block, _) in enumerate(self._passes)]
+        return calls[0] if len(calls) == 1 else f"({', '.join('*' + call for call in calls)},)"
+
+    def _number(self, target: str) -> str:
+        """The expression of a number; None for one that the model has not."""
+        field = self._fields.get(target)
+        if field is None:
+            return "None"
+        value = f"v[{self._at['field', target]}]"
+        if _is_odd(field, self._layout.word_order):
+            return f"odd[{target!r}]({value}, v)"
+        return value if field.multiply == 1 else f"{value} * {field.multiply}"
+
+    def _word(self, block: str, register: int) -> int:
+        return self._at["word", block, str(register)]
 
     def _refuse(self, registers: Sequence[bytes]) -> None:
         check_reading(
@@ -138,8 +150,8 @@ class _Plan:
             return Relay.CLOSED
         return Relay.UNKNOWN if seen else Relay.OPEN
 
-    def _flags_of(self, words: int | tuple[int, ...]) -> MeterFlags:
-        seen = dict(zip(self._words, [words] if isinstance(words, int) else words, strict=True))
+    def _flags_of(self, *words: int) -> MeterFlags:
+        seen = dict(zip(self._words, words, strict=True))
         return MeterFlags(**{name: bool(seen[at] >> bit & 1) for name, at, bit in self._bits})
 
     def _put_right(self, field: Field, value: int, values: Sequence[Any]) -> int:
@@ -197,6 +209,17 @@ class SnapshotReader:
         return plan.snapshot(list(blocks.values()))
 
 
+class RegistersTaken(NamedTuple):
+    """The register bytes of one reading, in the order of `SnapshotReader.questions`."""
+
+    reader: SnapshotReader
+    registers: Sequence[bytes]
+
+    def snapshot(self) -> MeterSnapshot:
+        """See Taken.snapshot."""
+        return self.reader.read(self.registers)
+
+
 @lru_cache(maxsize=256)
 def reader_of(layout: ModbusMap, model: str) -> SnapshotReader:
     """The reader of a model's map; maps are compared by identity."""
@@ -215,7 +238,7 @@ def _places(
         little = field.type.words == 2 and layout.word_order is WordOrder.LITTLE
         code = "I" if little else _CODES[field.type]  # the halves are put right before the sign
         offset = at(field.block, field.register)
-        yield _Place(("field", target), field.block, code, offset, field.multiply)
+        yield _Place(("field", target), field.block, code, offset)
     words = {(flag.block, flag.register) for flag in layout.flags if flag.block in first}
     if layout.relay is not None and layout.relay.block in first:
         words.add((layout.relay.block, layout.relay.register))

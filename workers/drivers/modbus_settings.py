@@ -40,6 +40,8 @@ _MONEY = ("alarm1", "alarm2", "overdraft")
 class ModbusSettings(BareDriver):
     """The settings half of a Modbus driver: a meter of `profile` at `unit` (1 to 247)."""
 
+    __slots__ = ("_exchange", "_map", "_unit")
+
     def __init__(self, profile: Profile, unit: int, exchange: Exchange) -> None:
         super().__init__(profile.model)
         if not isinstance(profile.map, ModbusMap):

@@ -65,6 +65,18 @@ class MeterSnapshot(NamedTuple):
     meter_clock: datetime | None = None
     cold_wh: int | None = None
 
+    def snapshot(self) -> MeterSnapshot:
+        """See Taken.snapshot: this one."""
+        return self
+
+
+class Taken(Protocol):
+    """What a meter answered to one reading, as it came."""
+
+    def snapshot(self) -> MeterSnapshot:
+        """What it says. Raises WrongModel, BadValue."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
@@ -105,7 +117,13 @@ class CanRead(Protocol):
     """A meter that can be read."""
 
     async def read(self) -> MeterSnapshot:
-        """Read all that the profile asks for. Raises LinkDown, NoAnswer, FrameError, MeterRefused."""
+        """Read all that the profile asks for. Raises LinkDown, NoAnswer, FrameError, MeterRefused,
+        WrongModel."""
+        ...
+
+    async def take(self) -> Taken:
+        """As `read`, without looking into it yet: what a sweep took of a whole bus is decoded in a row,
+        for half of what it costs between exchanges. Raises as `read`."""
         ...
 
 

@@ -30,8 +30,10 @@ class Turn:
         self._priority = priority
 
     async def __aenter__(self) -> Exchange:
-        await self._lane.enter(self._priority)
-        return self._lane.exchange
+        lane = self._lane
+        if not lane.seize():
+            await lane.wait(self._priority)
+        return lane.exchange
 
     async def __aexit__(self, *failure: object) -> None:
         self._lane.leave()
@@ -40,6 +42,8 @@ class Turn:
 class Lane:
     """Turns on one bus. A turn is held for one short series (say wallet, credit, wallet) and is
     not interrupted; equal priorities go in order of arrival."""
+
+    __slots__ = ("_arrivals", "_busy", "_waiting", "exchange")
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
@@ -54,11 +58,15 @@ class Lane:
         """
         return Turn(self, priority)
 
-    async def enter(self, priority: Priority) -> None:
-        """Wait for the bus and hold it; whoever has entered must `leave`. Better: `turn`."""
-        if not self._busy:
-            self._busy = True
-            return
+    def seize(self) -> bool:
+        """Hold the bus if it is free; whoever holds it must `leave`. Better: `turn`."""
+        if self._busy:
+            return False
+        self._busy = True
+        return True
+
+    async def wait(self, priority: Priority) -> None:
+        """Wait for a bus that is not free, and hold it as after `seize`."""
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (priority, next(self._arrivals), mine))
         try:

@@ -10,6 +10,7 @@ Modbus TCP numbers its answers: there the connection goes on.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import cast
 
@@ -40,6 +41,8 @@ class Patience:
     An unanswered question doubles it: who is slow is not taken for dead.
     """
 
+    __slots__ = ("_deviation", "_least", "_mean", "_most", "seconds")
+
     def __init__(self, *, least_s: float, most_s: float) -> None:
         self._least, self._most = min(least_s, most_s), most_s
         self._mean: float | None = None
@@ -67,6 +70,8 @@ class TcpLink:
     `numbered`: it speaks Modbus TCP, else it passes on the bytes of the bus as they are.
     """
 
+    __slots__ = ("_host", "_line", "_numbered", "_patience", "_port", "_timing")
+
     def __init__(
         self, host: str, port: int, *, timing: Timing | None = None, numbered: bool = False
     ) -> None:
@@ -77,14 +82,19 @@ class TcpLink:
         self._line: _Line | None = None
         self._patience = Patience(least_s=self._timing.least_s, most_s=self._timing.answer_s)
 
-    async def exchange(self, request: bytes, expected: Framing, /) -> bytes:
+    def exchange(self, request: bytes, expected: Framing, /) -> Awaitable[bytes]:
         """Send `request` once, never again, and give the answer frame; see framing.Exchange.
 
         One question at a time: a lane sees to that. Raises LinkDown, NoAnswer, FrameError.
         """
         line = self._line
-        if line is None or not line.ready:
-            line = await self._ready_line()
+        # The common case has no coroutine of its own: a sweep asks a hundred thousand of these.
+        if self._numbered and line is not None and line.ready:
+            return line.ask(request, expected, self._patience.seconds)
+        return self._exchange(request, expected)
+
+    async def _exchange(self, request: bytes, expected: Framing) -> bytes:
+        line = await self._ready_line()
         if not self._numbered:
             await line.silence(self._timing.silence_s)
         return await line.ask(request, expected, self._patience.seconds)
@@ -118,15 +128,32 @@ class TcpLink:
 
 
 class _Line(asyncio.Protocol):
-    """One TCP connection. `_pending` is the answer somebody waits for, `_owed` the framing of an
-    answer nobody waits for any more but that may still come."""
+    """One TCP connection. `_pending` is the answer somebody waits for, or waited for until the wait
+    was cancelled; `_owed_since` is when an answer timed out that may still come."""
+
+    __slots__ = (
+        "_asked_at",
+        "_buffer",
+        "_deadline",
+        "_framing",
+        "_loop",
+        "_lost",
+        "_numbering",
+        "_owed_since",
+        "_patience",
+        "_pending",
+        "_quiet_since",
+        "_settled",
+        "_timer",
+        "_transport",
+    )
 
     def __init__(self, numbering: MbapFraming | None, patience: Patience) -> None:
         self._loop = asyncio.get_running_loop()
         self._numbering = numbering
         self._patience = patience
         self._timer: asyncio.TimerHandle | None = None
-        self._deadline = 0.0
+        self._deadline = self._asked_at = 0.0
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._pending: asyncio.Future[bytes] | None = None
@@ -134,7 +161,6 @@ class _Line(asyncio.Protocol):
         self._owed_since: float | None = None
         self._settled = asyncio.Event()
         self._quiet_since = 0.0
-        self._timed_out = False
         self._lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -161,10 +187,8 @@ class _Line(asyncio.Protocol):
             else:
                 frame, rest = numbering.take(framing, buffer)
         except FrameError as broken:
-            self._framing = None
             self._fail(broken)
-            if self._owed_since is not None:
-                self.abort()  # the late answer came broken: who knows what follows it
+            self.abort()  # the answer, or a late one, came broken: who knows what follows it
             return
         if frame is None:
             self._buffer = rest  # noise that was passed over is not looked at again
@@ -175,32 +199,24 @@ class _Line(asyncio.Protocol):
         if pending is None:
             self._owed_since = None
             self._settled.set()
-        elif not pending.done():  # done: cancelled in this very instant, `ask` drops the line
+        elif pending.done():  # cancelled: whoever asked may have meant the connection to end
+            self.abort()
+        else:
+            self._patience.answered(self._loop.time() - self._asked_at)
             pending.set_result(frame)
 
-    async def ask(self, request: bytes, expected: Framing, timeout_s: float) -> bytes:
-        """One question. On any failure but a time-out the connection is dropped."""
-        if self._pending is not None:
-            raise RuntimeError("a question is under way on this line: take a turn on its lane")
+    def ask(self, request: bytes, expected: Framing, timeout_s: float) -> asyncio.Future[bytes]:
+        """Send one question on a line that is `ready`. On any failure but a time-out the connection is
+        dropped; a wait that is cancelled costs it when the next question comes (`clean`)."""
         if self._lost or self._transport is None:
             raise NoAnswer("the connection ended before the answer came")
         pending = self._pending = self._loop.create_future()
-        self._timed_out = False
         self._framing, self._buffer = expected, b""
-        asked = self._loop.time()
+        self._asked_at = asked = self._loop.time()
         self._watch(asked + timeout_s)
         numbering = self._numbering
         self._transport.write(request if numbering is None else numbering.dress(request))
-        answered = False
-        try:
-            frame: bytes = await pending
-            answered = True
-        finally:
-            self._pending = None
-            if not answered and not self._goes_on:
-                self.abort()
-        self._patience.answered(self._loop.time() - asked)
-        return frame
+        return pending
 
     def _watch(self, deadline: float) -> None:
         """Let a question end at `deadline`. One timer serves many questions: when it fires too early
@@ -223,17 +239,15 @@ class _Line(asyncio.Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether a question may be asked at once: connected, and no answer is owed."""
-        return not self._lost and self._owed_since is None
-
-    @property
-    def _goes_on(self) -> bool:
-        """Whether the connection may be used after a question that failed: only after a time-out,
-        with its answer owed, or with numbers that tell it apart."""
-        return self._owed_since is not None or (self._numbering is not None and self._timed_out)
+        """Whether a question may be asked at once: connected, and no answer is waited for or owed."""
+        return not self._lost and self._owed_since is None and self._pending is None
 
     async def clean(self, drain_s: float) -> bool:
         """Whether a new question may use this connection; waits for an owed answer to be swallowed."""
+        if self._pending is not None:
+            if not self._pending.done():
+                raise RuntimeError("a question is under way on this line: take a turn on its lane")
+            self.abort()  # whoever asked went away; its answer may come at any time
         if self._owed_since is not None and not self._lost:
             left = self._owed_since + drain_s - self._loop.time()
             try:
@@ -256,12 +270,14 @@ class _Line(asyncio.Protocol):
             self._transport.abort()
 
     def _expire(self) -> None:
+        """The one failure after which the connection goes on: its answer is owed, or has a number that
+        tells it apart."""
         self._patience.exhausted()
         if self._numbering is None:
             self._owed_since = self._loop.time()
             self._settled.clear()
         else:
-            self._timed_out, self._framing = True, None
+            self._framing = None
         self._fail(NoAnswer("no answer in time"))
 
     def _fail(self, failure: NoAnswer | FrameError) -> None:

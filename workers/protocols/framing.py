@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Protocol
 
 
@@ -19,7 +20,7 @@ class Framing(Protocol):
 class Exchange(Protocol):
     """One question and its answer on one bus; a lane hands it out for the length of a turn."""
 
-    async def __call__(self, request: bytes, expected: Framing, /) -> bytes:
+    def __call__(self, request: bytes, expected: Framing, /) -> Awaitable[bytes]:
         """Send `request` once and give the whole answer frame.
 
         Raises LinkDown (nothing was sent), NoAnswer and FrameError (the meter may have acted).
