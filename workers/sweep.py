@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -73,8 +73,8 @@ async def sweep_due(context: WorkerContext, group_id: int, payload: Mapping[str,
     with SWEEP_SECONDS.time():
         asked = _worth_asking(meters, timedelta(minutes=gateway.minutes), clock.now())
         reached = await _ask_all(context, gateway, asked, taken) or not meters
-    readings = _decoded(taken)
     async with unit_of_work(group_id) as work:
+        readings = _decoded(taken)  # only now: what waits for a connection waits as bare bytes
         stored = await store_readings(work, readings=readings)
         await note_gateway(work, gateway_id=gateway_id, answered=reached, at=clock.now())
         if readings:
@@ -87,20 +87,20 @@ async def sweep_due(context: WorkerContext, group_id: int, payload: Mapping[str,
 
 def _worth_asking(
     meters: Sequence[SweptMeter], period: timedelta, now: datetime
-) -> list[tuple[SweptMeter, int]]:
+) -> Iterator[tuple[SweptMeter, int]]:
     """The meters to ask in this sweep, and how often each."""
     number = int(now.timestamp() // period.total_seconds())
-    tries = [
-        tries_of_sweep(silent_for=now - meter.heard_at, period=period, number=number + index)
-        for index, meter in enumerate(meters)
-    ]
-    return [(meter, most) for meter, most in zip(meters, tries, strict=True) if most]
+    for index, meter in enumerate(meters):
+        silent_for = now - meter.heard_at
+        most = tries_of_sweep(silent_for=silent_for, period=period, number=number + index)
+        if most:
+            yield meter, most
 
 
 async def _ask_all(
     context: WorkerContext,
     gateway: SweptGateway,
-    meters: Sequence[tuple[SweptMeter, int]],
+    meters: Iterable[tuple[SweptMeter, int]],
     taken: list[_Answer],
 ) -> bool:
     """Ask `meters` in turn, what they say goes into `taken`; whether the gateway let itself be reached."""
