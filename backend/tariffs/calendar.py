@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from calendar import monthrange
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from backend.kernel.clock import CHINA
+from backend.kernel.clock import CHINA, utc
 
 from .rules import BANDS, Days, Plan, Slot, StepPeriod, Use
 
@@ -92,7 +92,7 @@ def midnight(day: date, zone: ZoneInfo = CHINA) -> datetime:
 
 
 def _instant(day: date, minute: int, zone: ZoneInfo) -> datetime:
-    return datetime.combine(day, time(*divmod(minute, 60)), zone).astimezone(UTC)
+    return utc(datetime.combine(day, time(*divmod(minute, 60)), zone))
 
 
 def day_borders(start: datetime, end: datetime, zone: ZoneInfo = CHINA) -> tuple[datetime, ...]:
@@ -200,4 +200,5 @@ def _next_month(month: date) -> date:
 
 
 def _micros(start: datetime, end: datetime) -> int:
-    return (end - start) // timedelta(microseconds=1)
+    # In UTC: Python subtracts instants of one zone by the clock on the wall.
+    return (utc(end) - utc(start)) // timedelta(microseconds=1)

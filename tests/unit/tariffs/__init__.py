@@ -1,0 +1,1 @@
+"""Tariffs without a database."""
