@@ -21,7 +21,8 @@ class Group(Model):
 
 
 class Project(Model):
-    """项目: a site with its own money. Limits of one top-up are in fen."""
+    """项目: a site with its own money. Limits of one top-up, and what one operator may
+    refund alone of one order, are in fen."""
 
     id = fields.UUIDField(primary_key=True)
     group_id = fields.BigIntField()
@@ -33,6 +34,7 @@ class Project(Model):
     lost_after_sweeps = fields.SmallIntField(default=3)
     topup_min_fen = fields.IntField(default=100)
     topup_max_fen = fields.IntField(default=500_000)
+    refund_alone_fen = fields.IntField(default=10_000)
     created_at = fields.DatetimeField()
 
     class Meta:

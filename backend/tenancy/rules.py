@@ -29,6 +29,10 @@ class Permission(StrEnum):
     METER_CONTROL = "meter:control"
     GATEWAY_KEYS = "gateway:keys"
     TOPUP_READ = "topup:read"
+    REFUND_REQUEST = "refund:request"
+    REFUND_APPROVE = "refund:approve"
+    CASH_TAKE = "cash:take"
+    SHIFT_CLOSE = "shift:close"
     CASE_READ = "case:read"
     CASE_RESOLVE = "case:resolve"
     AUDIT_READ = "audit:read"
@@ -45,6 +49,18 @@ PRESET_ROLES: dict[str, list[Permission]] = {
         Permission.METER_WRITE,
         Permission.METER_REFRESH,
         Permission.CASE_RESOLVE,
+        Permission.REFUND_REQUEST,
+        Permission.REFUND_APPROVE,
+        Permission.SHIFT_CLOSE,
+    ],
+    "cashier": [
+        Permission.PROJECT_READ,
+        Permission.ACCOUNT_READ,
+        Permission.METER_READ,
+        Permission.TOPUP_READ,
+        Permission.CASH_TAKE,
+        Permission.SHIFT_CLOSE,
+        Permission.REFUND_REQUEST,
     ],
     "auditor": _READS,
 }
