@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from tortoise import fields
 from tortoise.models import Model
 
@@ -22,7 +24,8 @@ class Area(Model):
 
 
 class Account(Model):
-    """户: a household or shop that buys. `phone` is the registered phone, shown masked."""
+    """户: a household or shop that buys. `phone` is the registered phone, shown masked;
+    `purse_account_id` the account whose purse its meters draw from, None: its own."""
 
     id = fields.UUIDField(primary_key=True)
     group_id = fields.BigIntField()
@@ -33,11 +36,17 @@ class Account(Model):
     phone = fields.TextField()
     opened_at = fields.DatetimeField()
     closed_at = fields.DatetimeField(null=True)
+    purse_account_id = fields.UUIDField(null=True)
 
     class Meta:
         """Table name."""
 
         table = "accounts_account"
+
+    @property
+    def purse(self) -> UUID:
+        """The ref of the purse it pays from."""
+        return self.purse_account_id or self.id
 
 
 class Customer(Model):

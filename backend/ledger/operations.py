@@ -1,26 +1,107 @@
-"""Post entries and keep lots. Posting a business key twice does it once (C1)."""
+"""Post entries, keep lots, give grants. Posting a business key twice does it once (C1).
+
+Balances and what is left of lots are kept by the database itself, by the statement that posts.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
+
+import asyncpg
 
 from backend.kernel.db import UnitOfWork
 from backend.kernel.errors import Conflict
 from backend.kernel.ids import uuid7
 from backend.kernel.money import ZERO, Money
 
-from .queries import lots_of_purse
-from .rules import KEPT, AccountKey, AccountKind, LotKind, Overdrawn, Transfer, move, take_from_lots
+from .queries import entry_of_key, lot_of_source, lots_of_purse
+from .rules import (
+    AccountKey,
+    AccountKind,
+    LotKind,
+    LotUse,
+    Overdrawn,
+    Transfer,
+    move,
+    take_from_lots,
+)
+
+_IDS = (
+    "SELECT a.kind, a.ref, a.id FROM unnest($3::text[], $4::uuid[]) AS k(kind, ref)"
+    " JOIN ledger_account a ON a.group_id = $1 AND a.project_id = $2"
+    "  AND a.kind = k.kind AND a.ref = k.ref"
+)
+
+
+async def account_ids(
+    work: UnitOfWork, *, project_id: UUID, keys: Sequence[AccountKey], at: datetime
+) -> dict[AccountKey, UUID]:
+    """The ids of a project's ledger accounts, each made on first sight: one statement for all."""
+    wanted = dict.fromkeys(keys)
+    found = await _ids(work, project_id, wanted)
+    missing = [key for key in wanted if key not in found]
+    if missing:
+        await work.execute(
+            "INSERT INTO ledger_account (group_id, id, project_id, kind, ref)"
+            " SELECT $1, k.id, $2, k.kind, k.ref"
+            " FROM unnest($3::uuid[], $4::text[], $5::uuid[]) AS k(id, kind, ref)"
+            " ORDER BY k.ref, k.kind ON CONFLICT DO NOTHING",
+            work.group_id,
+            project_id,
+            [uuid7(at) for _ in missing],
+            [str(key.kind) for key in missing],
+            [key.ref for key in missing],
+        )
+        found |= await _ids(work, project_id, missing)
+    return found
+
+
+async def _ids(
+    work: UnitOfWork, project_id: UUID, keys: Sequence[AccountKey] | dict[AccountKey, None]
+) -> dict[AccountKey, UUID]:
+    kinds, refs = [str(key.kind) for key in keys], [key.ref for key in keys]
+    rows = await work.fetch(_IDS, work.group_id, project_id, kinds, refs)
+    return {AccountKey(AccountKind(row["kind"]), row["ref"]): row["id"] for row in rows}
 
 
 async def post(work: UnitOfWork, *, project_id: UUID, transfer: Transfer, at: datetime) -> bool:
     """Write a balanced entry into a project's book; False when its key was posted before.
 
-    Raises Conflict when the key was posted with other lines, Overdrawn when a kept liability
-    would be taken below zero. The database checks the sum again at commit.
+    Raises Conflict when the key was posted with other lines, Overdrawn when a kept balance would
+    turn over. The database checks the sum again.
     """
-    accounts = [await _account_id(work, project_id, p.account, at) for p in transfer.postings]
+    keys = [posting.account for posting in transfer.postings]
+    ids = await account_ids(work, project_id=project_id, keys=keys, at=at)
+    accounts = [ids[key] for key in keys]
+    amounts = [posting.amount.hao for posting in transfer.postings]
+    entry_id = await write_entry(
+        work,
+        project_id=project_id,
+        business_key=transfer.business_key,
+        kind=transfer.kind,
+        accounts=accounts,
+        amounts=amounts,
+        at=at,
+    )
+    if entry_id is None:
+        await _same_or_conflict(work, project_id, transfer.business_key, accounts, amounts)
+    return entry_id is not None
+
+
+async def write_entry(
+    work: UnitOfWork,
+    *,
+    project_id: UUID,
+    business_key: str,
+    kind: str,
+    accounts: Sequence[UUID],
+    amounts: Sequence[int],
+    at: datetime,
+) -> UUID | None:
+    """Write an entry of as many lines as there are `accounts` (ledger account ids), `amounts` in hao,
+    debit positive; None when the key was posted before. Raises Overdrawn."""
     entry_id = uuid7(at)
     created = await work.execute(
         "INSERT INTO ledger_entry"
@@ -29,89 +110,50 @@ async def post(work: UnitOfWork, *, project_id: UUID, transfer: Transfer, at: da
         work.group_id,
         entry_id,
         project_id,
-        transfer.business_key,
-        transfer.kind,
-        len(transfer.postings),
+        business_key,
+        kind,
+        len(accounts),
         at,
     )
-    amounts = [p.amount.hao for p in transfer.postings]
     if not created:
-        await _same_or_conflict(work, project_id, transfer, accounts, amounts)
-        return False
-    await work.execute(
-        "INSERT INTO ledger_posting (group_id, entry_id, line, project_id, account_id, amount_hao)"
-        " SELECT $1, $2, line, $3, account_id, amount_hao"
-        " FROM unnest($4::uuid[], $5::bigint[]) WITH ORDINALITY AS t(account_id, amount_hao, line)",
-        work.group_id,
-        entry_id,
-        project_id,
-        accounts,
-        amounts,
-    )
-    for posting, account_id in sorted(
-        zip(transfer.postings, accounts, strict=True), key=lambda pair: pair[1]
-    ):
-        if posting.account.kind in KEPT:
-            await _move_balance(work, account_id, posting.amount, posting.account.kind)
-    return True
-
-
-async def _account_id(work: UnitOfWork, project_id: UUID, key: AccountKey, at: datetime) -> UUID:
-    await work.execute(
-        "INSERT INTO ledger_account (group_id, id, project_id, kind, ref)"
-        " VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-        work.group_id,
-        uuid7(at),
-        project_id,
-        key.kind,
-        key.ref,
-    )
-    account_id: UUID = await work.fetchval(
-        "SELECT id FROM ledger_account"
-        " WHERE group_id = $1 AND project_id = $2 AND kind = $3 AND ref = $4",
-        work.group_id,
-        project_id,
-        key.kind,
-        key.ref,
-    )
-    return account_id
-
-
-async def _move_balance(
-    work: UnitOfWork, account_id: UUID, amount: Money, kind: AccountKind
-) -> None:
-    """Add to a kept balance in one statement; a liability may not become a claim."""
-    balance: int = await work.fetchval(
-        "INSERT INTO ledger_balance AS b (group_id, account_id, balance_hao) VALUES ($1, $2, $3)"
-        " ON CONFLICT (group_id, account_id)"
-        " DO UPDATE SET balance_hao = b.balance_hao + EXCLUDED.balance_hao RETURNING balance_hao",
-        work.group_id,
-        account_id,
-        amount.hao,
-    )
-    if balance > 0:
-        raise Overdrawn(f"the {kind} would be {Money(balance)} yuan below zero")
+        return None
+    try:
+        await work.execute(
+            "INSERT INTO ledger_posting (group_id, entry_id, line, project_id, account_id, amount_hao)"
+            " SELECT $1, $2, line, $3, account_id, amount_hao"
+            " FROM unnest($4::uuid[], $5::bigint[]) WITH ORDINALITY AS t(account_id, amount_hao, line)",
+            work.group_id,
+            entry_id,
+            project_id,
+            accounts,
+            amounts,
+        )
+    except asyncpg.CheckViolationError as error:
+        if error.constraint_name != "ledger_balance_not_overdrawn":
+            raise
+        raise Overdrawn(f"{business_key} would take more than is there") from error
+    return entry_id
 
 
 async def _same_or_conflict(
     work: UnitOfWork,
     project_id: UUID,
-    transfer: Transfer,
-    accounts: list[UUID],
-    amounts: list[int],
+    business_key: str,
+    accounts: Sequence[UUID],
+    amounts: Sequence[int],
 ) -> None:
     rows = await work.fetch(
         "SELECT p.account_id, p.amount_hao FROM ledger_entry e"
         " JOIN ledger_posting p ON p.group_id = e.group_id AND p.entry_id = e.id"
         " WHERE e.group_id = $1 AND e.business_key = $2 AND e.project_id = $3 ORDER BY p.line",
         work.group_id,
-        transfer.business_key,
+        business_key,
         project_id,
     )
     if [(r["account_id"], r["amount_hao"]) for r in rows] != list(
         zip(accounts, amounts, strict=True)
     ):
-        raise Conflict(f"the ledger key {transfer.business_key} was posted with other lines")
+        raise Conflict(f"the ledger key {business_key} was posted with other lines")
 
 
 async def open_lot(
@@ -124,8 +166,10 @@ async def open_lot(
     amount: Money,
     at: datetime,
 ) -> None:
-    """Remember a top-up or grant as a lot of the account's purse; the same source opens one lot."""
-    purse = await _account_id(work, project_id, AccountKey(AccountKind.PURSE, account_id), at)
+    """Remember a top-up or grant as a lot of a purse (`account_id`: the purse's ref); the same source
+    opens one lot."""
+    key = AccountKey(AccountKind.PURSE, account_id)
+    purse = (await account_ids(work, project_id=project_id, keys=[key], at=at))[key]
     await work.execute(
         "INSERT INTO ledger_lot (group_id, id, purse_id, kind, source, amount_hao, created_at)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (group_id, source) DO NOTHING",
@@ -139,6 +183,26 @@ async def open_lot(
     )
 
 
+async def hold(work: UnitOfWork, *, accounts: Sequence[UUID]) -> dict[UUID, int]:
+    """Take turns on kept balances (ledger account ids) until commit; what each holds in hao, debit
+    positive. Purses first and arrears after them, or two could wait for each other crosswise."""
+    rows = await work.fetch("SELECT * FROM ledger_hold($1, $2)", work.group_id, list(accounts))
+    return {row["account_id"]: row["balance_hao"] for row in rows}
+
+
+async def use_lots(work: UnitOfWork, *, entry_id: UUID, uses: Sequence[LotUse]) -> None:
+    """Note what an entry took of lots. The database refuses what a lot does not hold."""
+    await work.execute(
+        "INSERT INTO ledger_lot_use (group_id, lot_id, entry_id, amount_hao)"
+        " SELECT $1, u.lot_id, $2, u.amount_hao FROM unnest($3::uuid[], $4::bigint[])"
+        "  AS u(lot_id, amount_hao)",
+        work.group_id,
+        entry_id,
+        [use.lot_id for use in uses],
+        [use.amount.hao for use in uses],
+    )
+
+
 async def spend(
     work: UnitOfWork,
     *,
@@ -147,42 +211,137 @@ async def spend(
     business_key: str,
     amount: Money,
     at: datetime,
+    kind: str = "USE",
+    to: AccountKey | None = None,
+    source: str | None = None,
 ) -> bool:
-    """Use money of an account's purse: one entry to revenue, taken from its lots in order (C4).
+    """Take money out of a purse (`account_id`: its ref): one entry, taken from its lots in order (C4).
 
-    False when the key was spent before. Raises Overdrawn when purse or lots hold less, Conflict
-    when the key was posted with other lines.
+    It goes to the project's REVENUE, or to the account `to` (a refund, a transfer). `source`: only of
+    the lot of that source. False when the key was spent before. Raises Overdrawn when purse or lots
+    hold less, Conflict when the key was posted with other lines.
     """
     if amount <= ZERO:
         raise ValueError("spending takes a positive amount")
-    purse = await _account_id(work, project_id, AccountKey(AccountKind.PURSE, account_id), at)
-    await work.fetchval(
-        "SELECT balance_hao FROM ledger_balance WHERE group_id = $1 AND account_id = $2 FOR UPDATE",
-        work.group_id,
-        purse,
-    )
+    key = AccountKey(AccountKind.PURSE, account_id)
+    purse = (await account_ids(work, project_id=project_id, keys=[key], at=at))[key]
+    await hold(work, accounts=[purse])
     transfer = move(
         business_key=business_key,
-        kind="USE",
-        debit=AccountKey(AccountKind.PURSE, account_id),
-        credit=AccountKey(AccountKind.REVENUE, project_id),
+        kind=kind,
+        debit=key,
+        credit=to or AccountKey(AccountKind.REVENUE, project_id),
         amount=amount,
     )
     if not await post(work, project_id=project_id, transfer=transfer, at=at):
         return False
-    uses = take_from_lots(await lots_of_purse(work, purse_id=purse), amount)
-    entry_id: UUID = await work.fetchval(
-        "SELECT id FROM ledger_entry WHERE group_id = $1 AND business_key = $2",
+    lots = await lots_of_purse(work, purse_id=purse)
+    if source is not None:
+        only = await lot_of_source(work, source=source)
+        lots = [lot for lot in lots if lot.id == only]
+    uses = take_from_lots(lots, amount)
+    entry_id = await entry_of_key(work, business_key=business_key)
+    assert entry_id is not None, "it was posted just now"
+    await use_lots(work, entry_id=entry_id, uses=uses)
+    return True
+
+
+async def unspend(
+    work: UnitOfWork,
+    *,
+    project_id: UUID,
+    business_key: str,
+    reason: str,
+    at: datetime,
+) -> bool:
+    """Reverse an entry that took from lots by a new one, and give the lots back what it took (C1, C4).
+
+    False when it was reversed for that reason before. Raises Conflict when the key was never posted.
+    """
+    rows = await work.fetch(
+        "SELECT e.id, e.kind, p.account_id, p.amount_hao FROM ledger_entry e"
+        " JOIN ledger_posting p ON p.group_id = e.group_id AND p.entry_id = e.id"
+        " WHERE e.group_id = $1 AND e.business_key = $2 AND e.project_id = $3 ORDER BY p.line",
         work.group_id,
         business_key,
+        project_id,
     )
-    for use in uses:
-        await work.execute(
-            "INSERT INTO ledger_lot_use (group_id, lot_id, entry_id, amount_hao)"
-            " VALUES ($1, $2, $3, $4)",
-            work.group_id,
-            use.lot_id,
-            entry_id,
-            use.amount.hao,
-        )
+    if not rows:
+        raise Conflict(f"nothing was posted by {business_key}")
+    entry_id = await write_entry(
+        work,
+        project_id=project_id,
+        business_key=f"{business_key}:reverse:{reason}",
+        kind=f"{rows[0]['kind']}_REVERSED",
+        accounts=[row["account_id"] for row in rows],
+        amounts=[-row["amount_hao"] for row in rows],
+        at=at,
+    )
+    if entry_id is None:
+        return False
+    await work.execute(
+        "INSERT INTO ledger_lot_return (group_id, lot_id, entry_id, amount_hao)"
+        " SELECT group_id, lot_id, $3, amount_hao FROM ledger_lot_use"
+        " WHERE group_id = $1 AND entry_id = $2",
+        work.group_id,
+        rows[0]["id"],
+        entry_id,
+    )
     return True
+
+
+async def give_grant(
+    work: UnitOfWork,
+    *,
+    project_id: UUID,
+    account_id: UUID,
+    source: str,
+    amount: Money,
+    at: datetime,
+) -> bool:
+    """Give money to a purse (its ref) as a grant, used before paid money; the same source gives once."""
+    transfer = move(
+        business_key=f"{source}:given",
+        kind="GRANT_GIVEN",
+        debit=AccountKey(AccountKind.GRANT_FUND, project_id),
+        credit=AccountKey(AccountKind.PURSE, account_id),
+        amount=amount,
+    )
+    if not await post(work, project_id=project_id, transfer=transfer, at=at):
+        return False
+    await open_lot(
+        work,
+        project_id=project_id,
+        account_id=account_id,
+        kind=LotKind.GRANT,
+        source=source,
+        amount=amount,
+        at=at,
+    )
+    return True
+
+
+async def end_grant(
+    work: UnitOfWork, *, project_id: UUID, account_id: UUID, source: str, at: datetime
+) -> Money:
+    """Take back what is left of a grant, such as a month's allowance at its end; how much that was."""
+    key = AccountKey(AccountKind.PURSE, account_id)
+    purse = (await account_ids(work, project_id=project_id, keys=[key], at=at))[key]
+    held = (await hold(work, accounts=[purse]))[purse]
+    lot_id = await lot_of_source(work, source=source)
+    lots = {lot.id: lot.remaining for lot in await lots_of_purse(work, purse_id=purse)}
+    left = min(lots.get(lot_id, ZERO) if lot_id else ZERO, Money(-held))
+    if left <= ZERO:
+        return ZERO
+    await spend(
+        work,
+        project_id=project_id,
+        account_id=account_id,
+        business_key=f"{source}:ended",
+        amount=left,
+        at=at,
+        kind="GRANT_ENDED",
+        to=AccountKey(AccountKind.GRANT_FUND, project_id),
+        source=source,
+    )
+    return left

@@ -27,19 +27,35 @@ class EntryLine:
 
 
 async def lots_of_purse(work: UnitOfWork, *, purse_id: UUID) -> list[Lot]:
-    """The lots of a purse with what is left of each."""
+    """The lots of a purse (its ledger account id) with what is left of each."""
     rows = await work.fetch(
-        "SELECT l.id, l.kind, l.amount_hao - coalesce(sum(u.amount_hao), 0)::bigint AS remaining,"
-        " row_number() OVER (ORDER BY l.created_at, l.id) AS place"
-        " FROM ledger_lot l LEFT JOIN ledger_lot_use u"
-        "   ON u.group_id = l.group_id AND u.lot_id = l.id"
-        " WHERE l.group_id = $1 AND l.purse_id = $2 GROUP BY l.group_id, l.id",
+        "SELECT id, kind, amount_hao - used_hao AS remaining,"
+        " row_number() OVER (ORDER BY created_at, id) AS place"
+        " FROM ledger_lot WHERE group_id = $1 AND purse_id = $2",
         work.group_id,
         purse_id,
     )
     return [
         Lot(row["id"], LotKind(row["kind"]), Money(row["remaining"]), row["place"]) for row in rows
     ]
+
+
+async def lot_of_source(work: UnitOfWork, *, source: str) -> UUID | None:
+    """The lot that a source opened (`topup:ID`, `grant:..`), or None."""
+    found: UUID | None = await work.fetchval(
+        "SELECT id FROM ledger_lot WHERE group_id = $1 AND source = $2", work.group_id, source
+    )
+    return found
+
+
+async def entry_of_key(work: UnitOfWork, *, business_key: str) -> UUID | None:
+    """The entry that was posted by a business key, or None."""
+    found: UUID | None = await work.fetchval(
+        "SELECT id FROM ledger_entry WHERE group_id = $1 AND business_key = $2",
+        work.group_id,
+        business_key,
+    )
+    return found
 
 
 async def owed(work: UnitOfWork, *, kind: AccountKind, refs: Sequence[UUID]) -> dict[UUID, Money]:

@@ -1,12 +1,12 @@
-"""Pure rules of the ledger: balanced entries, the entries of a top-up's life, lots in order.
+"""Pure rules of the ledger: balanced entries, the entries of a top-up's life, lots, arrears.
 
 Debits are positive, credits negative. A liability (what is owed to a customer) therefore has a
-negative balance; `owed` turns it round for people.
+negative balance; `owed` turns it round for people. A claim (arrears) has a positive one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
@@ -18,20 +18,60 @@ from backend.kernel.money import ZERO, Money
 class AccountKind(StrEnum):
     """Ledger accounts of a project, and what their `ref` is.
 
-    CHANNEL (asset; a credential: money at a payment channel), PURSE (liability; an account: paid and
-    not yet at a meter or used), IN_TRANSIT (liability; a meter: on its way to it), METER_WALLET
-    (liability; a meter: held by it), REVENUE (income; a project: used).
+    Assets: CHANNEL (a credential: money at a payment channel), CASH_DESK (a shift: money in its
+    drawer). Claims, by line, on a purse (ref: the purse): ENERGY_ARREARS .. SERVICE_ARREARS.
+    Liabilities: PURSE (an account: paid and neither at a meter nor used), IN_TRANSIT (a meter: on its
+    way to it), METER_WALLET (a meter: held by it), REFUND_DUE (an account: on its way back to the
+    payer), SUSPENSE (a project: money that fits nothing yet). Income, of the project: REVENUE (used at
+    meters that hold money), ENERGY, FIXED_FEE, LOSS, PUBLIC, SERVICE (charged line by line), ROUNDING
+    (the fraction left at closing, C2). Expense, of the project: GRANT_FUND (grants given).
     """
 
     CHANNEL = "CHANNEL"
+    CASH_DESK = "CASH_DESK"
     PURSE = "PURSE"
     IN_TRANSIT = "IN_TRANSIT"
     METER_WALLET = "METER_WALLET"
+    REFUND_DUE = "REFUND_DUE"
+    SUSPENSE = "SUSPENSE"
+    ENERGY_ARREARS = "ENERGY_ARREARS"
+    FIXED_FEE_ARREARS = "FIXED_FEE_ARREARS"
+    LOSS_ARREARS = "LOSS_ARREARS"
+    PUBLIC_ARREARS = "PUBLIC_ARREARS"
+    SERVICE_ARREARS = "SERVICE_ARREARS"
     REVENUE = "REVENUE"
+    ENERGY = "ENERGY"
+    FIXED_FEE = "FIXED_FEE"
+    LOSS = "LOSS"
+    PUBLIC = "PUBLIC"
+    SERVICE = "SERVICE"
+    ROUNDING = "ROUNDING"
+    GRANT_FUND = "GRANT_FUND"
 
+
+# What is charged, in the order in which a purse pays it: energy first, so that what stays owing is the
+# fee and not the light (domain-notes.md section 2.5 gives the same order of composition). Each line
+# has its income and its arrears.
+LINES = (
+    AccountKind.ENERGY,
+    AccountKind.FIXED_FEE,
+    AccountKind.LOSS,
+    AccountKind.PUBLIC,
+    AccountKind.SERVICE,
+)
+ARREARS_OF = {line: AccountKind(f"{line}_ARREARS") for line in LINES}
+ARREARS = tuple(ARREARS_OF.values())
 
 # Accounts whose balance row is kept; the others are derived from postings so that none is hot.
-KEPT = frozenset({AccountKind.PURSE, AccountKind.IN_TRANSIT, AccountKind.METER_WALLET})
+KEPT = frozenset(
+    {
+        AccountKind.PURSE,
+        AccountKind.IN_TRANSIT,
+        AccountKind.METER_WALLET,
+        AccountKind.REFUND_DUE,
+        *ARREARS,
+    }
+)
 
 
 class Unbalanced(DomainError):
@@ -168,3 +208,31 @@ def take_from_lots(lots: Sequence[Lot], amount: Money) -> list[LotUse]:
     if left:
         raise Overdrawn(f"{left} yuan more is asked than the lots hold")
     return uses
+
+
+def unpaid_lines(lines: Mapping[AccountKind, int], covered: int) -> dict[AccountKind, int]:
+    """What stays owing, by line of LINES in hao, when a purse has `covered` hao for all of them.
+
+    The first lines are paid first; a line that is negative (a correction) pays for the others.
+    """
+    left = covered - sum(amount for amount in lines.values() if amount < 0)
+    owing: dict[AccountKind, int] = {}
+    for line in LINES:
+        amount = lines.get(line, 0)
+        if amount > 0:
+            left -= amount
+            if left < 0:
+                owing[line] = -left
+                left = 0
+    return owing
+
+
+def recovered_lines(arrears: Mapping[AccountKind, int], funds: int) -> dict[AccountKind, int]:
+    """What `funds` hao pay of arrears, by line of LINES in hao, in their order (C7)."""
+    paid: dict[AccountKind, int] = {}
+    for line in LINES:
+        part = min(funds, arrears.get(line, 0))
+        if part > 0:
+            paid[line] = part
+            funds -= part
+    return paid

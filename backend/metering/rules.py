@@ -48,9 +48,11 @@ class GatewayLink(StrEnum):
 
 
 class CreditMode(StrEnum):
-    """METER: the meter holds the money and cuts by itself. NONE: read and controlled, not sold to."""
+    """METER: the meter holds the money and cuts by itself. CLOUD: the cloud holds it, rates the readings
+    and cuts by command. NONE: read and controlled, not sold to."""
 
     METER = "METER"
+    CLOUD = "CLOUD"
     NONE = "NONE"
 
 

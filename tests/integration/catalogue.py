@@ -31,6 +31,7 @@ APPEND_ONLY = frozenset(
         "ledger_posting",
         "ledger_lot",
         "ledger_lot_use",
+        "ledger_lot_return",
         "audit_entry",
         "metering_reading",
         "metering_packed",
@@ -68,7 +69,16 @@ _LOOSE_IDS = (
 # Keys point the same way as imports: control knows of no top-up.
 _POINTS_UPWARD = frozenset({("control_vend", "source_id")})
 # Checked once a statement instead of once a row (docs/adr/0010), by the trigger of this name.
-_TIED_BY_TRIGGER = {("metering_reading", "meter_id"): "has_meter"}
+_TIED_BY_TRIGGER = {
+    ("metering_reading", "meter_id"): "has_meter",
+    ("ledger_posting", "project_id"): "ledger_postings_arrive",
+    ("ledger_posting", "entry_id"): "ledger_postings_arrive",
+    ("ledger_posting", "account_id"): "ledger_postings_arrive",
+    ("ledger_lot_use", "lot_id"): "ledger_lots_move",
+    ("ledger_lot_use", "entry_id"): "ledger_lots_move",
+    ("ledger_lot_return", "lot_id"): "ledger_lots_move",
+    ("ledger_lot_return", "entry_id"): "ledger_lots_move",
+}
 
 
 async def faults(connection: Connection, *, schema: str = "public") -> list[str]:
@@ -197,12 +207,14 @@ async def rights(connection: Connection) -> dict[str, frozenset[str]]:
 
 
 def checks_in_sql(text: str) -> dict[str, int]:
-    """How many CHECKs the CREATE TABLE, and each column added later, of a migration writes."""
+    """How many CHECKs the CREATE TABLE, and each column and constraint added or dropped later, of a
+    migration writes."""
     found: dict[str, int] = {}
     for match in re.finditer(r"^CREATE TABLE (\w+) \((.*?)^\)", text, re.S | re.M):
         found[match[1]] = len(re.findall(r"\bCHECK \(", match[2]))
-    for match in re.finditer(r"^ALTER TABLE (\w+) ADD COLUMN (.*?);", text, re.S | re.M):
+    for match in re.finditer(r"^ALTER TABLE (\w+)\s+(.*?);", text, re.S | re.M):
         found[match[1]] += len(re.findall(r"\bCHECK \(", match[2]))
+        found[match[1]] -= len(re.findall(r"\bDROP CONSTRAINT \w+_check\b", match[2]))
     return found
 
 

@@ -11,7 +11,7 @@ from backend.control.rules import Wallet
 from backend.journeys import vend as vends
 from backend.kernel.db import unit_of_work
 from backend.kernel.money import Money
-from backend.ledger.operations import open_lot, post, spend
+from backend.ledger.operations import open_lot, post, spend, unspend
 from backend.ledger.rules import LotKind, topup_paid
 from backend.metering.dial_in import DialIn
 from backend.metering.episodes import look_at_meters, note_gateway_clock
@@ -96,6 +96,9 @@ async def fill(world: World) -> None:
             business_key="use:1",
             amount=Money.parse("1"),
             at=START,
+        )
+        await unspend(
+            work, project_id=world.project.id, business_key="use:1", reason="test", at=START
         )
 
 

@@ -16,6 +16,7 @@ from backend.kernel.money import ZERO, Money
 from backend.ledger.operations import open_lot, post, spend
 from backend.ledger.queries import derived_balance, lines_of_refs, lots_of_purse, owed
 from backend.ledger.rules import (
+    ARREARS,
     KEPT,
     AccountKey,
     AccountKind,
@@ -33,28 +34,40 @@ from .world import START, World, make_project, new_id
 
 SECOND = timedelta(seconds=1)  # ids made in one millisecond come in no order
 _KEPT_AND_DERIVED = (
-    "SELECT a.id, coalesce(b.balance_hao, 0) AS kept, coalesce(sum(p.amount_hao), 0)::bigint AS sum"
+    "SELECT a.kind, coalesce(b.balance_hao, 0) AS kept, coalesce(sum(p.amount_hao), 0)::bigint AS sum"
     " FROM ledger_account a"
     " LEFT JOIN ledger_balance b ON b.group_id = a.group_id AND b.account_id = a.id"
     " LEFT JOIN ledger_posting p ON p.group_id = a.group_id AND p.account_id = a.id"
-    " WHERE a.group_id = $1 AND a.kind = ANY($2) GROUP BY a.id, b.balance_hao"
+    " WHERE a.group_id = $1 AND a.kind = ANY($2) GROUP BY a.id, a.kind, b.balance_hao"
+)
+_LOTS_AND_DERIVED = (
+    "SELECT l.used_hao, coalesce((SELECT sum(u.amount_hao) FROM ledger_lot_use u"
+    "   WHERE u.group_id = l.group_id AND u.lot_id = l.id), 0)"
+    " - coalesce((SELECT sum(r.amount_hao) FROM ledger_lot_return r"
+    "   WHERE r.group_id = l.group_id AND r.lot_id = l.id), 0) AS sum"
+    " FROM ledger_lot l WHERE l.group_id = $1"
 )
 _ENTRY = (
     "INSERT INTO ledger_entry (group_id, id, project_id, business_key, kind, lines, occurred_at)"
     " VALUES ($1, $2, $3, $4, 'TEST', $5, now())"
 )
-_POSTING = (
+_POSTINGS = (
     "INSERT INTO ledger_posting (group_id, entry_id, line, project_id, account_id, amount_hao)"
-    " VALUES ($1, $2, $3, $4, $5, $6)"
+    " SELECT $1, $2, * FROM unnest($3::smallint[], $4::uuid[], $5::uuid[], $6::bigint[])"
 )
 
 
 async def expect_kept_is_derived(world: World) -> None:
-    """Every kept balance is the sum of its postings, none is a claim, and the book sums to zero."""
+    """Every kept balance is the sum of its postings, none has turned over, what lots keep is the sum
+    of their uses less their returns, and the book sums to zero."""
     async with unit_of_work(world.group_id) as work:
         rows = await work.fetch(_KEPT_AND_DERIVED, world.group_id, [str(kind) for kind in KEPT])
+        lots = await work.fetch(_LOTS_AND_DERIVED, world.group_id)
         total = await work.fetchval("SELECT coalesce(sum(amount_hao), 0) FROM ledger_posting")
-    assert [row for row in rows if row["kept"] != row["sum"] or row["kept"] > 0] == []
+    assert [row for row in rows if row["kept"] != row["sum"]] == []
+    turned_over = [row["kept"] < 0 if row["kind"] in ARREARS else row["kept"] > 0 for row in rows]
+    assert not any(turned_over)
+    assert [row for row in lots if row["used_hao"] != row["sum"]] == []
     assert total == 0
 
 
@@ -257,17 +270,30 @@ class Corruption:
     async def entry(self, *amounts: int, lines: int = 2) -> UUID:
         """An entry that declares `lines` and holds a posting for each amount, purse first."""
         entry_id, sides = new_id(), await self.accounts()
+        await self.head(entry_id, lines)
+        if amounts:
+            placed = [(sides[line % 2], amount) for line, amount in enumerate(amounts)]
+            await self.postings(entry_id, placed)
+        return entry_id
+
+    async def head(self, entry_id: UUID, lines: int) -> None:
+        """An entry that declares `lines`, without any."""
         await self.work.execute(
             _ENTRY, self.world.group_id, entry_id, self.world.project.id, str(entry_id), lines
         )
-        for line, amount in enumerate(amounts):
-            await self.posting(entry_id, line, sides[line % 2], amount)
-        return entry_id
 
-    async def posting(self, entry: UUID, line: int, account: UUID, amount: int) -> None:
-        """One posting in the world's project."""
+    async def postings(
+        self, entry: UUID, placed: list[tuple[UUID, int]], *, first: int = 0, project: int = -1
+    ) -> None:
+        """Postings by one statement; the one numbered `project` is said to be of the other project."""
         await self.work.execute(
-            _POSTING, self.world.group_id, entry, line, self.world.project.id, account, amount
+            _POSTINGS,
+            self.world.group_id,
+            entry,
+            [first + line for line in range(len(placed))],
+            [(self.other if n == project else self.world).project.id for n in range(len(placed))],
+            [account for account, _ in placed],
+            [amount for _, amount in placed],
         )
 
     async def unbalanced(self) -> None:
@@ -288,37 +314,52 @@ class Corruption:
     async def late_balanced_lines(self) -> None:
         entry: UUID = await self.work.fetchval("SELECT id FROM ledger_entry")
         purse, channel = await self.accounts()
-        await self.posting(entry, 8, purse, -100)
-        await self.posting(entry, 9, channel, 100)
+        await self.postings(entry, [(purse, -100), (channel, 100)], first=8)
+
+    async def balanced_lines_by_and_by(self) -> None:
+        entry = await self.entry(500, -500, lines=4)
+        purse, channel = await self.accounts()
+        await self.postings(entry, [(purse, -100), (channel, 100)], first=8)
 
     async def late_single_line(self) -> None:
         entry: UUID = await self.work.fetchval("SELECT id FROM ledger_entry")
-        await self.posting(entry, 8, (await self.accounts())[0], -100)
+        await self.postings(entry, [((await self.accounts())[0], -100)], first=8)
+
+    async def posting_of_no_entry(self) -> None:
+        purse, channel = await self.accounts()
+        await self.postings(new_id(), [(purse, -100), (channel, 100)])
+
+    async def posting_on_no_account(self) -> None:
+        entry, (purse, _channel) = new_id(), await self.accounts()
+        await self.head(entry, 2)
+        await self.postings(entry, [(purse, -100), (new_id(), 100)])
 
     async def cross_project_account(self) -> None:
-        entry = await self.entry(-500, lines=2)
-        foreign = new_id()
+        entry, foreign = new_id(), new_id()
+        await self.head(entry, 2)
         await self.work.execute(
             "INSERT INTO ledger_account (group_id, id, project_id, kind, ref)"
-            " VALUES ($1, $2, $3, 'PURSE', $4)",
+            " VALUES ($1, $2, $3, 'CHANNEL', $4)",
             self.world.group_id,
             foreign,
             self.other.project.id,
             self.other.account.id,
         )
-        await self.posting(entry, 1, foreign, 500)
+        await self.postings(entry, [((await self.accounts())[0], -500), (foreign, 500)])
 
     async def cross_project_posting(self) -> None:
-        entry = await self.entry(-500, lines=2)
-        await self.work.execute(
-            _POSTING,
-            self.world.group_id,
-            entry,
-            1,
-            self.other.project.id,
-            (await self.accounts())[1],
-            500,
-        )
+        entry, (purse, channel) = new_id(), await self.accounts()
+        await self.head(entry, 2)
+        await self.postings(entry, [(purse, -500), (channel, 500)], project=1)
+
+    async def edited_balance(self) -> None:
+        await self.work.execute("UPDATE ledger_balance SET balance_hao = balance_hao * 2")
+
+    async def invented_balance(self) -> None:
+        await self.work.execute("INSERT INTO ledger_balance SELECT * FROM ledger_balance")
+
+    async def purse_turned_over(self) -> None:
+        await self.entry(200_001, -200_001)
 
     async def same_business_key(self) -> None:
         key = await self.work.fetchval("SELECT business_key FROM ledger_entry")
@@ -352,6 +393,24 @@ class Corruption:
             entry,
         )
 
+    async def use_of_no_lot(self) -> None:
+        entry = await self.entry(500, -500)
+        await self.work.execute(
+            "INSERT INTO ledger_lot_use VALUES ($1, $2, $3, 5)",
+            self.world.group_id,
+            new_id(),
+            entry,
+        )
+
+    async def returned_more_than_used(self) -> None:
+        entry = await self.entry(500, -500)
+        await self.work.execute(
+            "INSERT INTO ledger_lot_return SELECT group_id, id, $1, 1 FROM ledger_lot", entry
+        )
+
+    async def unused_lot(self) -> None:
+        await self.work.execute("UPDATE ledger_lot SET used_hao = 0")
+
     async def negative_use(self) -> None:
         entry = await self.entry(500, -500)
         await self.work.execute(
@@ -367,7 +426,7 @@ class Corruption:
 _CORRUPTIONS = [
     name
     for name in vars(Corruption)
-    if name not in ("accounts", "entry", "posting") and name[0] != "_"
+    if name not in ("accounts", "entry", "head", "postings") and name[0] != "_"
 ]
 
 
@@ -420,14 +479,16 @@ async def test_the_owner_of_the_tables_cannot_edit_the_book_either(
 async def test_two_that_draw_one_lot_at_once_cannot_both_have_it(
     worlds: tuple[World, World], superuser: Connection
 ) -> None:
-    """The trigger holds by itself, with no balance row in between: the second waits for the first."""
+    """The lot holds by itself, with no balance row in between: the second waits for the first."""
     ours, _theirs = worlds
     await put_money(ours, yuan="20")
     drawn, go = asyncio.Event(), asyncio.Event()
+    async with unit_of_work(ours.group_id) as work:
+        book = Corruption(work, ours, ours)
+        entries = [await book.entry(500, -500), await book.entry(500, -500)]
 
-    async def draw(*, first: bool) -> None:
+    async def draw(entry: UUID, *, first: bool) -> None:
         async with unit_of_work(ours.group_id) as work:
-            entry = await Corruption(work, ours, ours).entry(150_000, -150_000)
             await work.execute(
                 "INSERT INTO ledger_lot_use (group_id, lot_id, entry_id, amount_hao)"
                 " SELECT group_id, id, $1, 150000 FROM ledger_lot",
@@ -437,18 +498,19 @@ async def test_two_that_draw_one_lot_at_once_cannot_both_have_it(
                 drawn.set()
                 await go.wait()
 
-    one = asyncio.create_task(draw(first=True))
+    one = asyncio.create_task(draw(entries[0], first=True))
     async with asyncio.timeout(10):
         await drawn.wait()
-        two = asyncio.create_task(draw(first=False))
+        two = asyncio.create_task(draw(entries[1], first=False))
         waits = 0
         while not (two.done() or waits):
             waits = await superuser.fetchval(
-                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+                "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                " AND locktype IN ('transactionid', 'tuple')"
             )
         go.set()
         await one
-        with pytest.raises(asyncpg.CheckViolationError, match="would be used"):
+        with pytest.raises(asyncpg.CheckViolationError, match="ledger_lot_not_overdrawn"):
             await two
     assert await lots_left(ours) == [Money.parse("5")]
 

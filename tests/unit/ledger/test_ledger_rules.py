@@ -11,7 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from backend.kernel.money import ZERO, Money
 from backend.ledger.rules import (
+    ARREARS,
     KEPT,
+    LINES,
     AccountKey,
     AccountKind,
     Lot,
@@ -105,8 +107,15 @@ def test_after_a_top_ups_life_all_its_money_is_at_the_meter(amount: Money) -> No
     assert len({entry.business_key for entry in life}) == 3
 
 
-def test_only_what_is_owed_to_somebody_has_a_kept_balance() -> None:
-    assert {AccountKind.PURSE, AccountKind.IN_TRANSIT, AccountKind.METER_WALLET} == KEPT
+def test_only_what_is_owed_by_us_or_to_us_has_a_kept_balance() -> None:
+    liabilities = {
+        AccountKind.PURSE,
+        AccountKind.IN_TRANSIT,
+        AccountKind.METER_WALLET,
+        AccountKind.REFUND_DUE,
+    }
+    assert liabilities | set(ARREARS) == KEPT
+    assert [f"{line}_ARREARS" for line in LINES] == list(ARREARS)
 
 
 @given(lots, st.integers(min_value=0, max_value=2 * 10**9).map(Money))
