@@ -37,6 +37,7 @@ def field(*, quick: bool) -> dict[str, Any]:
             figures |= asyncio.run(persist.run(services, rows=5_000 if quick else 100_000))
             sizes = (1_000, 5_000) if quick else (10_000, 100_000, 1_000_000)
             figures |= asyncio.run(growth.run(services, sizes=sizes))
+            figures |= whole_sweep.once(folder, services, meters=2_000 if quick else 1_000_000)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return figures

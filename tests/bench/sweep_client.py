@@ -55,9 +55,15 @@ async def product(task: dict[str, Any]) -> None:
     buses = Buses(BusLease(settings.database_url), access=Access(clock=clock))
     context = WorkerContext(build_ports(settings, clock=clock), buses)
     jobs = [{"gateway_id": gateway} for gateway in task["gateways"]]
+    places = asyncio.Semaphore(500)  # as many jobs at a time as the worker takes
+
+    async def sweep(job: dict[str, str]) -> None:
+        async with places:
+            await sweep_due(context, task["group_id"], job)
+
     for _ in range(task["sweeps"]):
         begun = _now()
-        await asyncio.gather(*[sweep_due(context, task["group_id"], job) for job in jobs])
+        await asyncio.gather(*map(sweep, jobs))
         figures = _since(begun)
     await buses.close()
     await Database.close()

@@ -26,7 +26,7 @@ from backend.tenancy.provision import add_group
 
 from .lanes import build, pinned, responder
 
-GATEWAYS = 500
+PER_GATEWAY = 200
 
 
 def run(
@@ -54,6 +54,20 @@ def run(
         "g3.wall_s": round(statistics.median(walls), 2),
         "g3.peak_mb": max(peaks),
         "g3.rounds_us": {name: [round(one, 1) for one in each] for name, each in spent.items()},
+    }
+
+
+def once(folder: Path, services: EmbeddedServices, *, meters: int = 1_000_000) -> dict[str, Any]:
+    """G9: one first sweep of so many meters, from connecting to the last row. Raises as `run`."""
+    made = build(folder)
+    with responder(made["responder"], hold_us=0, silent_from=0) as port:
+        task = asyncio.run(_prepare(services, port=port, meters=meters))
+        figures = _collect("product", task | {"sweeps": 1})
+    return {
+        "g9.sweep_meters": meters,
+        "g9.sweep_s": round(figures["wall_s"], 1),
+        "g9.sweep_us_per_meter": round(figures["cpu_s"] / meters * 1e6, 1),
+        "g9.sweep_peak_mb": figures["peak_mb"],
     }
 
 
@@ -108,7 +122,8 @@ async def _fill(
         at,
     )
     # As a fleet grows: each gateway and its meters at an instant of their own.
-    born = [at - timedelta(seconds=GATEWAYS - index) for index in range(GATEWAYS)]
+    count = max(meters // PER_GATEWAY, 1)
+    born = [at - timedelta(seconds=count - index) for index in range(count)]
     gateways = [uuid7(each) for each in born]
     await server.executemany(
         "INSERT INTO metering_gateway"
@@ -119,11 +134,11 @@ async def _fill(
             for index, (gateway, each) in enumerate(zip(gateways, born, strict=True))
         ],
     )
-    rows = [
-        (group_id, uuid7(each), project, gateway, f"M-{index:03d}-{unit:03d}", str(unit), each)
+    rows = (
+        (group_id, uuid7(each), project, gateway, f"M-{index:05d}-{unit:03d}", str(unit), each)
         for index, (gateway, each) in enumerate(zip(gateways, born, strict=True))
-        for unit in range(1, meters // GATEWAYS + 1)
-    ]
+        for unit in range(1, PER_GATEWAY + 1)
+    )
     await server.executemany(
         "INSERT INTO metering_meter (group_id, id, project_id, gateway_id, serial, profile, kind, bus,"
         " bus_address, credit_mode, created_at)"
