@@ -33,6 +33,9 @@ class Permission(StrEnum):
     REFUND_APPROVE = "refund:approve"
     CASH_TAKE = "cash:take"
     SHIFT_CLOSE = "shift:close"
+    TARIFF_READ = "tariff:read"
+    TARIFF_WRITE = "tariff:write"
+    TARIFF_APPROVE = "tariff:approve"
     CASE_READ = "case:read"
     CASE_RESOLVE = "case:resolve"
     AUDIT_READ = "audit:read"
@@ -52,6 +55,8 @@ PRESET_ROLES: dict[str, list[Permission]] = {
         Permission.REFUND_REQUEST,
         Permission.REFUND_APPROVE,
         Permission.SHIFT_CLOSE,
+        Permission.TARIFF_WRITE,
+        Permission.TARIFF_APPROVE,
     ],
     "cashier": [
         Permission.PROJECT_READ,

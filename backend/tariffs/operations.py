@@ -1,0 +1,391 @@
+"""Writes of tariffs: drafted by one, approved by another, assigned to accounts; each with its audit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from backend.audit.operations import record
+from backend.audit.rules import State
+from backend.kernel.db import UnitOfWork
+from backend.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
+from backend.kernel.ids import uuid7
+from backend.kernel.scope import Scope
+from backend.tenancy.rules import Permission
+
+from .queries import (
+    Tariff,
+    Version,
+    VersionState,
+    assignments_of_accounts,
+    tariff,
+    tariff_of,
+    version,
+    version_before,
+    version_of,
+)
+from .rules import TariffKind, Terms
+from .terms import as_json, check_terms, jumps
+
+MOST_ACCOUNTS = 1_000  # of one batch
+_ACTIONS = {
+    VersionState.SUBMITTED: "tariff:version:submit",
+    VersionState.APPROVED: "tariff:version:approve",
+    VersionState.REJECTED: "tariff:version:reject",
+}
+_NAME_LENGTH = 64
+
+
+async def add_tariff(
+    work: UnitOfWork, *, scope: Scope, project_id: UUID, kind: TariffKind, name: str, at: datetime
+) -> Tariff:
+    """A new tariff without a version. Raises NotFound, Forbidden, InvalidInput, Conflict (the name)."""
+    _may(scope, Permission.TARIFF_WRITE, project_id, "no such project")
+    told = name.strip()
+    if not 1 <= len(told) <= _NAME_LENGTH:
+        raise InvalidInput(f"a name has 1 to {_NAME_LENGTH} characters", field="name")
+    row = await work.fetchrow(
+        "INSERT INTO tariffs_tariff (group_id, id, project_id, kind, name, created_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6)"
+        " ON CONFLICT (group_id, project_id, name) DO NOTHING RETURNING *",
+        work.group_id,
+        uuid7(at),
+        project_id,
+        kind,
+        told,
+        at,
+    )
+    if row is None:
+        raise Conflict("this project has a tariff of that name")
+    made = tariff_of(row)
+    await record(
+        work,
+        actor=scope.actor,
+        action="tariff:self:add",
+        subject=str(made.id),
+        at=at,
+        project_id=project_id,
+        after={"kind": str(kind), "name": told},
+    )
+    return made
+
+
+async def draft_version(
+    work: UnitOfWork,
+    *,
+    scope: Scope,
+    tariff_id: UUID,
+    terms: Terms,
+    effective_at: datetime,
+    at: datetime,
+) -> Version:
+    """A new version of a tariff, to be submitted. What it says is never changed; a better draft is a
+    new one. Raises NotFound, Forbidden, InvalidInput."""
+    of = await tariff(work, scope=scope, tariff_id=tariff_id)
+    scope.require(Permission.TARIFF_WRITE, of.project_id)
+    check_terms(terms)
+    if terms.kind is not of.kind:
+        raise InvalidInput(f"this is a tariff of {of.kind}", field="kind")
+    await work.execute(  # numbers rise without gaps whoever drafts at the same time
+        "SELECT pg_advisory_xact_lock(hashtextextended($1, $2))", str(tariff_id), work.group_id
+    )
+    row = await work.fetchrow(
+        "INSERT INTO tariffs_version (group_id, id, project_id, tariff_id, number, terms,"
+        " effective_at, state, drafted_by, drafted_name, drafted_at)"
+        " SELECT $1, $2, $3, $4, coalesce(max(number), 0) + 1, $5, $6, 'DRAFT', $7, $8, $9"
+        " FROM tariffs_version WHERE group_id = $1 AND tariff_id = $4 RETURNING *",
+        work.group_id,
+        uuid7(at),
+        of.project_id,
+        tariff_id,
+        as_json(terms),
+        effective_at,
+        scope.actor.id,
+        scope.actor.name,
+        at,
+    )
+    assert row is not None
+    made = version_of(row)
+    after = _state(made) | {"terms": json.dumps(as_json(terms))}
+    await _record(work, scope, made, "tariff:version:draft", at, after=after)
+    return made
+
+
+async def submit_version(
+    work: UnitOfWork, *, scope: Scope, version_id: UUID, confirm_jumps: bool, at: datetime
+) -> Version:
+    """Hand a draft to a second person. Raises NotFound, Forbidden, InvalidInput (a price is many times
+    the former one and `confirm_jumps` is not said), Conflict (it is no draft, or would hold too early).
+    """
+    draft = await _locked(work, scope, version_id, Permission.TARIFF_WRITE)
+    if draft.state is not VersionState.DRAFT:
+        raise Conflict(f"this version is {draft.state} already")
+    before = await version_before(work, tariff_id=draft.tariff_id, at=draft.effective_at)
+    _refuse_late(draft, before, at)
+    told = jumps(None if before is None else before.terms, draft.terms)
+    if told and not confirm_jumps:
+        raise InvalidInput("many times the former price: " + "; ".join(told), field="confirmJumps")
+    return await _moved(work, scope, draft, VersionState.SUBMITTED, at, told=told)
+
+
+async def approve_version(
+    work: UnitOfWork, *, scope: Scope, version_id: UUID, at: datetime
+) -> Version:
+    """Let a submitted version hold from its instant on. Raises NotFound, Forbidden (also for who
+    drafted or submitted it, C30), Conflict (not submitted, its instant is over or taken)."""
+    waiting = await _locked(work, scope, version_id, Permission.TARIFF_APPROVE)
+    if waiting.state is not VersionState.SUBMITTED:
+        raise Conflict(f"this version is {waiting.state}, not submitted")
+    if scope.actor.id in (waiting.drafted_by, waiting.submitted_by):
+        raise Forbidden("who drafted or submitted a price cannot approve it")
+    before = await version_before(work, tariff_id=waiting.tariff_id, at=waiting.effective_at)
+    _refuse_late(waiting, before, at)
+    taken = await work.fetchval(
+        "SELECT number FROM tariffs_version WHERE group_id = $1 AND tariff_id = $2"
+        " AND effective_at = $3 AND state = 'APPROVED'",
+        work.group_id,
+        waiting.tariff_id,
+        waiting.effective_at,
+    )
+    if taken is not None:
+        raise Conflict(f"version {taken} holds from that instant on")
+    return await _moved(work, scope, waiting, VersionState.APPROVED, at)
+
+
+async def reject_version(
+    work: UnitOfWork, *, scope: Scope, version_id: UUID, note: str, at: datetime
+) -> Version:
+    """Refuse a version, or take back an approved one before it holds. Its author may do so with a
+    draft; else it needs the right to approve. Raises NotFound, Forbidden, InvalidInput, Conflict."""
+    found = await version(work, scope=scope, version_id=version_id)
+    own_draft = found.state is VersionState.DRAFT and found.drafted_by == scope.actor.id
+    needed = Permission.TARIFF_WRITE if own_draft else Permission.TARIFF_APPROVE
+    found = await _locked(work, scope, version_id, needed)
+    told = note.strip()
+    if not 4 <= len(told) <= 200:
+        raise InvalidInput("say in a few words why", field="note")
+    if found.state is VersionState.REJECTED:
+        raise Conflict("this version was rejected before")
+    if found.state is VersionState.APPROVED:
+        await _refuse_needed(work, found, at)
+    return await _moved(work, scope, found, VersionState.REJECTED, at, note=told)
+
+
+async def _refuse_needed(work: UnitOfWork, found: Version, at: datetime) -> None:
+    """Raises Conflict when an approved version holds already, or accounts would be left without a price."""
+    if found.effective_at <= at:
+        raise Conflict("this version holds already: approve another one")
+    bare = await work.fetchval(
+        "SELECT 1 FROM tariffs_assignment a WHERE a.group_id = $1 AND a.tariff_id = $2"
+        " AND a.superseded_at IS NULL AND NOT EXISTS (SELECT FROM tariffs_version v"
+        "   WHERE v.group_id = $1 AND v.tariff_id = $2 AND v.state = 'APPROVED' AND v.id <> $3"
+        "   AND v.effective_at <= a.started_at) LIMIT 1",
+        work.group_id,
+        found.tariff_id,
+        found.id,
+    )
+    if bare is not None:
+        raise Conflict("accounts are to pay by this version: approve another one")
+
+
+async def assign_tariff(
+    work: UnitOfWork,
+    *,
+    scope: Scope,
+    tariff_id: UUID,
+    account_ids: Sequence[UUID],
+    started_at: datetime,
+    at: datetime,
+) -> int:
+    """Let accounts pay by a tariff from an instant on, until their next one; later ones of its kind
+    that have not begun are superseded. Gives the number of accounts.
+
+    From the past on only where the account never had a tariff of that kind: what was charged keeps its
+    price (C17). Raises NotFound, Forbidden, InvalidInput, Conflict (no approved version holds then, an
+    account is closed, of another project, or has a tariff already).
+    """
+    of = await tariff(work, scope=scope, tariff_id=tariff_id)
+    scope.require(Permission.TARIFF_WRITE, of.project_id)
+    wanted = list(dict.fromkeys(account_ids))
+    if not 1 <= len(wanted) <= MOST_ACCOUNTS:
+        raise InvalidInput(f"1 to {MOST_ACCOUNTS} accounts a batch", field="accounts")
+    held = await work.fetchval(
+        "SELECT 1 FROM tariffs_version WHERE group_id = $1 AND tariff_id = $2"
+        " AND state = 'APPROVED' AND effective_at <= $3 LIMIT 1",
+        work.group_id,
+        tariff_id,
+        started_at,
+    )
+    if held is None:
+        raise Conflict("no approved version of this tariff holds at that instant")
+    await _check_accounts(work, scope, of, wanted, started_at, at)
+    await work.execute(
+        "UPDATE tariffs_assignment SET superseded_at = $5 WHERE group_id = $1"
+        " AND account_id = ANY($2) AND kind = $3 AND started_at >= $4 AND started_at >= $5"
+        " AND superseded_at IS NULL",
+        work.group_id,
+        wanted,
+        of.kind,
+        started_at,
+        at,
+    )
+    made = await work.execute(
+        "INSERT INTO tariffs_assignment (group_id, id, project_id, account_id, kind, tariff_id,"
+        " started_at, assigned_by, assigned_at)"
+        " SELECT $1, ids.id, $2, ids.account_id, $3, $4, $5, $6, $7"
+        " FROM unnest($8::uuid[], $9::uuid[]) AS ids(id, account_id)"
+        " ON CONFLICT (group_id, account_id, kind, started_at) WHERE superseded_at IS NULL"
+        " DO NOTHING",
+        work.group_id,
+        of.project_id,
+        of.kind,
+        tariff_id,
+        started_at,
+        scope.actor.id,
+        at,
+        [uuid7(at) for _ in wanted],
+        wanted,
+    )
+    if made != len(wanted):
+        raise Conflict("another assignment of the same instant came first; look again")
+    await record(
+        work,
+        actor=scope.actor,
+        action="tariff:accounts:assign",
+        subject=str(tariff_id),
+        at=at,
+        project_id=of.project_id,
+        after={
+            "from": started_at.isoformat(),
+            "accounts": [str(account_id) for account_id in wanted],
+        },
+    )
+    return made
+
+
+async def _check_accounts(
+    work: UnitOfWork,
+    scope: Scope,
+    of: Tariff,
+    account_ids: Sequence[UUID],
+    started_at: datetime,
+    at: datetime,
+) -> None:
+    """Raises NotFound, Conflict, InvalidInput unless each account may pay by the tariff from then on."""
+    rows = await work.fetch(
+        "SELECT id, no, opened_at, closed_at FROM accounts_account WHERE group_id = $1"
+        " AND project_id = $2 AND id = ANY($3) ORDER BY id FOR NO KEY UPDATE",
+        work.group_id,
+        of.project_id,
+        list(account_ids),
+    )
+    if len(rows) != len(account_ids) or not scope.may(Permission.ACCOUNT_READ, of.project_id):
+        raise NotFound("no such account")
+    for row in rows:
+        if row["closed_at"] is not None:
+            raise Conflict(f"account {row['no']} is closed")
+        if started_at < row["opened_at"]:
+            raise InvalidInput(f"account {row['no']} was opened later", field="startedAt")
+    if started_at >= at:
+        return
+    assigned = await assignments_of_accounts(work, account_ids=account_ids)
+    for row in rows:
+        if any(each.kind is of.kind and each.started_at < at for each in assigned[row["id"]]):
+            raise Conflict(f"account {row['no']} pays by a tariff already: from now on only")
+
+
+def _may(scope: Scope, permission: Permission, project_id: UUID, missing: str) -> None:
+    if not scope.may(Permission.TARIFF_READ, project_id):
+        raise NotFound(missing)
+    scope.require(permission, project_id)
+
+
+def _refuse_late(found: Version, before: Version | None, at: datetime) -> None:
+    """A version may hold from the past on only as the first of its tariff: nobody paid by it yet."""
+    if found.effective_at < at and before is not None:
+        raise Conflict("its instant is over, and prices never change backwards: draft it anew")
+
+
+async def _locked(
+    work: UnitOfWork, scope: Scope, version_id: UUID, permission: Permission
+) -> Version:
+    """The version with its tariff locked until commit: two of them are never decided at once."""
+    found = await version(work, scope=scope, version_id=version_id)
+    scope.require(permission, found.project_id)
+    await work.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended($1, $2))",
+        str(found.tariff_id),
+        work.group_id,
+    )
+    return await version(work, scope=scope, version_id=version_id)
+
+
+async def _moved(
+    work: UnitOfWork,
+    scope: Scope,
+    found: Version,
+    state: VersionState,
+    at: datetime,
+    *,
+    told: Sequence[str] | None = None,
+    note: str | None = None,
+) -> Version:
+    """The version in its next state, by this actor: who submitted it, or who decided over it."""
+    row = await work.fetchrow(
+        "UPDATE tariffs_version SET state = $3,"
+        " submitted_by = CASE WHEN $3 = 'SUBMITTED' THEN $4 ELSE submitted_by END,"
+        " submitted_name = CASE WHEN $3 = 'SUBMITTED' THEN $5 ELSE submitted_name END,"
+        " submitted_at = CASE WHEN $3 = 'SUBMITTED' THEN $6 ELSE submitted_at END,"
+        " decided_by = CASE WHEN $3 = 'SUBMITTED' THEN decided_by ELSE $4 END,"
+        " decided_name = CASE WHEN $3 = 'SUBMITTED' THEN decided_name ELSE $5 END,"
+        " decided_at = CASE WHEN $3 = 'SUBMITTED' THEN decided_at ELSE $6 END,"
+        " jumps = coalesce($7, jumps), note = coalesce($8, note)"
+        " WHERE group_id = $1 AND id = $2 RETURNING *",
+        work.group_id,
+        found.id,
+        state,
+        scope.actor.id,
+        scope.actor.name,
+        at,
+        told,
+        note,
+    )
+    assert row is not None, "its tariff is locked"
+    moved = version_of(row)
+    before = {"state": str(found.state)}
+    after = _state(moved) | {"jumps": list(moved.jumps), "note": moved.note}
+    await _record(work, scope, moved, _ACTIONS[state], at, before=before, after=after)
+    return moved
+
+
+async def _record(
+    work: UnitOfWork,
+    scope: Scope,
+    moved: Version,
+    action: str,
+    at: datetime,
+    *,
+    before: State | None = None,
+    after: State,
+) -> None:
+    await record(
+        work,
+        actor=scope.actor,
+        action=action,
+        subject=str(moved.id),
+        at=at,
+        project_id=moved.project_id,
+        before=before,
+        after=after,
+    )
+
+
+def _state(found: Version) -> dict[str, str | int | bool | list[str] | None]:
+    return {
+        "tariff": str(found.tariff_id),
+        "number": found.number,
+        "state": str(found.state),
+        "from": found.effective_at.isoformat(),
+    }
