@@ -22,6 +22,7 @@ def meter_models() -> Mapping[str, MeterModel]:
             holds_money=profile.holds_money,
             switches=profile.switches,
             evidence=profile.evidence,
+            taken_back=profile.taken_back,
         )
         for profile in shipped_profiles().values()
     }

@@ -6,6 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 NOTICES = Counter("shuidian_payment_notices", "Payment notices by outcome", ["channel", "outcome"])
 TOPUPS = Counter("shuidian_topups", "Top-up orders by step reached", ["step"])
+REFUNDS = Counter("shuidian_refunds", "Refunds by step reached", ["step"])
 VENDS = Counter("shuidian_vends", "Vends by outcome", ["outcome"])
 EVENTS = Counter(
     "shuidian_outbox_events", "Outbox events by topic and outcome", ["topic", "outcome"]

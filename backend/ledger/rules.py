@@ -29,6 +29,8 @@ class AccountKind(StrEnum):
 
     CHANNEL = "CHANNEL"
     CASH_DESK = "CASH_DESK"
+    CARD_SLIPS = "CARD_SLIPS"
+    CASH_SAFE = "CASH_SAFE"
     PURSE = "PURSE"
     IN_TRANSIT = "IN_TRANSIT"
     METER_WALLET = "METER_WALLET"
@@ -47,6 +49,7 @@ class AccountKind(StrEnum):
     SERVICE = "SERVICE"
     ROUNDING = "ROUNDING"
     GRANT_FUND = "GRANT_FUND"
+    CASH_DIFFERENCE = "CASH_DIFFERENCE"
 
 
 # What is charged, in the order in which a purse pays it: energy first, so that what stays owing is the

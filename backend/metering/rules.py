@@ -87,7 +87,8 @@ _BROADCASTS = frozenset({"9" * 12, "0"})
 @dataclass(frozen=True, slots=True)
 class MeterModel:
     """What metering knows of a profile. `evidence` is the weakest grade of what it is sold and
-    controlled by; `protocol` as the profile names it."""
+    controlled by; `protocol` as the profile names it; `taken_back`: why no command lowers the money
+    that it holds."""
 
     name: str
     maker: str
@@ -97,6 +98,7 @@ class MeterModel:
     holds_money: bool
     switches: bool
     evidence: str
+    taken_back: str = ""
 
     def check_bus_address(self, text: str) -> None:
         """Raise InvalidInput unless `text` addresses one meter in this protocol (no broadcast, no
@@ -111,3 +113,28 @@ def first_open_day(at: datetime) -> date:
     """The oldest UTC day of which the raw rows are not packed yet at `at`."""
     # An hour more, for what was read before midnight and is being stored just now.
     return (at.astimezone(UTC) - timedelta(hours=1)).date() - timedelta(days=OPEN_DAYS)
+
+
+# Where a register begins anew, and the most that can pass in an hour, by kind: six digits of kWh and
+# 1,000 kW, five of m³ and 100 m³, as the largest meters of the table have (meter-protocols.md section 1).
+_REGISTER_RANGE = {
+    MeterKind.ELECTRICITY: (1_000_000_000, 1_000_000),
+    MeterKind.WATER: (100_000_000, 100_000),
+    MeterKind.HEAT: (1_000_000_000, 1_000_000),
+}
+
+
+def register_gain(last: int, new: int, *, kind: MeterKind, elapsed: timedelta) -> int | None:
+    """What a register gained between two readings of one assignment; None when it went back (C14).
+
+    A register that began anew is no step back: it stood above 90 % of its range, stands below 10 %, and
+    what passed meanwhile is possible in the time (domain-notes.md section 2.4).
+    """
+    if new >= last:
+        return new - last
+    whole, most_an_hour = _REGISTER_RANGE[kind]
+    wrapped = whole - last + new
+    possible = most_an_hour * (elapsed // timedelta(microseconds=1)) // 3_600_000_000
+    if last * 10 > whole * 9 and new * 10 < whole and last < whole and wrapped <= possible:
+        return wrapped
+    return None

@@ -66,11 +66,13 @@ class Refundable:
         return max(ZERO, self.lot_left - max(ZERO, self.purse_left))
 
 
-def check_request(*, amount_fen: int, reason: str, refundable: Refundable, reduces: bool) -> str:
+def check_request(
+    *, amount_fen: int, reason: str, refundable: Refundable, taken_back: str = ""
+) -> str:
     """The checked reason of a refund that may be asked for.
 
-    `reduces`: the meter that holds the rest is of a model whose money a command can lower. Raises
-    InvalidInput (reason, amount), Conflict (more than remains, with where the rest is).
+    `taken_back`: why no command lowers the money of the meter that has the rest (its profile says
+    that). Raises InvalidInput (reason, amount), Conflict (more than can go back, and where the rest is).
     """
     told = reason.strip()
     if not 4 <= len(told) <= 200:
@@ -81,10 +83,11 @@ def check_request(*, amount_fen: int, reason: str, refundable: Refundable, reduc
     if amount_fen <= most:
         return told
     words = f"at most {Money.of_fen(most)} yuan of this top-up can go back now"
-    if refundable.elsewhere and not reduces:
+    if refundable.elsewhere:
         words += (
-            f"; {refundable.elsewhere} yuan are at the meter, and no command is known that lowers the"
-            " money of this model: replace the meter, which moves its money to the purse"
+            f"; {refundable.elsewhere} yuan are at the meter, or were used there. Can a command lower"
+            f" its money? {taken_back or 'no: its model holds none'}. Replacing the meter moves what"
+            " it holds into the purse"
         )
     raise Conflict(words)
 

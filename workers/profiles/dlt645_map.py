@@ -70,10 +70,12 @@ class MoneyItems:
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """How it is sold to. The one `way` so far: `esam`, the security function 03 with a key machine."""
+    """How it is sold to. The one `way` so far: `esam`, the security function 03 with a key machine.
+    `taken_back`: why no command lowers its money again."""
 
     way: str
     evidence: str
+    taken_back: str
     source: str
 
 

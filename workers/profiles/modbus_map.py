@@ -134,12 +134,13 @@ class WalletRead:
 
 @dataclass(frozen=True, slots=True)
 class SaleWrite:
-    """The write that credits the meter."""
+    """The write that credits the meter. `taken_back`: why no command lowers its money again."""
 
     function: int
     address: int
     layout: tuple[str, ...]
     evidence: str
+    taken_back: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,16 @@ class Profile:
         return False
 
     @property
+    def taken_back(self) -> str:
+        """Why no command lowers the money that the meter holds; empty when it holds none."""
+        match self.map:
+            case ModbusMap(sale=sale) if sale is not None:
+                return sale.taken_back
+            case Dlt645Map(credit=credit) if credit is not None:
+                return credit.taken_back
+        return ""
+
+    @property
     def switches(self) -> bool:
         """Whether its relay or valve obeys commands."""
         if isinstance(self.map, Cjt188Map):
