@@ -103,6 +103,8 @@ async def orm(task: dict[str, Any]) -> None:
     ]
     for client in clients:
         await client.connect()
+    for model in (BenchReading, BenchLatest):
+        await model.all().delete()  # of a round before
     for sweep in range(task["sweeps"]):
         begun = _now()
         await _orm_sweep(clients, meters=task["meters"], first_id=sweep * task["meters"])
