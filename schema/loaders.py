@@ -17,6 +17,7 @@ from backend.kernel.clock import Period
 from backend.metering.episodes import lost_since
 from backend.metering.queries import readings_of_pairs
 from backend.metering.readings import Reading
+from backend.tariffs.queries import Version, versions_of_tariffs
 from backend.topups.queries import orders_of_accounts
 
 from .context import Context
@@ -121,6 +122,24 @@ async def uplink_of(context: Context, gateway_id: UUID) -> Standing:
         loader = context.loaders["uplinks"] = DataLoader(load_fn=load)
     standing: Standing = await loader.load(gateway_id)
     return standing
+
+
+async def versions_of(context: Context, tariff_id: UUID, limit: int) -> list[Version]:
+    """A tariff's newest versions; those of any number of tariffs are one statement in all."""
+    loader = context.loaders.get("versions")
+    if loader is None:
+
+        async def load(keys: Sequence[tuple[UUID, int]]) -> list[list[Version]]:
+            found: dict[Hashable, list[Version]] = {}
+            for most, tariffs in _by_second(keys).items():
+                async with context.work() as work:
+                    read = await versions_of_tariffs(work, tariff_ids=tariffs, limit=most)
+                found |= {(tariff, most): held for tariff, held in read.items()}
+            return [found[key] for key in keys]
+
+        loader = context.loaders["versions"] = DataLoader(load_fn=load)
+    versions: list[Version] = await loader.load((tariff_id, limit))
+    return versions
 
 
 def _by_second(keys: Sequence[tuple[First, Second]]) -> dict[Second, list[First]]:

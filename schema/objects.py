@@ -24,6 +24,7 @@ from .nodes import Node
 from .projects import area_of, project_of
 from .resolvers import field
 from .scalars import split_ref
+from .tariffs import load_tariff, load_version
 from .topups import load_topup
 
 Door = Callable[[UnitOfWork, Info, UUID], Awaitable[Node]]
@@ -63,6 +64,8 @@ DOORS: dict[str, Door] = {
     "Gateway": _gateway,
     "Meter": load_meter,
     "Project": _project,
+    "Tariff": load_tariff,
+    "TariffVersion": load_version,
     "TopUp": _topup,
 }
 _MISSING = "no such object"

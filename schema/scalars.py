@@ -55,7 +55,7 @@ def uuid_of(text: str, kind: str, /) -> UUID:
     return id_
 
 
-_WORDS = {"TopUp": "top-up"}
+_WORDS = {"TopUp": "top-up", "TariffVersion": "tariff version"}
 
 
 def _money_in(value: Any) -> Money:

@@ -36,6 +36,7 @@ from .problems import ProblemOf, details
 from .projects import ProjectMutations, ProjectQueries
 from .scalars import SCALARS
 from .session import SessionMutations, SessionQueries
+from .tariffs import TariffMutations, TariffQueries
 from .topups import TopUpQueries, TopUpSubscriptions
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Query(
     ProjectQueries,
     AccountQueries,
     TopUpQueries,
+    TariffQueries,
     CaseQueries,
     AuditQueries,
     HistoryQueries,
@@ -66,6 +68,7 @@ class Mutation(
     AccountMutations,
     MeterMutations,
     CommandMutations,
+    TariffMutations,
     OperatorMutations,
     MerchantMutations,
     GatewayKeyMutations,

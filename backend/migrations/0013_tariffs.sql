@@ -131,8 +131,9 @@ END $$;
 CREATE TRIGGER tariffs_assignment_is_fixed BEFORE UPDATE OR DELETE ON tariffs_assignment
     FOR EACH ROW EXECUTE FUNCTION tariffs_assignment_is_fixed();
 
--- What prices a METER-mode meter is to hold and what it showed when it was last read back. `version`
--- is the tariff version's id as the cloud names it; control knows of no tariff, so no key leads there.
+-- What prices a METER-mode meter is to hold, and what it showed when it was last read back (A14).
+-- `version`: the tariff version's id as the cloud names it; control knows of no tariff, so no key leads
+-- there. `command_id`: the command that is under way; `problem`: why the last one came to nothing.
 CREATE TABLE control_meter_prices (
     group_id bigint NOT NULL,
     project_id uuid NOT NULL,
@@ -141,7 +142,8 @@ CREATE TABLE control_meter_prices (
     desired_prices jsonb NOT NULL,
     desired_at timestamptz NOT NULL,
     actual_version uuid,
-    actual_at timestamptz,
+    actual_prices jsonb,
+    actual_at timestamptz CHECK ((actual_at IS NULL) = (actual_version IS NULL)),
     command_id uuid,
     tries integer NOT NULL DEFAULT 0 CHECK (tries >= 0),
     next_try_at timestamptz NOT NULL,
@@ -151,6 +153,7 @@ CREATE TABLE control_meter_prices (
         REFERENCES metering_meter (group_id, project_id, id),
     FOREIGN KEY (group_id, command_id) REFERENCES control_command (group_id, id)
 );
-CREATE INDEX control_meter_prices_lagging ON control_meter_prices (group_id, next_try_at)
-    WHERE actual_version IS DISTINCT FROM desired_version;
+CREATE INDEX control_meter_prices_lagging ON control_meter_prices (group_id, project_id, meter_id)
+    WHERE actual_version IS DISTINCT FROM desired_version
+        OR actual_prices IS DISTINCT FROM desired_prices;
 CALL isolate_tenant_table('control_meter_prices', 'SELECT, INSERT, UPDATE');

@@ -157,12 +157,9 @@ async def approve_version(
 async def reject_version(
     work: UnitOfWork, *, scope: Scope, version_id: UUID, note: str, at: datetime
 ) -> Version:
-    """Refuse a version, or take back an approved one before it holds. Its author may do so with a
-    draft; else it needs the right to approve. Raises NotFound, Forbidden, InvalidInput, Conflict."""
-    found = await version(work, scope=scope, version_id=version_id)
-    own_draft = found.state is VersionState.DRAFT and found.drafted_by == scope.actor.id
-    needed = Permission.TARIFF_WRITE if own_draft else Permission.TARIFF_APPROVE
-    found = await _locked(work, scope, version_id, needed)
+    """Refuse a version, or take back an approved one before it holds. Raises NotFound, Forbidden,
+    InvalidInput, Conflict (rejected before, it holds already, or accounts are to pay by it)."""
+    found = await _locked(work, scope, version_id, Permission.TARIFF_APPROVE)
     told = note.strip()
     if not 4 <= len(told) <= 200:
         raise InvalidInput("say in a few words why", field="note")

@@ -231,6 +231,70 @@ DOORS = (
         group_wide=True,
     ),
     Door(
+        "Query.tariffs",
+        "project",
+        "Project",
+        "query($id: ID!) { answer: tariffs(project: $id) { id } }",
+    ),
+    Door(
+        "Query.priceUsage",
+        "version",
+        "TariffVersion",
+        "query($id: ID!) { answer: priceUsage("
+        'version: $id, use: [{quantity: "1"}], on: "2026-11-22") { total } }',
+    ),
+    Door(
+        "Mutation.addTariff",
+        "project",
+        "Project",
+        _mutation("$id: ID!, $n: String!", "addTariff(project: $id, kind: WATER, name: $n)"),
+        lambda _: {"n": _unique()},
+        write=True,
+    ),
+    Door(
+        "Mutation.draftTariffVersion",
+        "tariff",
+        "Tariff",
+        _mutation(
+            "$id: ID!",
+            'draftTariffVersion(tariff: $id, effectiveAt: "2026-12-01T00:00:00Z",'
+            ' terms: {seasons: [{prices: [{band: "flat", price: "0.60"}]}]})',
+        ),
+        write=True,
+    ),
+    Door(
+        "Mutation.submitTariffVersion",
+        "version",
+        "TariffVersion",
+        _mutation("$id: ID!", "submitTariffVersion(version: $id)"),
+        write=True,
+    ),
+    Door(
+        "Mutation.approveTariffVersion",
+        "version",
+        "SubmittedVersion",
+        _mutation("$id: ID!", "approveTariffVersion(version: $id)"),
+        write=True,
+    ),
+    Door(
+        "Mutation.rejectTariffVersion",
+        "version",
+        "SubmittedVersion",
+        _mutation("$id: ID!", 'rejectTariffVersion(version: $id, note: "too dear")'),
+        write=True,
+    ),
+    Door(
+        "Mutation.assignTariff",
+        "tariff",
+        "Tariff",
+        _mutation(
+            "$id: ID!, $a: ID!",
+            'assignTariff(tariff: $id, accounts: [$a], startedAt: "2026-11-22T04:00:00Z")',
+        ),
+        lambda mine: {"a": mine.Account},
+        write=True,
+    ),
+    Door(
         "Mutation.resolveCase",
         "id",
         "Case",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from uuid import UUID
 
 from backend.alerts.operations import open_case
@@ -17,6 +18,7 @@ from schema.scalars import ref
 from workers.models import meter_models
 
 from ..dialled import make_dialling
+from ..priced import in_force, make_draft, make_tariff, submit
 from ..sealed import desk_at, enrolled, make_sealed
 from ..world import (
     World,
@@ -51,6 +53,9 @@ class Things:
     Case: str
     Command: str
     Operator: str
+    Tariff: str
+    TariffVersion: str
+    SubmittedVersion: str
     link: str
     order_id: UUID
 
@@ -64,6 +69,11 @@ async def make_things(world: World, *, prefix: str = "1") -> Things:
     keyed = await enrolled(world, desk_at(""), await make_sealed(world, serial=f"KEYED-{prefix}"))
     dialling = await make_dialling(world, serial=f"DTU-{prefix}")
     command = await ask_command(world)
+    tariff = await make_tariff(world, name=f"Shops {prefix}")
+    await in_force(world, tariff)
+    tomorrow = world.clock.now() + timedelta(days=1)
+    draft = await make_draft(world, tariff, effective_at=tomorrow)
+    submitted = await submit(world, await make_draft(world, tariff, effective_at=tomorrow))
     at, link = world.clock.now(), f"{world.code}.{token()}"
     async with unit_of_work(world.group_id) as work:
         case_id = await open_case(
@@ -112,6 +122,9 @@ async def make_things(world: World, *, prefix: str = "1") -> Things:
         Case=ref("Case", case_id),
         Command=ref("Command", command.id),
         Operator=ref("Operator", operator.id),
+        Tariff=ref("Tariff", tariff.id),
+        TariffVersion=ref("TariffVersion", draft.id),
+        SubmittedVersion=ref("TariffVersion", submitted.id),
         link=link,
         order_id=order.id,
     )
@@ -129,9 +142,12 @@ def nothing() -> Things:
         "Case",
         "Command",
         "Operator",
+        "Tariff",
+        "TariffVersion",
     )
     made = {kind: ref(kind, new_id()) for kind in kinds}
     made |= {kind: ref("Gateway", new_id()) for kind in _GATEWAYS}
+    made["SubmittedVersion"] = ref("TariffVersion", new_id())
     return Things(**made, FreeMeter=ref("Meter", new_id()), link="none.none", order_id=new_id())
 
 
