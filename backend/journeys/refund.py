@@ -45,7 +45,7 @@ TOPIC = "refund.due"
 
 async def refundable(work: UnitOfWork, *, scope: Scope, order_id: UUID) -> Refundable:
     """What of an order can go back now, for an operator. Raises NotFound."""
-    order = await _order(work, scope, order_id)
+    order = await order_for(work, scope=scope, order_id=order_id)
     source = (await place_of(work, order=order)).lot_source
     return await _refundable(work, order.order_no, source)
 
@@ -66,7 +66,7 @@ async def request_refund(
     Conflict (not paid, more than remains, key used for another refund).
     """
     async with unit_of_work(scope.group_id) as work:
-        order = await _order(work, scope, order_id)
+        order = await order_for(work, scope=scope, order_id=order_id)
         scope.require(Permission.REFUND_REQUEST, order.project_id)
         return await request_of_order(
             work,
@@ -110,7 +110,7 @@ async def request_of_order(
         amount_fen=amount.fen,
         reason=reason,
         refundable=await _refundable(work, order.order_no, place.lot_source),
-        taken_back=await _taken_back(work, place.account_id, models),
+        taken_back=await taken_back(work, account_id=place.account_id, models=models),
     )
     source = Source(
         project_id=order.project_id,
@@ -174,6 +174,8 @@ async def approve_refund(*, scope: Scope, refund_id: UUID, at: datetime) -> Refu
     """
     async with unit_of_work(scope.group_id) as work:
         refund = await _to_decide(work, scope, refund_id)
+        if refund.state is not RefundState.REQUESTED:
+            raise Conflict("this refund was decided before")
         check_approver(requested_by=refund.requested_by, approver=scope.actor.id)
         refund = await _agree(work, refund, scope.actor, at)
         await audit_refund(work, refund, scope.actor, "approve", at)
@@ -181,17 +183,42 @@ async def approve_refund(*, scope: Scope, refund_id: UUID, at: datetime) -> Refu
 
 
 async def refuse_refund(*, scope: Scope, refund_id: UUID, note: str, at: datetime) -> Refund:
-    """Say no to a request; no money was touched. Raises NotFound, Forbidden, InvalidInput, Conflict."""
+    """Say no to a request; or take back one that was agreed to but nobody fetched at the desk: purse
+    and lot have their money again.
+
+    Raises NotFound, Forbidden, InvalidInput, Conflict (on its way, or ended).
+    """
     told = note.strip()
     if len(told) < 4:
         raise InvalidInput("say in a few words why not", field="note")
     async with unit_of_work(scope.group_id) as work:
         refund = await _to_decide(work, scope, refund_id)
+        state = RefundState.REFUSED
+        if refund.state is RefundState.APPROVED:
+            await give_back(work, refund, at)
+            state = RefundState.FAILED
         refund = await rows.mark_finished(
-            work, refund_id=refund.id, state=RefundState.REFUSED, outcome=told, at=at
+            work, refund_id=refund.id, state=state, outcome=told, at=at
         )
         await audit_refund(work, refund, scope.actor, "refuse", at)
     return refund
+
+
+async def give_back(work: UnitOfWork, refund: Refund, at: datetime) -> None:
+    """No money left: purse and lot have theirs again, by a reversing entry. The row is locked; once,
+    however often. What fits no order stays in SUSPENSE."""
+    if refund.source.lot_source is None:
+        return
+    lot = await lot_state(work, source=refund.source.lot_source)
+    assert lot is not None, "lots are never deleted"
+    await ledger.hold(work, accounts=[lot.purse_id])  # the purse first, as whoever spends
+    await ledger.unspend(
+        work,
+        project_id=refund.project_id,
+        business_key=key_of(refund, "due"),
+        reason="failed",
+        at=at,
+    )
 
 
 def due_account(refund: Refund) -> AccountKey:
@@ -202,7 +229,8 @@ def due_account(refund: Refund) -> AccountKey:
     return AccountKey(AccountKind.REFUND_DUE, account_id)
 
 
-async def _order(work: UnitOfWork, scope: Scope, order_id: UUID) -> Order:
+async def order_for(work: UnitOfWork, *, scope: Scope, order_id: UUID) -> Order:
+    """One top-up for an operator. Raises NotFound, the same for foreign and missing (C29)."""
     order = await orders.order_by_id(work, order_id=order_id)
     if order is None or not scope.may(Permission.TOPUP_READ, order.project_id):
         raise NotFound("no such top-up")
@@ -217,7 +245,9 @@ async def _refundable(work: UnitOfWork, order_no: str, lot_source: str) -> Refun
     return Refundable(lot.left, lot.purse_left, asked.waiting_fen)
 
 
-async def _taken_back(work: UnitOfWork, account_id: UUID, models: Mapping[str, MeterModel]) -> str:
+async def taken_back(
+    work: UnitOfWork, *, account_id: UUID, models: Mapping[str, MeterModel]
+) -> str:
     """What the profile of the account's meter says of lowering its money."""
     assignment = await metering.live_assignment_of_account(work, account_id=account_id)
     if assignment is None:
@@ -232,7 +262,11 @@ async def _to_decide(work: UnitOfWork, scope: Scope, refund_id: UUID) -> Refund:
     scope.require(Permission.REFUND_APPROVE, seen.project_id)
     await topups.lock_order(work, order_no=seen.source.order_no)
     refund = await rows.lock_refund(work, refund_id=refund_id)
-    if refund is None or refund.state is not RefundState.REQUESTED:
+    undecided = refund is not None and (
+        refund.state is RefundState.REQUESTED
+        or (refund.state is RefundState.APPROVED and refund.at_counter)
+    )
+    if refund is None or not undecided:
         raise Conflict("this refund was decided before")
     return refund
 

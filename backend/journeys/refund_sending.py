@@ -16,7 +16,6 @@ from backend.kernel.errors import Unavailable
 from backend.kernel.metrics import REFUNDS
 from backend.kernel.scope import Actor
 from backend.ledger import operations as ledger
-from backend.ledger.lots import lot_state
 from backend.ledger.rules import AccountKey, AccountKind, move
 from backend.outbox.operations import postpone, reopen_if_done
 from backend.tenancy import queries as tenancy
@@ -24,6 +23,7 @@ from backend.topups import refunds as rows
 from backend.topups.ports import ChannelRefused, RefundRequest
 from backend.topups.refund_rules import (
     FINAL,
+    UNDER_WAY_FOR,
     UNREACHED_FOR,
     Outcome,
     RefundState,
@@ -34,7 +34,7 @@ from backend.topups.refund_rules import (
 from backend.topups.refunds import Refund
 
 from .ports import Ports
-from .refund import TOPIC, audit_refund, due_account, key_of
+from .refund import TOPIC, audit_refund, due_account, give_back, key_of
 
 _WORKER = Actor("system", "worker", "refund worker")
 
@@ -88,9 +88,12 @@ async def ring(work: UnitOfWork, *, refund_no: str, at: datetime) -> bool:
 
 
 async def tend_refunds(work: UnitOfWork, *, at: datetime) -> None:
-    """Ring again for refunds whose event is gone."""
-    for refund_id in await rows.refunds_unfinished(work):
-        await reopen_if_done(work, topic=TOPIC, key=str(refund_id), due_at=at)
+    """Ring again for refunds whose event is gone; what nobody fetches at a desk becomes a case."""
+    for refund in await rows.refunds_on_their_way(work):
+        if not refund.at_counter:
+            await reopen_if_done(work, topic=TOPIC, key=str(refund.id), due_at=at)
+        elif refund.approved_at is not None and at - refund.approved_at >= UNDER_WAY_FOR:
+            await _stuck(work, refund, "nobody has fetched it at the desk", at)
 
 
 async def _unreached(group_id: int, refund: Refund, why: str, at: datetime) -> None:
@@ -140,17 +143,7 @@ async def finish_failed(
     work: UnitOfWork, *, refund: Refund, why: str, actor: Actor, at: datetime
 ) -> Refund:
     """No money left: purse and lot get theirs back, and a person is told. The row is locked."""
-    if refund.source.lot_source is not None:
-        lot = await lot_state(work, source=refund.source.lot_source)
-        assert lot is not None, "lots are never deleted"
-        await ledger.hold(work, accounts=[lot.purse_id])
-        await ledger.unspend(
-            work,
-            project_id=refund.project_id,
-            business_key=key_of(refund, "due"),
-            reason="failed",
-            at=at,
-        )
+    await give_back(work, refund, at)
     await open_case(
         work,
         project_id=refund.project_id,

@@ -312,11 +312,10 @@ async def refunds_page(
     return [refund_of(row) for row in rows]
 
 
-async def refunds_unfinished(work: UnitOfWork) -> list[UUID]:
-    """Refunds whose channel must still be asked: the janitor's list."""
+async def refunds_on_their_way(work: UnitOfWork) -> list[Refund]:
+    """Refunds that are agreed to and have not ended: the janitor's list."""
     rows = await work.fetch(
-        "SELECT id FROM topups_refund WHERE group_id = $1 AND state IN ('APPROVED', 'SENT')"
-        " AND credential_id IS NOT NULL",
+        "SELECT * FROM topups_refund WHERE group_id = $1 AND state IN ('APPROVED', 'SENT')",
         work.group_id,
     )
-    return [row["id"] for row in rows]
+    return [refund_of(row) for row in rows]
