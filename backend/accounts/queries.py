@@ -45,6 +45,12 @@ async def account_by_id(work: UnitOfWork, *, account_id: UUID) -> Account:
     return found
 
 
+async def accounts_by_ids(work: UnitOfWork, *, account_ids: Sequence[UUID]) -> dict[UUID, Account]:
+    """Accounts of this group by id, for journeys; what does not exist is absent."""
+    found = await Account.filter(group_id=work.group_id, id__in=list(account_ids))
+    return {account.id: account for account in found}
+
+
 async def open_account_by_no(work: UnitOfWork, *, no: str) -> Account | None:
     """The open account of that number in this group, or None."""
     return await Account.get_or_none(group_id=work.group_id, no=no, closed_at__isnull=True)
@@ -139,3 +145,14 @@ async def area(work: UnitOfWork, *, scope: Scope, area_id: UUID) -> Area:
     if found is None or not scope.may(Permission.ACCOUNT_READ, found.project_id):
         raise NotFound("no such area")
     return found
+
+
+async def purses(work: UnitOfWork, *, account_ids: Sequence[UUID]) -> dict[UUID, UUID]:
+    """The purse (its ref) that each account pays from: its own, or that of the account it shares with."""
+    rows = await work.fetch(
+        "SELECT id, coalesce(purse_account_id, id) AS purse FROM accounts_account"
+        " WHERE group_id = $1 AND id = ANY($2)",
+        work.group_id,
+        list(account_ids),
+    )
+    return {row["id"]: row["purse"] for row in rows}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import count
 from uuid import UUID
 
 from tortoise.exceptions import IntegrityError
@@ -108,14 +110,19 @@ async def add_meter(
     bus_address: str,
     at: datetime,
     bus: int = 1,
+    credit_mode: CreditMode | None = None,
 ) -> Meter:
-    """Register a meter of `model` on a gateway's bus.
+    """Register a meter of `model` on a gateway's bus; `credit_mode` None: METER if it holds money, else
+    NONE.
 
     Raises Forbidden, Conflict (serial or address taken), InvalidInput (not an address of the model's
     protocol, no such bus).
     """
     scope.require(Permission.METER_WRITE, gateway.project_id)
     model.check_bus_address(bus_address)
+    if credit_mode is CreditMode.METER and not model.holds_money:
+        raise InvalidInput(f"{model.name} holds no money of its own", field="creditMode")
+    by_model = CreditMode.METER if model.holds_money else CreditMode.NONE
     if not 1 <= bus <= (BUSES if gateway.link == GatewayLink.UPLINK else 1):
         raise InvalidInput("this gateway has no such bus", field="bus")
     try:
@@ -129,7 +136,7 @@ async def add_meter(
             kind=model.kind,
             bus=bus,
             bus_address=bus_address,
-            credit_mode=CreditMode.METER if model.holds_money else CreditMode.NONE,
+            credit_mode=credit_mode or by_model,
             created_at=at,
         )
     except IntegrityError as error:
@@ -143,7 +150,13 @@ async def add_meter(
         subject=str(meter.id),
         at=at,
         project_id=gateway.project_id,
-        after={"serial": serial, "profile": model.name, "bus": bus, "busAddress": bus_address},
+        after={
+            "serial": serial,
+            "profile": model.name,
+            "bus": bus,
+            "busAddress": bus_address,
+            "creditMode": meter.credit_mode,
+        },
     )
     return meter
 
@@ -200,19 +213,33 @@ async def assign(
 
 
 async def allocate_purchase_no(work: UnitOfWork, *, assignment_id: UUID) -> tuple[int, int]:
-    """Take the next purchase number of an assignment: (counter epoch, number).
+    """Take the next purchase number of an assignment: (counter epoch, number)."""
+    return (await allocate_purchase_nos(work, assignment_ids=[assignment_id]))[0]
 
-    The row lock holds until commit, so two payments of one meter get two numbers in commit order,
-    and a number exists if and only if its ledger entries do (C8, trust.md finding 2).
+
+async def allocate_purchase_nos(
+    work: UnitOfWork, *, assignment_ids: Sequence[UUID]
+) -> list[tuple[int, int]]:
+    """Take the next purchase numbers, one for each place of `assignment_ids` (an assignment may come
+    more than once): (counter epoch, number).
+
+    The row locks, taken by id, hold until commit, so two payments of one meter get two numbers in commit
+    order, and a number exists if and only if its ledger entries do (C8, trust.md finding 2).
     """
-    row = await work.fetchrow(
-        "UPDATE metering_assignment SET last_purchase_no = last_purchase_no + 1"
-        " WHERE group_id = $1 AND id = $2 RETURNING counter_epoch, last_purchase_no",
+    rows = await work.fetch(
+        "WITH wanted AS (SELECT id, count(*)::integer AS many FROM unnest($2::uuid[]) AS w(id)"
+        "   GROUP BY id),"
+        " held AS MATERIALIZED (SELECT a.id FROM metering_assignment a JOIN wanted w ON w.id = a.id"
+        "   WHERE a.group_id = $1 ORDER BY a.id FOR UPDATE OF a)"
+        " UPDATE metering_assignment a SET last_purchase_no = a.last_purchase_no + w.many"
+        " FROM held h JOIN wanted w ON w.id = h.id WHERE a.group_id = $1 AND a.id = h.id"
+        " RETURNING a.id, a.counter_epoch, a.last_purchase_no - w.many + 1 AS first",
         work.group_id,
-        assignment_id,
+        list(assignment_ids),
     )
-    assert row is not None, "an order's assignment exists"
-    return row["counter_epoch"], row["last_purchase_no"]
+    numbers = {row["id"]: (row["counter_epoch"], count(row["first"])) for row in rows}
+    taken = [numbers[assignment_id] for assignment_id in assignment_ids]
+    return [(epoch, next(following)) for epoch, following in taken]
 
 
 async def stop_selling(work: UnitOfWork, *, meter_id: UUID, at: datetime) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from uuid import UUID
 
 from backend.kernel.db import UnitOfWork
 from backend.kernel.ids import uuid7
+from backend.outbox.operations import emit
 
 from .closed_days import store_late
 from .registers import BANDS, COLUMNS, Reading, reading_of, settled
@@ -69,6 +71,7 @@ async def store_readings(work: UnitOfWork, *, readings: Sequence[Reading]) -> in
         stored = await work.execute(_INSERT_NEW, work.group_id)
     if stored:
         await _note(work, kept)
+        await _tell_charging(work, kept)
     return stored
 
 
@@ -109,4 +112,27 @@ async def _note(work: UnitOfWork, kept: Sequence[Reading]) -> None:
             min(instants),
             max(instants),
             list(dict.fromkeys(reading.meter_id for reading in found)),
+        )
+
+
+async def _tell_charging(work: UnitOfWork, kept: Sequence[Reading]) -> None:
+    """News of what was stored of meters whose money the cloud holds: each with its oldest reading, so that
+    one that came late is seen to be late (C13). Few groups have such meters; their index says so at once."""
+    oldest: dict[UUID, datetime] = {}
+    for reading in reversed(kept):  # by meter, then instant
+        oldest[reading.meter_id] = reading.at
+    rows = await work.fetch(
+        "SELECT id FROM metering_meter"
+        " WHERE group_id = $1 AND credit_mode = 'CLOUD' AND id = ANY($2) ORDER BY id",
+        work.group_id,
+        list(oldest),
+    )
+    if rows:
+        now = kept[0].received_at
+        await emit(
+            work,
+            topic="charge.due",
+            key=str(uuid7(now)),
+            payload={str(row["id"]): oldest[row["id"]].isoformat() for row in rows},
+            at=now,
         )

@@ -1,0 +1,187 @@
+"""Reads of charges: positions and months for charging, charges for people, the three figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from uuid import UUID
+
+from backend.kernel.db import Row, UnitOfWork
+from backend.kernel.errors import NotFound
+
+from .rules import Amounts, Charge, Hold, Month, Point, Position, Reason, Ruling, Supply
+
+_BANDS = ("spike_wh", "peak_wh", "flat_wh", "valley_wh", "deep_wh")
+
+
+async def positions_of(work: UnitOfWork, *, assignment_ids: Sequence[UUID]) -> list[Position]:
+    """The positions of assignments; one that was never charged has none."""
+    rows = await work.fetch(
+        "SELECT * FROM charges_position WHERE group_id = $1 AND assignment_id = ANY($2)",
+        work.group_id,
+        list(assignment_ids),
+    )
+    return [_position_of(row) for row in rows]
+
+
+async def positions_of_supplies(work: UnitOfWork, *, supplies: Sequence[Supply]) -> list[Position]:
+    """The positions of all assignments of supplies, those that ended included."""
+    rows = await work.fetch(
+        "SELECT p.* FROM unnest($2::uuid[], $3::text[]) AS s(account_id, kind)"
+        " JOIN charges_position p ON p.group_id = $1 AND p.account_id = s.account_id"
+        "  AND p.kind = s.kind ORDER BY p.baseline_at, p.assignment_id",
+        work.group_id,
+        [supply.account_id for supply in supplies],
+        [supply.kind for supply in supplies],
+    )
+    return [_position_of(row) for row in rows]
+
+
+def _position_of(row: Row) -> Position:
+    at, total, bands = row["baseline"]
+    return Position(
+        assignment_id=row["assignment_id"],
+        project_id=row["project_id"],
+        account_id=row["account_id"],
+        kind=row["kind"],
+        meter_id=row["meter_id"],
+        baseline=Point(datetime.fromisoformat(at), total, tuple(bands)),
+        last=Point(row["rated_at"], row["total"], tuple(row[band] for band in _BANDS)),
+        seq=row["seq"],
+        price_hao=row["price_hao"],
+        estimated=row["estimated"],
+        held_at=row["held_at"],
+        hold=None if row["hold"] is None else Hold(row["hold"]),
+    )
+
+
+async def months_of(
+    work: UnitOfWork, *, supplies: Sequence[Supply], first: date
+) -> dict[tuple[Supply, date], Month]:
+    """The months to date of supplies from `first` on."""
+    rows = await work.fetch(
+        "SELECT m.* FROM unnest($2::uuid[], $3::text[]) AS s(account_id, kind)"
+        " JOIN charges_month m ON m.group_id = $1 AND m.account_id = s.account_id"
+        "  AND m.kind = s.kind AND m.month >= $4",
+        work.group_id,
+        [supply.account_id for supply in supplies],
+        [supply.kind for supply in supplies],
+        first,
+    )
+    return {
+        (Supply(row["account_id"], row["kind"]), row["month"]): Month(
+            account_id=row["account_id"],
+            project_id=row["project_id"],
+            kind=row["kind"],
+            month=row["month"],
+            rated_until=row["rated_until"],
+            used=row["used"],
+            segments=row["segments"],
+            posted=_amounts_of(row),
+        )
+        for row in rows
+    }
+
+
+async def starts_of(work: UnitOfWork, *, supplies: Sequence[Supply]) -> dict[Supply, datetime]:
+    """Since when each supply is charged: its first opening."""
+    rows = await work.fetch(
+        "SELECT s.* FROM unnest($2::uuid[], $3::text[]) AS k(account_id, kind)"
+        " JOIN charges_supply s ON s.group_id = $1 AND s.account_id = k.account_id AND s.kind = k.kind",
+        work.group_id,
+        [supply.account_id for supply in supplies],
+        [supply.kind for supply in supplies],
+    )
+    return {Supply(row["account_id"], row["kind"]): row["started_at"] for row in rows}
+
+
+async def rulings_of(
+    work: UnitOfWork, *, assignment_ids: Sequence[UUID]
+) -> dict[UUID, dict[datetime, Ruling]]:
+    """What was ruled of readings of assignments."""
+    rows = await work.fetch(
+        "SELECT assignment_id, at, ruling FROM charges_ruling"
+        " WHERE group_id = $1 AND assignment_id = ANY($2)",
+        work.group_id,
+        list(assignment_ids),
+    )
+    found: dict[UUID, dict[datetime, Ruling]] = {each: {} for each in assignment_ids}
+    for row in rows:
+        found[row["assignment_id"]][row["at"]] = Ruling(row["ruling"])
+    return found
+
+
+def _amounts_of(row: Row) -> Amounts:
+    names = ("energy_hao", "fixed_hao", "loss_hao", "public_hao", "service_hao")
+    return Amounts(*(row[name] for name in names))
+
+
+def charge_of(row: Row) -> Charge:
+    """A charge from its table row."""
+    bands = ("spike", "peak", "flat", "valley", "deep", "unbanded")
+    return Charge(
+        id=row["id"],
+        project_id=row["project_id"],
+        account_id=row["account_id"],
+        purse_id=row["purse_id"],
+        assignment_id=row["assignment_id"],
+        seq=row["seq"],
+        reason=Reason(row["reason"]),
+        kind=row["kind"],
+        month=row["month"],
+        day=row["day"],
+        from_at=row["from_at"],
+        to_at=row["to_at"],
+        from_total=row["from_total"],
+        to_total=row["to_total"],
+        use=tuple(row[band] for band in bands),
+        shared=row["shared"],
+        version_id=row["version_id"],
+        season=row["season"],
+        step_before=row["step_before"],
+        use_before=row["use_before"],
+        days=row["days"],
+        detail=row["detail"],
+        amounts=_amounts_of(row),
+        entry_id=row["entry_id"],
+        charged_at=row["charged_at"],
+    )
+
+
+async def charges_of_account(
+    work: UnitOfWork, *, account_id: UUID, before: UUID | None, limit: int
+) -> list[Charge]:
+    """The charges of an account, newest first, those before the charge `before` (keyset)."""
+    rows = await work.fetch(
+        "SELECT * FROM charges_charge WHERE group_id = $1 AND account_id = $2"
+        " AND ($3::uuid IS NULL OR id < $3) ORDER BY id DESC LIMIT $4",
+        work.group_id,
+        account_id,
+        before,
+        limit,
+    )
+    return [charge_of(row) for row in rows]
+
+
+async def charge_by_id(work: UnitOfWork, *, charge_id: UUID) -> Charge:
+    """One charge of this group. Raises NotFound."""
+    row = await work.fetchrow(
+        "SELECT * FROM charges_charge WHERE group_id = $1 AND id = $2", work.group_id, charge_id
+    )
+    if row is None:
+        raise NotFound("no such charge")
+    return charge_of(row)
+
+
+async def standing_estimates(work: UnitOfWork, *, assignment_ids: Sequence[UUID]) -> list[Charge]:
+    """The provisional charges of assignments that were not taken back yet, oldest first."""
+    rows = await work.fetch(
+        "SELECT c.* FROM charges_charge c WHERE c.group_id = $1 AND c.assignment_id = ANY($2)"
+        " AND c.reason = 'ESTIMATE' AND NOT EXISTS (SELECT FROM charges_charge r"
+        "  WHERE r.group_id = $1 AND r.assignment_id = c.assignment_id"
+        "  AND r.reason = 'ESTIMATE_REVERSED' AND r.detail ->> 'reverses' = c.id::text)"
+        " ORDER BY c.seq",
+        work.group_id,
+        list(assignment_ids),
+    )
+    return [charge_of(row) for row in rows]

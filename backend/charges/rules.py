@@ -1,0 +1,167 @@
+"""Pure words and rules of charges: registers at an instant, a month to date, a charge, what is available.
+
+Amounts are hao, use is in base units (Wh, litres, Wh of heat).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from operator import add, sub
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from backend.kernel.money import Money
+
+
+class Reason(StrEnum):
+    """USE between two readings; CORRECTION of a month by late readings or rulings; ESTIMATE, provisional,
+    and its reversal (C13, C15)."""
+
+    USE = "USE"
+    CORRECTION = "CORRECTION"
+    ESTIMATE = "ESTIMATE"
+    ESTIMATE_REVERSED = "ESTIMATE_REVERSED"
+
+
+class Hold(StrEnum):
+    """Why an assignment is not charged now: a register went back, or no tariff holds for it (C14)."""
+
+    NEGATIVE = "NEGATIVE"
+    NO_TARIFF = "NO_TARIFF"
+
+
+class Ruling(StrEnum):
+    """What a person says of the reading that went back: it was wrong, or use counts anew from it."""
+
+    IGNORE = "IGNORE"
+    REBASE = "REBASE"
+
+
+class Amounts(NamedTuple):
+    """Hao by line, in the order in which they are printed and paid."""
+
+    energy: int = 0
+    fixed: int = 0
+    loss: int = 0
+    public: int = 0
+    service: int = 0
+
+    @property
+    def total(self) -> int:
+        """All lines together."""
+        return sum(self)
+
+    def less(self, other: Amounts) -> Amounts:
+        """What these are more than the others, line by line."""
+        return Amounts(*map(sub, self, other))
+
+    def plus(self, other: Amounts) -> Amounts:
+        """Both together, line by line."""
+        return Amounts(*map(add, self, other))
+
+
+NOTHING = Amounts()
+
+
+class Point(NamedTuple):
+    """Registers of a meter at an instant; `bands` (spike, peak, flat, valley, deep), None where unknown."""
+
+    at: datetime
+    total: int
+    bands: tuple[int | None, ...] = (None,) * 5
+
+
+class Supply(NamedTuple):
+    """What an account uses of a kind: charging takes turns on it."""
+
+    account_id: UUID
+    kind: str
+
+
+@dataclass(slots=True)
+class Position:
+    """How far an assignment is charged: up to the reading `last`, from its `baseline` (C14)."""
+
+    assignment_id: UUID
+    project_id: UUID
+    account_id: UUID
+    kind: str
+    meter_id: UUID
+    baseline: Point
+    last: Point
+    seq: int
+    price_hao: int
+    estimated: bool
+    held_at: datetime | None
+    hold: Hold | None
+
+    @property
+    def supply(self) -> Supply:
+        """The supply it is part of."""
+        return Supply(self.account_id, self.kind)
+
+
+@dataclass(slots=True)
+class Month:
+    """A month of a supply to date: use by span of one version and season, and what is posted for it.
+
+    `segments`: [start, version, season, use by band (6), days (first, last, length), used in the step
+    year before the month], JSON as it is kept.
+    """
+
+    account_id: UUID
+    project_id: UUID
+    kind: str
+    month: date
+    rated_until: datetime
+    used: int
+    segments: list[list[Any]]
+    posted: Amounts
+    new: bool = False
+
+
+class Charge(NamedTuple):
+    """One charge as its table row keeps it; see 0016_charges.sql for what each column says."""
+
+    id: UUID
+    project_id: UUID
+    account_id: UUID
+    purse_id: UUID
+    assignment_id: UUID
+    seq: int
+    reason: Reason
+    kind: str
+    month: date
+    day: date
+    from_at: datetime
+    to_at: datetime
+    from_total: int | None
+    to_total: int | None
+    use: tuple[int, ...]
+    shared: bool
+    version_id: UUID | None
+    season: int | None
+    step_before: int | None
+    use_before: list[int] | None
+    days: list[int] | None
+    detail: dict[str, Any] | None
+    amounts: Amounts
+    entry_id: UUID | None
+    charged_at: datetime
+
+
+class Figures(NamedTuple):
+    """The three figures of an account, and what they come from (C3). `balance` is what the purse holds less
+    arrears; `uncharged` the use that is read and not yet charged, at the last price; `overdraft` what the
+    class allows, drawn emergency credit included."""
+
+    balance: Money
+    uncharged: Money
+    overdraft: Money
+
+    @property
+    def available(self) -> Money:
+        """What can still be used: balance - uncharged + allowed overdraft."""
+        return self.balance - self.uncharged + self.overdraft

@@ -1,0 +1,220 @@
+"""Charge what CLOUD meters measured: rate each month to date, post the difference (C13-C17).
+
+Readings in order go the short way: what a span adds to its month. What comes late, or was ruled, rates the
+months from there on anew (`charge_again`). Both ways end in the same figures, and doing either twice posts
+nothing the second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from backend.charges import queries
+from backend.charges.rules import (
+    NOTHING,
+    Charge,
+    Hold,
+    Month,
+    Point,
+    Position,
+    Reason,
+    Supply,
+)
+from backend.kernel.db import UnitOfWork, unit_of_work
+from backend.kernel.ids import uuid7
+from backend.metering import cloud
+from backend.metering.cloud import CloudAssignment
+from backend.metering.rules import MeterKind, first_open_day
+from backend.tariffs.calendar import month_of
+from backend.tariffs.rules import BASE_UNITS
+
+from .charge_again import rate_again
+from .charge_batch import (
+    Batch,
+    fresh_points,
+    gather,
+    reversed_estimates,
+    write,
+    years_before,
+)
+from .charge_rating import Part, Timeline, amounts_to_date, kept, segments_to_date, spans
+
+AT_ONCE = 2_000  # assignments of one transaction
+_POINTS = 200  # of one meter at once; what is more is found by the next look
+
+
+async def charge_meters(*, group_id: int, since: Mapping[UUID, datetime], at: datetime) -> int:
+    """Charge what was read of CLOUD meters, each `since` an instant; how many charges that made.
+
+    A meter that serves nobody, or whose money is not in the cloud, is passed over.
+    """
+    async with unit_of_work(group_id) as work:
+        found = await cloud.cloud_assignments(work, meter_ids=list(since))
+    wanted = [
+        each for each in found if each.ended_at is None or since[each.meter_id] <= each.ended_at
+    ]
+    made = 0
+    for place in range(0, len(wanted), AT_ONCE):
+        some = wanted[place : place + AT_ONCE]
+        async with unit_of_work(group_id) as work:
+            made += await charge_in(work, assignments=some, since=since, at=at)
+    return made
+
+
+async def charge_account(work: UnitOfWork, *, account_id: UUID, at: datetime) -> int:
+    """Charge all that was read of an account's CLOUD meters, inside the caller's transaction: before its
+    final bill. How many charges that made."""
+    found = await cloud.cloud_assignments(work, account_ids=[account_id])
+    return await charge_in(work, assignments=found, since={}, at=at)
+
+
+async def charge_in(
+    work: UnitOfWork,
+    *,
+    assignments: Iterable[CloudAssignment],
+    since: Mapping[UUID, datetime],
+    at: datetime,
+) -> int:
+    """Charge assignments inside the caller's transaction; `since` tells of which meter something came
+    that may be older than what is charged."""
+    batch = await gather(work, assignments, at)
+    if not batch.assignments:
+        return 0
+    points = await fresh_points(work, batch, limit=_POINTS)
+    estimated = [each for each, new in points.items() if new and batch.positions[each].estimated]
+    if estimated:
+        standing = await queries.standing_estimates(work, assignment_ids=estimated)
+        reversed_estimates(batch, standing)
+    again: dict[Supply, datetime] = {}
+    for assignment in batch.assignments.values():
+        position = batch.positions[assignment.id]
+        came = since.get(assignment.meter_id)
+        late = came is not None and position.baseline.at < came <= position.last.at
+        packed = position.last.at.astimezone(UTC).date() < first_open_day(at)
+        packed = packed or _moves_later_months(batch, position)
+        if position.hold is Hold.NEGATIVE:
+            continue
+        if late or packed:
+            first = came if late and came is not None else position.last.at
+            again[position.supply] = min(again.get(position.supply, first), first)
+        elif points[assignment.id] and position.supply not in again:
+            _charge(batch, position, assignment.kind, points[assignment.id])
+    for supply, first in again.items():
+        await rate_again(work, batch, supply, first)
+    return await write(work, batch)
+
+
+def _charge(batch: Batch, position: Position, kind: MeterKind, points: Sequence[Point]) -> None:
+    """Charge the points that follow the last one of an assignment."""
+    timeline = batch.timelines.get(position.supply)
+    if timeline is None or not timeline.holds(position.last.at):
+        batch.hold(position, Hold.NO_TARIFF, position.last.at)
+        return
+    position.hold, position.held_at = None, None
+    rated, backward = spans((position.last, *points), kind, {})
+    for span in rated:
+        for part in timeline.parts(span):
+            _charge_part(batch, position, timeline, part, span.start, span.end)
+        position.last = span.end
+    batch.moved[position.assignment_id] = position
+    if backward is not None:
+        batch.hold(position, Hold.NEGATIVE, backward)
+
+
+def _charge_part(
+    batch: Batch, position: Position, timeline: Timeline, part: Part, start: Point, end: Point
+) -> None:
+    """Add a part to its month, and charge what the month costs more by it."""
+    supply = position.supply
+    plan_month = timeline.month(part.month)
+    key = supply, part.month
+    month = batch.months.get(key)
+    if month is None:
+        month = _new_month(position, part)
+        batch.months[key] = month
+    uses = [segment[3] for segment in month.segments]
+    days = [segment[4] for segment in month.segments]
+    place = part.place
+    while len(uses) <= place:
+        uses.append([0] * 6)
+    before = uses[place]
+    uses[place] = [a + b for a, b in zip(before, part.use, strict=True)]
+    until = max(month.rated_until, part.end)
+    years = years_before(batch.months, supply, plan_month)
+    segments = segments_to_date(
+        plan_month, uses, batch.openings[supply], until, years, timeline.zone
+    )
+    amounts = amounts_to_date(segments)
+    added = amounts.less(month.posted)
+    behind = any(any(use) for use in uses[place + 1 :])
+    detail = None
+    if behind:  # it moves the steps of what comes after it: only the whole month explains it
+        detail = {"before": month.segments, "after": kept(segments, plan_month.starts)}
+    month.segments = kept(segments, plan_month.starts)
+    month.posted, month.rated_until = amounts, until
+    used = sum(part.use)
+    month.used += used
+    batch.changed[key] = month
+    if not used and not any(added):
+        return
+    segment = segments[place]
+    ended = segment.days
+    first = days[place][1] if place < len(days) and any(days[place][:2]) else ended.first
+    position.seq += 1
+    if used:
+        position.price_hao = (added.total - added.fixed) * BASE_UNITS // used
+    batch.add(
+        Charge(
+            id=uuid7(batch.at),
+            project_id=position.project_id,
+            account_id=position.account_id,
+            purse_id=batch.purses[position.account_id],
+            assignment_id=position.assignment_id,
+            seq=position.seq,
+            reason=Reason.USE,
+            kind=position.kind,
+            month=part.month,
+            day=part.day,
+            from_at=part.start,
+            to_at=part.end,
+            from_total=start.total,
+            to_total=end.total,
+            use=part.use,
+            shared=part.shared,
+            version_id=UUID(segment.plan.version),
+            season=segment.season,
+            step_before=segment.year_before + sum(map(sum, uses[:place])),
+            use_before=before,
+            days=[first, ended.last, ended.length],
+            detail=detail,
+            amounts=added,
+            entry_id=None,
+            charged_at=batch.at,
+        )
+    )
+
+
+def _new_month(position: Position, part: Part) -> Month:
+    return Month(
+        account_id=position.account_id,
+        project_id=position.project_id,
+        kind=position.kind,
+        month=part.month,
+        rated_until=part.start,
+        used=0,
+        segments=[],
+        posted=NOTHING,
+        new=True,
+    )
+
+
+def _moves_later_months(batch: Batch, position: Position) -> bool:
+    """Whether what is charged of it now moves the yearly steps of a month that is charged already, by
+    another meter of the supply."""
+    timeline = batch.timelines.get(position.supply)
+    if timeline is None or not timeline.yearly:
+        return False
+    month = month_of(position.last.at, timeline.zone)
+    return any(supply == position.supply and later > month for supply, later in batch.months)

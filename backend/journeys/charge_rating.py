@@ -1,0 +1,267 @@
+"""Rate readings to what a month of a supply costs to date. Pure: tariffs' rules applied to charges' words.
+
+A month to date is a function of its readings, its versions and its opening alone, whatever the order in
+which readings came: use between neighbours is shared by time over the spans that versions, seasons and
+months cut (C15), summed over the meters of the supply (C16), priced to date and rounded once a line (C2).
+What is charged is the difference to what is posted (C13).
+"""
+
+from __future__ import annotations
+
+from calendar import monthrange
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from backend.charges.rules import Amounts, Point, Ruling
+from backend.metering.rules import MeterKind, register_gain
+from backend.tariffs import calendar
+from backend.tariffs.calendar import Held
+from backend.tariffs.rules import (
+    NO_DAYS,
+    NO_USE,
+    Days,
+    Line,
+    LineKind,
+    Plan,
+    Segment,
+    StepPeriod,
+    Use,
+    price_to_date,
+)
+
+# Band registers are truncated to 10 Wh each, so five of them may be off by so much.
+BANDS_AGREE = 50
+_DAY = timedelta(days=1)
+_LINE_OF = {
+    LineKind.ENERGY: 0,
+    LineKind.STEP: 0,
+    LineKind.FIXED: 1,
+    LineKind.LOSS: 2,
+    LineKind.PUBLIC: 3,
+    LineKind.SERVICE: 4,
+}
+
+
+class Rated(NamedTuple):
+    """Use between two readings, and how much of it no band register told."""
+
+    start: Point
+    end: Point
+    use: Use
+
+
+class Part(NamedTuple):
+    """The share of a span that falls into one day, version and season. `place`: of its segment in the
+    month; `shared`: the use is shared by time (an estimate of where it falls, C15)."""
+
+    start: datetime
+    end: datetime
+    month: date
+    day: date
+    place: int
+    use: Use
+    shared: bool
+
+
+def use_between(start: Point, end: Point, kind: MeterKind) -> Use | None:
+    """Use between two readings of one assignment, by band as far as band registers tell it; None when a
+    register went back (C14). It always adds up to what the total gained.
+
+    What the bands do not tell is `unbanded` and costs the flat price (C17).
+    """
+    elapsed = end.at - start.at
+    total = register_gain(start.total, end.total, kind=kind, elapsed=elapsed)
+    if total is None:
+        return None
+    gains = [0] * 5
+    known = False
+    for place, (before, after) in enumerate(zip(start.bands, end.bands, strict=True)):
+        if before is None or after is None:
+            continue
+        gain = register_gain(before, after, kind=kind, elapsed=elapsed)
+        if gain is None:
+            return None
+        gains[place], known = gain, True
+    if not known:
+        return Use(unbanded=total)
+    rest = total - sum(gains)
+    if rest > 0:
+        return Use(*(*gains, rest))
+    if rest < -BANDS_AGREE:
+        return Use(unbanded=total)
+    if rest:
+        gains[gains.index(max(gains))] += rest
+        if min(gains) < 0:
+            return Use(unbanded=total)
+    return Use(*gains)
+
+
+def spans(
+    points: Iterable[Point], kind: MeterKind, rulings: Mapping[datetime, Ruling]
+) -> tuple[list[Rated], datetime | None]:
+    """Use between neighbours of rising readings, by what was ruled of those that went back; and the
+    instant of the first one of which nothing was ruled, where the rest has to wait (C14)."""
+    found: list[Rated] = []
+    last: Point | None = None
+    for point in points:
+        ruling = rulings.get(point.at)
+        if ruling is Ruling.IGNORE:
+            continue
+        if last is not None and ruling is not Ruling.REBASE:
+            use = use_between(last, point, kind)
+            if use is None:
+                return found, point.at
+            found.append(Rated(last, point, use))
+        elif last is not None:
+            found.append(Rated(last, point, NO_USE))
+        last = point
+    return found, None
+
+
+class MonthPlan:
+    """A month of a timeline as spans of one version and season; made once, for it is asked all the time."""
+
+    __slots__ = ("end", "month", "plans", "seasons", "start", "starts", "yearly")
+
+    def __init__(self, timeline: Sequence[Held], month: date, zone: ZoneInfo) -> None:
+        self.month = month
+        self.start = calendar.midnight(month, zone)
+        self.end = calendar.midnight((month + timedelta(days=31)).replace(day=1), zone)
+        first = max(self.start, timeline[0].effective_at)
+        self.starts = [first, *calendar.cuts(timeline, first, self.end, zone)]
+        plans = [calendar.plan_at(timeline, start) for start in self.starts]
+        self.plans: list[Plan] = [plan for plan in plans if plan is not None]
+        self.seasons = [
+            calendar.season_on(plan, start.astimezone(zone).date())
+            for plan, start in zip(self.plans, self.starts, strict=True)
+        ]
+        self.yearly = any(plan.terms.step_period is StepPeriod.YEAR for plan in self.plans)
+
+    def place(self, at: datetime) -> int:
+        """Which span an instant is in. Raises ValueError before the first one."""
+        if at < self.starts[0]:
+            raise ValueError("no tariff holds then")
+        place = len(self.starts) - 1
+        while self.starts[place] > at:
+            place -= 1
+        return place
+
+
+class Timeline:
+    """The plans that hold for a supply, in a zone, with its months made ready."""
+
+    def __init__(self, held: tuple[Held, ...], zone: ZoneInfo) -> None:
+        self.held = held
+        self.zone = zone
+        self.yearly = any(each.plan.terms.step_period is StepPeriod.YEAR for each in held)
+        self._months: dict[date, MonthPlan] = {}
+
+    def month(self, month: date) -> MonthPlan:
+        """A month as spans."""
+        found = self._months.get(month)
+        if found is None:
+            found = self._months[month] = MonthPlan(self.held, month, self.zone)
+        return found
+
+    def holds(self, at: datetime) -> bool:
+        """Whether any plan holds at an instant."""
+        return bool(self.held) and self.held[0].effective_at <= at
+
+    def parts(self, rated: Rated) -> list[Part]:
+        """A span by days, versions and seasons; the use shared by time over them."""
+        start, end = rated.start.at, rated.end.at
+        day, day_end = _day_of(start, self.zone)
+        month = self.month(day.replace(day=1))
+        place = month.place(start)
+        last = len(month.starts) - 1
+        if end <= day_end and (place == last or month.starts[place + 1] >= end):
+            return [Part(start, end, month.month, day, place, rated.use, False)]
+        borders = {*calendar.day_borders(start, end, self.zone)}
+        borders.update(calendar.cuts(self.held, start, end, self.zone))
+        cuts = sorted(borders)
+        uses = calendar.split_use(rated.use, start, end, cuts)
+        found = []
+        for (begins, ends), use in zip(pairwise((start, *cuts, end)), uses, strict=True):
+            day, _ = _day_of(begins, self.zone)
+            month = self.month(day.replace(day=1))
+            shared = use != NO_USE
+            found.append(Part(begins, ends, month.month, day, month.place(begins), use, shared))
+        return found
+
+
+@lru_cache(maxsize=4096)
+def _day_at(hour: datetime, zone: ZoneInfo) -> tuple[date, datetime]:
+    day = hour.astimezone(zone).date()
+    return day, calendar.midnight(day + _DAY, zone)
+
+
+def _day_of(at: datetime, zone: ZoneInfo) -> tuple[date, datetime]:
+    """The business day of an instant, and when it ends. Zones are whole quarters of an hour off."""
+    return _day_at(at.replace(minute=at.minute // 15 * 15, second=0, microsecond=0), zone)
+
+
+def segments_to_date(
+    month: MonthPlan,
+    uses: Sequence[Sequence[int]],
+    opening: datetime,
+    until: datetime,
+    year_before: Mapping[int, int],
+    zone: ZoneInfo,
+) -> list[Segment]:
+    """The spans of a month that began before `until`, with their use (of as many as are given) and the days
+    that ended in them since the supply's opening. `year_before`: use of the step year by place."""
+    found = []
+    for place, start in enumerate(month.starts):
+        if start >= until and place >= len(uses):
+            break
+        ends = month.starts[place + 1] if place + 1 < len(month.starts) else month.end
+        begins, ends = max(start, opening), min(ends, until)
+        days = _days_ended(begins, ends, zone) if begins < ends else NO_DAYS
+        use = Use(*uses[place]) if place < len(uses) else NO_USE
+        found.append(
+            Segment(
+                month.plans[place],
+                month.seasons[place],
+                use,
+                days,
+                year_before.get(place, 0),
+            )
+        )
+    return found
+
+
+def _days_ended(start: datetime, end: datetime, zone: ZoneInfo) -> Days:
+    """`calendar.days_ended`, from days that are known already."""
+    first, last = _day_of(start, zone)[0], _day_of(end, zone)[0]
+    length = monthrange(first.year, first.month)[1]
+    same = (first.year, first.month) == (last.year, last.month)
+    return Days(first.day - 1, last.day - 1 if same else length, length)
+
+
+def amounts_to_date(segments: Sequence[Segment]) -> Amounts:
+    """What segments of a month cost to date, by line."""
+    found = [0] * 5
+    for lines in price_to_date(segments):
+        for line in lines:
+            found[_LINE_OF[line[0]]] += line[5]
+    return Amounts(*found)
+
+
+def amounts_of(lines: Iterable[Line]) -> Amounts:
+    """Lines of a price, by line of charges."""
+    found = [0] * 5
+    for line in lines:
+        found[_LINE_OF[line.kind]] += line.amount
+    return Amounts(*found)
+
+
+def kept(segments: Sequence[Segment], starts: Sequence[datetime]) -> list[list[Any]]:
+    """Segments as a month's row keeps them."""
+    return [
+        [start.isoformat(), s.plan.version, s.season, list(s.use), list(s.days), s.year_before]
+        for s, start in zip(segments, starts, strict=False)
+    ]

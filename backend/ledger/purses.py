@@ -1,0 +1,304 @@
+"""Charge many purses by one entry, and recover what stands in arrears (C4, C7, C13).
+
+Set-based: a statement for each kind of row, however many purses. A purse pays what it can out of its lots,
+grants first; the rest of a charge stands in arrears by line, for use that happened is never dropped. What
+a correction gives back lowers arrears first and then returns to lots, the last used first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from backend.kernel.db import UnitOfWork
+from backend.kernel.ids import uuid7
+from backend.kernel.money import ZERO, Money
+
+from .entries import account_ids, write_entry
+from .operations import hold, use_lots
+from .queries import entry_of_key
+from .rules import (
+    ARREARS,
+    ARREARS_OF,
+    LINES,
+    AccountKey,
+    AccountKind,
+    LotUse,
+    recovered_lines,
+    unpaid_lines,
+)
+
+# What lots pay of what each purse wants, grants first, then the oldest (C4).
+_TAKE = (
+    "SELECT lot_id, purse_id, least(remaining, wanted - before) AS amount_hao FROM ("
+    " SELECT l.id AS lot_id, l.purse_id, w.wanted, l.amount_hao - l.used_hao AS remaining,"
+    "  coalesce(sum(l.amount_hao - l.used_hao) OVER (PARTITION BY l.purse_id"
+    "   ORDER BY l.kind <> 'GRANT', l.created_at, l.id"
+    "   ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::bigint AS before"
+    " FROM unnest($2::uuid[], $3::bigint[]) AS w(purse_id, wanted)"
+    " JOIN ledger_lot l ON l.group_id = $1 AND l.purse_id = w.purse_id"
+    "  AND l.used_hao < l.amount_hao) AS lots WHERE before < wanted"
+)
+# The other way round: what returns to which lot, the last used first.
+_GIVE_BACK = (
+    "SELECT lot_id, purse_id, least(used_hao, wanted - before) AS amount_hao FROM ("
+    " SELECT l.id AS lot_id, l.purse_id, w.wanted, l.used_hao,"
+    "  coalesce(sum(l.used_hao) OVER (PARTITION BY l.purse_id"
+    "   ORDER BY l.kind = 'GRANT', l.created_at DESC, l.id DESC"
+    "   ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::bigint AS before"
+    " FROM unnest($2::uuid[], $3::bigint[]) AS w(purse_id, wanted)"
+    " JOIN ledger_lot l ON l.group_id = $1 AND l.purse_id = w.purse_id"
+    "  AND l.used_hao > 0) AS lots WHERE before < wanted"
+)
+
+
+class PurseCharge(NamedTuple):
+    """What a purse (its ref) is charged, in hao by line of LINES; a correction may be negative."""
+
+    purse: UUID
+    lines: Mapping[AccountKind, int]
+
+
+class _Batch:
+    """Postings and lot uses of one entry as they are put together."""
+
+    def __init__(self) -> None:
+        self.purses: list[tuple[UUID, int]] = []
+        self.arrears: list[tuple[AccountKey, int]] = []
+        self.uses: list[LotUse] = []
+        self.returns: list[LotUse] = []
+        self.extra: list[tuple[UUID, int]] = []  # given back to a purse beyond what its lots gave
+
+
+async def charge(
+    work: UnitOfWork,
+    *,
+    project_id: UUID,
+    business_key: str,
+    charges: Sequence[PurseCharge],
+    at: datetime,
+) -> UUID | None:
+    """Charge purses of a project by one entry, each purse named once; the entry, or None when all of it
+    comes to nothing. A key that was posted before is posted once and its entry answered.
+    """
+    purses = [AccountKey(AccountKind.PURSE, each.purse) for each in charges]
+    ids = await account_ids(work, project_id=project_id, keys=purses, at=at)
+    of_ref = {key.ref: account_id for key, account_id in ids.items()}
+    held = await hold(work, accounts=list(of_ref.values()))
+    posted = await entry_of_key(work, business_key=business_key)
+    if posted is not None:
+        return posted
+    batch = _Batch()
+    wanting = [(each, of_ref[each.purse]) for each in charges]
+    await _pay(work, batch, wanting, held)
+    await _pay_back(work, batch, project_id, wanting, at)
+    income: dict[AccountKind, int] = {}
+    for each in charges:
+        for line, amount in each.lines.items():
+            income[line] = income.get(line, 0) - amount
+    keys = [AccountKey(line, project_id) for line, amount in income.items() if amount]
+    more = [key for key, _ in batch.arrears]
+    ids = await account_ids(work, project_id=project_id, keys=[*keys, *more], at=at)
+    lines = [line for line in batch.purses if line[1]]
+    lines += [(ids[key], amount) for key, amount in batch.arrears]
+    lines += [(ids[key], income[key.kind]) for key in keys]
+    if not lines:
+        return None
+    entry_id = await write_entry(
+        work,
+        project_id=project_id,
+        business_key=business_key,
+        kind="CHARGE",
+        accounts=[account_id for account_id, _ in lines],
+        amounts=[amount for _, amount in lines],
+        at=at,
+    )
+    assert entry_id is not None, "the key was looked for while the purses were held"
+    await _move_lots(work, entry_id, batch, at)
+    return entry_id
+
+
+async def _pay(
+    work: UnitOfWork,
+    batch: _Batch,
+    wanting: Sequence[tuple[PurseCharge, UUID]],
+    held: Mapping[UUID, int],
+) -> None:
+    """What purses pay out of their lots; what they cannot pay stands in arrears by line."""
+    wanted: dict[UUID, int] = {}
+    for each, purse_id in wanting:
+        net = sum(each.lines.values())
+        if net >= 0:
+            wanted[purse_id] = net
+    limits = {purse_id: min(net, -held[purse_id]) for purse_id, net in wanted.items()}
+    payable = [purse_id for purse_id, limit in limits.items() if limit > 0]
+    covered = dict.fromkeys(wanted, 0)
+    if payable:
+        rows = await work.fetch(
+            _TAKE, work.group_id, payable, [limits[purse_id] for purse_id in payable]
+        )
+        for lot_id, purse_id, amount in rows:
+            covered[purse_id] += amount
+            batch.uses.append(LotUse(lot_id, Money(amount)))
+    for each, purse_id in wanting:
+        if purse_id not in wanted:
+            continue
+        batch.purses.append((purse_id, covered[purse_id]))
+        if covered[purse_id] < wanted[purse_id]:
+            owing = unpaid_lines(each.lines, covered[purse_id])
+            for line, amount in owing.items():
+                batch.arrears.append((AccountKey(ARREARS_OF[line], each.purse), amount))
+
+
+async def _pay_back(
+    work: UnitOfWork,
+    batch: _Batch,
+    project_id: UUID,
+    wanting: Sequence[tuple[PurseCharge, UUID]],
+    at: datetime,
+) -> None:
+    """What corrections give back: to arrears first, then to the purse and its lots."""
+    back = {
+        purse_id: (each.purse, -sum(each.lines.values()))
+        for each, purse_id in wanting
+        if sum(each.lines.values()) < 0
+    }
+    if not back:
+        return
+    standing = await _arrears(work, project_id, [purse for purse, _ in back.values()], at)
+    left: dict[UUID, int] = {}
+    for purse_id, (purse, amount) in back.items():
+        paid = recovered_lines(standing[purse], amount)
+        for line, part in paid.items():
+            batch.arrears.append((AccountKey(ARREARS_OF[line], purse), -part))
+        left[purse_id] = amount - sum(paid.values())
+    wanted = {purse_id: amount for purse_id, amount in left.items() if amount}
+    rows = await work.fetch(_GIVE_BACK, work.group_id, list(wanted), list(wanted.values()))
+    for lot_id, purse_id, amount in rows:
+        left[purse_id] -= amount
+        batch.returns.append(LotUse(lot_id, Money(amount)))
+    batch.purses += [(purse_id, -amount) for purse_id, amount in wanted.items()]
+    batch.extra += [(purse_id, amount) for purse_id, amount in left.items() if amount]
+
+
+async def _move_lots(work: UnitOfWork, entry_id: UUID, batch: _Batch, at: datetime) -> None:
+    if batch.uses:
+        await use_lots(work, entry_id=entry_id, uses=batch.uses)
+    if batch.returns:
+        await work.execute(
+            "INSERT INTO ledger_lot_return (group_id, lot_id, entry_id, amount_hao)"
+            " SELECT $1, r.lot_id, $2, r.amount_hao FROM unnest($3::uuid[], $4::bigint[])"
+            "  AS r(lot_id, amount_hao)",
+            work.group_id,
+            entry_id,
+            [each.lot_id for each in batch.returns],
+            [each.amount.hao for each in batch.returns],
+        )
+    if batch.extra:
+        await work.execute(
+            "INSERT INTO ledger_lot (group_id, id, purse_id, kind, source, amount_hao, created_at)"
+            " SELECT $1, x.id, x.purse_id, 'GRANT', $2 || x.purse_id, x.amount_hao, $6"
+            " FROM unnest($3::uuid[], $4::uuid[], $5::bigint[]) AS x(id, purse_id, amount_hao)",
+            work.group_id,
+            f"given-back:{entry_id}:",
+            [uuid7(at) for _ in batch.extra],
+            [purse_id for purse_id, _ in batch.extra],
+            [amount for _, amount in batch.extra],
+            at,
+        )
+
+
+async def _arrears(
+    work: UnitOfWork, project_id: UUID, purses: Sequence[UUID], at: datetime
+) -> dict[UUID, dict[AccountKind, int]]:
+    """What stands in arrears of each purse (its ref) in hao by line of LINES, held until commit."""
+    rows = await work.fetch(
+        "SELECT a.id, a.kind, a.ref FROM ledger_account a"
+        " WHERE a.group_id = $1 AND a.project_id = $2 AND a.kind = ANY($3) AND a.ref = ANY($4)",
+        work.group_id,
+        project_id,
+        [str(kind) for kind in ARREARS],
+        list(purses),
+    )
+    held = await hold(work, accounts=[row["id"] for row in rows])
+    found: dict[UUID, dict[AccountKind, int]] = {purse: {} for purse in purses}
+    line_of = {str(arrears): line for line, arrears in ARREARS_OF.items()}
+    for row in rows:
+        found[row["ref"]][line_of[row["kind"]]] = held[row["id"]]
+    return found
+
+
+async def recover_arrears(
+    work: UnitOfWork, *, project_id: UUID, purse: UUID, source: str, at: datetime
+) -> dict[AccountKind, Money]:
+    """Pay what stands in arrears of a purse (its ref) out of it, line by line, before anything else is
+    bought with it; what was paid of which line, for the receipt (C7). `source`: what brought the money
+    (`topup:ID`); twice recovers once.
+    """
+    key = AccountKey(AccountKind.PURSE, purse)
+    purse_id = (await account_ids(work, project_id=project_id, keys=[key], at=at))[key]
+    funds = -(await hold(work, accounts=[purse_id]))[purse_id]
+    standing = (await _arrears(work, project_id, [purse], at))[purse]
+    wanted = min(funds, sum(standing.values()))
+    if wanted <= 0:
+        return {}
+    rows = await work.fetch(_TAKE, work.group_id, [purse_id], [wanted])
+    uses = [LotUse(row["lot_id"], Money(row["amount_hao"])) for row in rows]
+    paid = recovered_lines(standing, sum(use.amount.hao for use in uses))
+    if not paid:
+        return {}
+    owed = [AccountKey(ARREARS_OF[line], purse) for line in paid]
+    ids = await account_ids(work, project_id=project_id, keys=owed, at=at)
+    entry_id = await write_entry(
+        work,
+        project_id=project_id,
+        business_key=f"{source}:arrears",
+        kind="ARREARS_RECOVERED",
+        accounts=[purse_id, *(ids[each] for each in owed)],
+        amounts=[sum(paid.values()), *(-amount for amount in paid.values())],
+        at=at,
+    )
+    if entry_id is None:
+        return {}
+    await use_lots(work, entry_id=entry_id, uses=uses)
+    return {line: Money(amount) for line, amount in paid.items()}
+
+
+async def recovered_by(
+    work: UnitOfWork, *, sources: Sequence[str]
+) -> dict[str, dict[AccountKind, Money]]:
+    """What each source of money (`topup:ID`) paid of arrears, by line in their order, for receipts."""
+    rows = await work.fetch(
+        "SELECT e.business_key, a.kind, -p.amount_hao AS amount_hao FROM ledger_entry e"
+        " JOIN ledger_posting p ON p.group_id = e.group_id AND p.entry_id = e.id"
+        " JOIN ledger_account a ON a.group_id = p.group_id AND a.id = p.account_id"
+        " WHERE e.group_id = $1 AND e.business_key = ANY($2) AND a.kind = ANY($3)",
+        work.group_id,
+        [f"{source}:arrears" for source in sources],
+        [str(kind) for kind in ARREARS],
+    )
+    amounts = {(row["business_key"], row["kind"]): row["amount_hao"] for row in rows}
+    return {
+        source: {
+            line: Money(amounts[f"{source}:arrears", str(ARREARS_OF[line])])
+            for line in LINES
+            if (f"{source}:arrears", str(ARREARS_OF[line])) in amounts
+        }
+        for source in sources
+    }
+
+
+async def arrears_of(work: UnitOfWork, *, purses: Sequence[UUID]) -> dict[UUID, Money]:
+    """What stands in arrears of each purse (its ref), all lines together."""
+    rows = await work.fetch(
+        "SELECT a.ref, sum(b.balance_hao)::bigint AS owed FROM ledger_account a"
+        " JOIN ledger_balance b ON b.group_id = a.group_id AND b.account_id = a.id"
+        " WHERE a.group_id = $1 AND a.kind = ANY($2) AND a.ref = ANY($3) GROUP BY a.ref",
+        work.group_id,
+        [str(kind) for kind in ARREARS],
+        list(purses),
+    )
+    found = {row["ref"]: Money(row["owed"]) for row in rows}
+    return {purse: found.get(purse, ZERO) for purse in purses}
