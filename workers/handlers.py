@@ -9,6 +9,7 @@ from uuid import UUID
 from backend.journeys.ask_channel import ask_channel
 from backend.journeys.deliver import deliver
 from backend.journeys.notice import settle_notice
+from backend.journeys.refund_sending import pursue
 from workers.command import command_due
 from workers.context import WorkerContext
 from workers.control import vend_due
@@ -28,6 +29,13 @@ async def _topup_query(
     context: WorkerContext, group_id: int, payload: Mapping[str, str]
 ) -> datetime | None:
     return await ask_channel(context.ports, group_id=group_id, order_id=UUID(payload["order_id"]))
+
+
+async def _refund_due(
+    context: WorkerContext, group_id: int, payload: Mapping[str, str]
+) -> datetime | None:
+    refund_id = UUID(payload["refund_id"])
+    return await pursue(context.ports, group_id=group_id, refund_id=refund_id)
 
 
 async def _message_send(
@@ -67,6 +75,7 @@ async def _meter_refresh(
 HANDLERS: dict[str, Handler] = {
     "payment.noticed": _payment_noticed,
     "topup.query": _topup_query,
+    "refund.due": _refund_due,
     "message.send": _message_send,
     "vend.due": _vend_due,
     "command.due": _command_due,

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from backend.control.queries import vends_unfinished
 from backend.journeys.command import tend
+from backend.journeys.refund_sending import tend_refunds
 from backend.kernel.db import unit_of_work
 from backend.metering.retention import prepare
 from backend.outbox import operations as outbox
@@ -18,7 +19,7 @@ _KEEP_TRIES = timedelta(days=1)
 
 
 async def tidy(context: WorkerContext) -> None:
-    """Ring again for unfinished vends and commands without a waiting event, end overdue commands, drop
+    """Ring again for unfinished vends, refunds and commands without a waiting event, end overdue commands, drop
     old done events, make partitions."""
     now = context.ports.clock.now()
     await prepare(at=now)
@@ -26,6 +27,7 @@ async def tidy(context: WorkerContext) -> None:
         async with unit_of_work(group_id) as work:
             for vend_id in await vends_unfinished(work):
                 await outbox.reopen_if_done(work, topic="vend.due", key=str(vend_id), due_at=now)
+            await tend_refunds(work, at=now)
             await outbox.forget_done(work, before=now - _KEEP_DONE)
             await forget_login_tries(work, before=now - _KEEP_TRIES)
         await tend(group_id=group_id, at=now)

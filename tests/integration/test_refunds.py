@@ -153,7 +153,7 @@ async def test_above_the_limit_a_second_operator_must_agree_and_the_first_one_ca
     for decide in (approve_refund, refuse_refund):
         note = {"note": "too late"} if decide is refuse_refund else {}
         with pytest.raises(Conflict, match="decided before"):
-            await decide(scope=second(world), refund_id=asked.id, at=at, **note)  # type: ignore[operator]
+            await decide(scope=second(world), refund_id=asked.id, at=at, **note)
     async with unit_of_work(world.group_id) as work:
         newest = await entries(work, before_seq=None, limit=2)
     assert [(e.action, e.actor.name) for e in newest] == [
