@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from backend.control.queries import vends_unfinished
+from backend.journeys.charge_missed import charge_missed
 from backend.journeys.command import tend
 from backend.journeys.refund_sending import tend_refunds
 from backend.kernel.db import unit_of_work
@@ -19,8 +20,8 @@ _KEEP_TRIES = timedelta(days=1)
 
 
 async def tidy(context: WorkerContext) -> None:
-    """Ring again for unfinished vends, refunds and commands without a waiting event, end overdue commands, drop
-    old done events, make partitions."""
+    """Ring again for unfinished vends, refunds and commands without a waiting event, end overdue
+    commands, drop old done events, make partitions."""
     now = context.ports.clock.now()
     await prepare(at=now)
     for group_id in await all_groups():
@@ -31,3 +32,4 @@ async def tidy(context: WorkerContext) -> None:
             await outbox.forget_done(work, before=now - _KEEP_DONE)
             await forget_login_tries(work, before=now - _KEEP_TRIES)
         await tend(group_id=group_id, at=now)
+        await charge_missed(group_id=group_id, at=now)
