@@ -38,6 +38,7 @@ from .scalars import SCALARS
 from .session import SessionMutations, SessionQueries
 from .tariffs import TariffMutations, TariffQueries
 from .topups import TopUpQueries, TopUpSubscriptions
+from .what_if import WhatIfQueries
 
 log = logging.getLogger(__name__)
 _OF_THE_DOCUMENT = (GraphQLError, CannotGetOperationTypeError, InvalidOperationTypeError)
@@ -51,6 +52,7 @@ class Query(
     AccountQueries,
     TopUpQueries,
     TariffQueries,
+    WhatIfQueries,
     CaseQueries,
     AuditQueries,
     HistoryQueries,

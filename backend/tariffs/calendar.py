@@ -108,10 +108,10 @@ def day_borders(start: datetime, end: datetime, zone: ZoneInfo = CHINA) -> tuple
 def month_borders(start: datetime, end: datetime, zone: ZoneInfo = CHINA) -> tuple[datetime, ...]:
     """The first midnights of months strictly inside a span."""
     found = []
-    month = _next_month(month_of(start, zone))
+    month = next_month(month_of(start, zone))
     while (border := midnight(month, zone)) < end:
         found.append(border)
-        month = _next_month(month)
+        month = next_month(month)
     return tuple(found)
 
 
@@ -195,7 +195,8 @@ def bands_by_time(
     return Use(**found)
 
 
-def _next_month(month: date) -> date:
+def next_month(month: date) -> date:
+    """The first day of the month after the one that begins on `month`."""
     return (month + timedelta(days=31)).replace(day=1)
 
 

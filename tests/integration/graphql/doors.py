@@ -244,6 +244,12 @@ DOORS = (
         'version: $id, use: [{quantity: "1"}], on: "2026-11-22") { total } }',
     ),
     Door(
+        "Query.tariffWhatIf",
+        "version",
+        "TariffVersion",
+        "query($id: ID!) { answer: tariffWhatIf(version: $id) { counted } }",
+    ),
+    Door(
         "Mutation.addTariff",
         "project",
         "Project",
