@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from .clock import CHINA
+
+_UNIX = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def uuid7(at: datetime) -> UUID:
@@ -16,6 +18,11 @@ def uuid7(at: datetime) -> UUID:
     value = (value & ~(0xF << 76)) | (0x7 << 76)
     value = (value & ~(0x3 << 62)) | (0x2 << 62)
     return UUID(int=value)
+
+
+def made_at(id_: UUID) -> datetime:
+    """The instant in a UUIDv7, to the millisecond."""
+    return _UNIX + timedelta(milliseconds=id_.int >> 80)
 
 
 def order_no(at: datetime) -> str:

@@ -123,6 +123,17 @@ async def credential(
     return _opened(work, box, row)
 
 
+async def merchant_kinds(work: UnitOfWork, *, project_id: UUID) -> list[str]:
+    """The payment channels at which a project has a merchant account, by name."""
+    rows = await work.fetch(
+        "SELECT DISTINCT kind FROM tenancy_credential WHERE group_id = $1 AND project_id = $2"
+        " ORDER BY kind",
+        work.group_id,
+        project_id,
+    )
+    return [row["kind"] for row in rows]
+
+
 async def credential_by_id(work: UnitOfWork, *, box: SecretBox, credential_id: UUID) -> Credential:
     """One credential. Raises NotFound."""
     row = await work.fetchrow(
@@ -133,6 +144,26 @@ async def credential_by_id(work: UnitOfWork, *, box: SecretBox, credential_id: U
     if row is None:
         raise NotFound("no such credential")
     return _opened(work, box, row)
+
+
+@dataclass(frozen=True, slots=True)
+class MerchantAccount:
+    """A project's account at a payment channel, without its secrets: `kind` is the channel."""
+
+    id: UUID
+    project_id: UUID
+    kind: str
+    key: str
+
+
+async def merchant_accounts(work: UnitOfWork) -> list[MerchantAccount]:
+    """The merchant accounts of all projects of the group: what belongs to a project is one."""
+    rows = await work.fetch(
+        "SELECT id, project_id, kind, key FROM tenancy_credential"
+        " WHERE group_id = $1 AND project_id IS NOT NULL ORDER BY id",
+        work.group_id,
+    )
+    return [MerchantAccount(*row) for row in rows]
 
 
 async def credential_by_key(work: UnitOfWork, *, box: SecretBox, kind: str, key: str) -> Credential:

@@ -23,10 +23,13 @@ class Permission(StrEnum):
     CREDENTIAL_WRITE = "credential:write"
     ACCOUNT_READ = "account:read"
     ACCOUNT_WRITE = "account:write"
+    ACCOUNT_CLOSE = "account:close"
     METER_READ = "meter:read"
     METER_WRITE = "meter:write"
     METER_REFRESH = "meter:refresh"
     METER_CONTROL = "meter:control"
+    METER_REPLACE = "meter:replace"
+    REPLACEMENT_APPROVE = "replacement:approve"
     GATEWAY_KEYS = "gateway:keys"
     TOPUP_READ = "topup:read"
     REFUND_REQUEST = "refund:request"
@@ -36,6 +39,8 @@ class Permission(StrEnum):
     TARIFF_READ = "tariff:read"
     TARIFF_WRITE = "tariff:write"
     TARIFF_APPROVE = "tariff:approve"
+    RECONCILE_READ = "reconcile:read"
+    RECONCILE_WRITE = "reconcile:write"
     CASE_READ = "case:read"
     CASE_RESOLVE = "case:resolve"
     AUDIT_READ = "audit:read"
@@ -49,9 +54,13 @@ PRESET_ROLES: dict[str, list[Permission]] = {
     "manager": [
         *_READS,
         Permission.ACCOUNT_WRITE,
+        Permission.ACCOUNT_CLOSE,
         Permission.METER_WRITE,
+        Permission.METER_REPLACE,
+        Permission.REPLACEMENT_APPROVE,
         Permission.METER_REFRESH,
         Permission.CASE_RESOLVE,
+        Permission.RECONCILE_WRITE,
         Permission.REFUND_REQUEST,
         Permission.REFUND_APPROVE,
         Permission.SHIFT_CLOSE,
