@@ -10,6 +10,7 @@ from backend.journeys.ask_channel import ask_channel
 from backend.journeys.deliver import deliver
 from backend.journeys.notice import settle_notice
 from backend.journeys.refund_sending import pursue
+from workers.charge import charge_due
 from workers.command import command_due
 from workers.context import WorkerContext
 from workers.control import vend_due
@@ -72,6 +73,13 @@ async def _meter_refresh(
     return None
 
 
+async def _charge_due(
+    context: WorkerContext, group_id: int, payload: Mapping[str, str]
+) -> datetime | None:
+    await charge_due(context, group_id, payload)
+    return None
+
+
 HANDLERS: dict[str, Handler] = {
     "payment.noticed": _payment_noticed,
     "topup.query": _topup_query,
@@ -81,6 +89,7 @@ HANDLERS: dict[str, Handler] = {
     "command.due": _command_due,
     "sweep.due": _sweep_due,
     "meter.refresh": _meter_refresh,
+    "charge.due": _charge_due,
 }
 # Long work has a queue of its own: one long time-out would delay the recovery of every short job.
 SLOW_TOPICS = frozenset({"sweep.due"})

@@ -6,8 +6,10 @@ order would have ended, and posts nothing when nothing changed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from uuid import UUID
 
 from backend.charges import queries
 from backend.charges.rules import (
@@ -25,7 +27,6 @@ from backend.kernel.clock import Period
 from backend.kernel.db import UnitOfWork
 from backend.kernel.ids import uuid7
 from backend.metering import cloud
-from backend.metering.cloud import CloudAssignment
 from backend.metering.history import newest_until, readings_of_meters
 from backend.metering.registers import BANDS, Reading
 from backend.tariffs.calendar import midnight, month_of
@@ -36,6 +37,7 @@ from .charge_rating import Part, Timeline, amounts_to_date, kept, segments_to_da
 _US = timedelta(microseconds=1)
 _MOST = 100_000  # readings of a meter: five years of half hours
 _NO_USE = (0,) * 6
+_Rulings = Mapping[UUID, Mapping[datetime, Ruling]]
 
 
 @dataclass(slots=True)
@@ -47,7 +49,8 @@ class _Anew:
 
 
 async def rate_again(work: UnitOfWork, batch: Batch, supply: Supply, first: datetime) -> None:
-    """Rate a supply of the batch anew from the month of `first` on. The supply is held."""
+    """Rate a supply of the batch anew from the month of the readings before `first` on, for the use from
+    there to `first` is shared anew over both months. The supply is held."""
     timeline = batch.timelines.get(supply)
     positions = await queries.positions_of_supplies(work, supplies=[supply])
     for position in positions:
@@ -57,14 +60,21 @@ async def rate_again(work: UnitOfWork, batch: Batch, supply: Supply, first: date
         for position in own:
             batch.hold(position, Hold.NO_TARIFF, position.last.at)
         return
-    month = month_of(first, timeline.zone)
-    anew = await _parts(work, batch, own, timeline, month)
+    rulings = await queries.rulings_of(work, assignment_ids=[each.assignment_id for each in own])
+    before = [await _last_good(work, each, first - _US, rulings) for each in own]
+    month = month_of(min(first, *(point.at for point in before)), timeline.zone)
+    anew = await _parts(work, batch, own, timeline, month, rulings)
     if anew is not None:
         _difference(batch, supply, timeline, month, anew)
 
 
 async def _parts(
-    work: UnitOfWork, batch: Batch, own: list[Position], timeline: Timeline, month: date
+    work: UnitOfWork,
+    batch: Batch,
+    own: list[Position],
+    timeline: Timeline,
+    month: date,
+    rulings: _Rulings,
 ) -> _Anew | None:
     """What all assignments of a supply used from a month on; their positions move to their last points.
 
@@ -73,17 +83,16 @@ async def _parts(
     """
     served = await cloud.cloud_assignments(work, account_ids=[own[0].account_id])
     by_id = {each.id: each for each in served}
-    rulings = await queries.rulings_of(work, assignment_ids=[each.assignment_id for each in own])
     start = midnight(month, timeline.zone)
     parts: list[Part] = []
     for position in own:
         assignment = by_id[position.assignment_id]
-        ruled = rulings[position.assignment_id]
-        points = await _points(work, position, assignment, start, ruled)
+        first = await _last_good(work, position, start, rulings)
+        points = [first, *within(await _later(work, position, first), assignment)]
         if not timeline.holds(points[0].at):
             batch.hold(position, Hold.NO_TARIFF, points[0].at)
             continue
-        rated, backward = spans(points, assignment.kind, ruled)
+        rated, backward = spans(points, assignment.kind, rulings[position.assignment_id])
         if backward is not None and backward <= position.last.at:
             batch.hold(position, Hold.NEGATIVE, backward)
             return None
@@ -97,30 +106,29 @@ async def _parts(
     return _Anew(parts, max(own, key=lambda each: (each.last.at, each.assignment_id.int)))
 
 
-async def _points(
-    work: UnitOfWork,
-    position: Position,
-    assignment: CloudAssignment,
-    start: datetime,
-    ruled: dict[datetime, Ruling],
-) -> list[Point]:
-    """The readings of an assignment from the last good one at or before `start` on (or its baseline)."""
-    first = position.baseline
-    at = start
+async def _last_good(
+    work: UnitOfWork, position: Position, at: datetime, rulings: _Rulings
+) -> Point:
+    """The last reading of an assignment at or before an instant that is not to be ignored, else its
+    baseline."""
+    ruled = rulings[position.assignment_id]
     while at > position.baseline.at:
         reading = await newest_until(work, meter_id=position.meter_id, at=at)
         if reading is None or reading.at <= position.baseline.at:
             break
         if ruled.get(reading.at) is not Ruling.IGNORE:
-            first = _point(reading)
-            break
+            return _point(reading)
         at = reading.at - _US
+    return position.baseline
+
+
+async def _later(work: UnitOfWork, position: Position, first: Point) -> list[Point]:
+    """All readings of an assignment's meter after one, oldest first."""
     period = Period(first.at + _US, None)
     found = await readings_of_meters(
         work, meter_ids=[position.meter_id], period=period, limit=_MOST
     )
-    later = [_point(reading) for reading in reversed(found[position.meter_id])]
-    return [first, *within(later, assignment)]
+    return [_point(reading) for reading in reversed(found[position.meter_id])]
 
 
 def _point(reading: Reading) -> Point:

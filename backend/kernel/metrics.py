@@ -11,6 +11,7 @@ VENDS = Counter("shuidian_vends", "Vends by outcome", ["outcome"])
 EVENTS = Counter(
     "shuidian_outbox_events", "Outbox events by topic and outcome", ["topic", "outcome"]
 )
+CHARGES = Counter("shuidian_charges", "Charges of CLOUD meters posted")
 READINGS = Counter("shuidian_readings", "Readings by outcome", ["outcome"])
 CASES = Counter("shuidian_exception_cases", "Exception cases opened", ["kind"])
 BOT_MESSAGES = Counter("shuidian_bot_messages", "Bot messages by outcome", ["outcome"])
