@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 QUEUE_EVENTS = "shuidian:events:v1"
 QUEUE_SWEEPS = "shuidian:sweeps:v1"
-LEASE_EVENTS = timedelta(seconds=60)
+# A killed worker's events wait for this: short, so that nothing is stuck a minute after the last kill.
+LEASE_EVENTS = timedelta(seconds=25)
 LEASE_SWEEPS = timedelta(minutes=15)
 TICK_S = 2.0
 BATCH = 100

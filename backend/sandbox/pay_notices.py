@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from backend.kernel.clock import CHINA, Clock
+from backend.sandbox.answers import caller
 from backend.sandbox.faults import Faults
 from backend.sandbox.pay_book import Order, PayBook
 from backend.sandbox.pay_keys import Platform, seal
@@ -139,7 +140,7 @@ class Notices:
 
 async def _post(url: str, headers: dict[str, str], body: bytes) -> int:
     """The status of one try, 0 when nobody answered in five seconds."""
-    async with httpx.AsyncClient(timeout=_ANSWER_S, trust_env=False) as client:
+    async with caller(timeout_s=_ANSWER_S) as client:
         try:
             return (await client.post(url, content=body, headers=headers)).status_code
         except httpx.HTTPError:

@@ -15,6 +15,7 @@ from wechatpy.exceptions import WeChatException
 from wechatpy.utils import WeChatSigner
 
 from backend.kernel.errors import InvalidInput
+from backend.sandbox.answers import caller
 from backend.sandbox.wechat_world import Account
 
 _ANSWER_S = 5.0
@@ -76,7 +77,7 @@ async def deliver(
         "encrypt_type": "aes",
         "msg_signature": signature,
     }
-    async with httpx.AsyncClient(timeout=_ANSWER_S, trust_env=False) as client:
+    async with caller(timeout_s=_ANSWER_S) as client:
         try:
             answer = await client.post(account.callback_url, params=query, content=body.encode())
         except httpx.HTTPError:
@@ -95,7 +96,7 @@ async def verify_url(*, account: Account, at: datetime) -> bool:
         "nonce": nonce,
         "echostr": echo,
     }
-    async with httpx.AsyncClient(timeout=_ANSWER_S, trust_env=False) as client:
+    async with caller(timeout_s=_ANSWER_S) as client:
         try:
             answer = await client.get(account.callback_url, params=query)
         except httpx.HTTPError:

@@ -128,6 +128,8 @@ class VirtualBus:
             at = len(frame) - _CORRUPT_AT
             frame = frame[:at] + bytes([frame[at] ^ 0x10]) + frame[at + 1 :]
         await say(frame)
+        if faults.use("double_answers"):
+            await say(frame)
 
 
 class BusLine:

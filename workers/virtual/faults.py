@@ -13,7 +13,7 @@ class MeterFaults:
     silent: hears nothing, does nothing. silent_until: the same until that unix second (offline days).
     lose_requests: the request is lost on the way, the meter does not act. drop_answers: acts, its
     answer is lost. drop_write_answers: the same, for writes only. corrupt_answers: acts, its answer
-    arrives with one bit wrong. delay_ms: answers late.
+    arrives with one bit wrong. double_answers: its answer arrives twice. delay_ms: answers late.
 
     The meter itself does the second: clock_offset_s: its clock is that far ahead (negative: behind).
     clock_drift_s: it gains so many seconds a day from the moment the fault is set. count_off: it
@@ -26,6 +26,7 @@ class MeterFaults:
     drop_answers: int = 0
     drop_write_answers: int = 0
     corrupt_answers: int = 0
+    double_answers: int = 0
     delay_ms: int = 0
     clock_offset_s: int = 0
     clock_drift_s: int = 0
