@@ -134,12 +134,12 @@ def move(
     return Transfer(business_key, kind, (Posting(debit, amount), Posting(credit, -amount)))
 
 
-def topup_paid(*, topup_id: UUID, channel: UUID, account: UUID, amount: Money) -> Transfer:
-    """Money arrived at the channel and is owed to the account's purse."""
+def topup_paid(*, topup_id: UUID, into: AccountKey, account: UUID, amount: Money) -> Transfer:
+    """Money arrived `into` a channel or a drawer and is owed to the account's purse."""
     return move(
         business_key=f"topup:{topup_id}:paid",
         kind="TOPUP_PAID",
-        debit=AccountKey(AccountKind.CHANNEL, channel),
+        debit=into,
         credit=AccountKey(AccountKind.PURSE, account),
         amount=amount,
     )

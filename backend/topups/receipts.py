@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from backend.kernel.clock import CHINA
@@ -65,6 +65,11 @@ class Receipt:
     def is_copy(self) -> bool:
         """Whether it was printed before."""
         return self.copy > 1
+
+
+def as_copy(receipt: Receipt, /, *, copy: int) -> Receipt:
+    """The same receipt as its `copy`-th print."""
+    return replace(receipt, copy=copy)
 
 
 def width_of(text: str) -> int:

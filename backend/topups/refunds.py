@@ -312,6 +312,17 @@ async def refunds_page(
     return [refund_of(row) for row in rows]
 
 
+async def refunded_of_order(work: UnitOfWork, *, order_id: UUID) -> Money:
+    """What of an order is back with the payer."""
+    fen: int = await work.fetchval(
+        "SELECT coalesce(sum(amount_fen), 0)::bigint FROM topups_refund"
+        " WHERE group_id = $1 AND order_id = $2 AND state = 'DONE'",
+        work.group_id,
+        order_id,
+    )
+    return Money.of_fen(fen)
+
+
 async def refunds_on_their_way(work: UnitOfWork) -> list[Refund]:
     """Refunds that are agreed to and have not ended: the janitor's list."""
     rows = await work.fetch(

@@ -168,6 +168,51 @@ async def note_counter(
         raise Conflict(f"the slip {slip_no} was used for a top-up before")
 
 
+@dataclass(frozen=True, slots=True)
+class AtCounter:
+    """At which desk, and by whom, an order's money was taken."""
+
+    shift_id: UUID
+    desk: str
+    operator_name: str
+    slip_no: str | None
+
+
+async def counter_of(work: UnitOfWork, *, order_id: UUID) -> AtCounter | None:
+    """Where an order was paid, None when not at a desk."""
+    row = await work.fetchrow(
+        "SELECT c.shift_id, s.desk, s.operator_name, c.slip_no FROM topups_counter c"
+        " JOIN topups_shift s ON s.group_id = c.group_id AND s.id = c.shift_id"
+        " WHERE c.group_id = $1 AND c.order_id = $2",
+        work.group_id,
+        order_id,
+    )
+    return None if row is None else AtCounter(*row)
+
+
+async def count_copy(work: UnitOfWork, *, order_id: UUID, at: datetime) -> int:
+    """Count a print of an order's receipt; how many there are now."""
+    copies: int = await work.fetchval(
+        "INSERT INTO topups_receipt AS r (group_id, order_id, copies, first_at, last_at)"
+        " VALUES ($1, $2, 1, $3, $3) ON CONFLICT (group_id, order_id)"
+        " DO UPDATE SET copies = r.copies + 1, last_at = EXCLUDED.last_at RETURNING copies",
+        work.group_id,
+        order_id,
+        at,
+    )
+    return copies
+
+
+async def copies(work: UnitOfWork, *, order_id: UUID) -> int:
+    """How often the receipt of an order was printed."""
+    found: int | None = await work.fetchval(
+        "SELECT copies FROM topups_receipt WHERE group_id = $1 AND order_id = $2",
+        work.group_id,
+        order_id,
+    )
+    return found or 0
+
+
 async def shift(work: UnitOfWork, *, scope: Scope, shift_id: UUID) -> Shift:
     """One shift for an operator. Raises NotFound, the same for foreign and missing (C29)."""
     row = await work.fetchrow(

@@ -112,7 +112,7 @@ async def test_the_same_key_posts_once_and_with_other_lines_is_a_conflict(
     other = await make_project(ours)
     paid = topup_paid(
         topup_id=new_id(),
-        channel=ours.project.id,
+        into=AccountKey(AccountKind.CHANNEL, ours.project.id),
         account=ours.account.id,
         amount=Money.parse("50"),
     )
@@ -142,7 +142,10 @@ async def test_the_same_key_posts_once_and_with_other_lines_is_a_conflict(
 async def test_fifty_tasks_with_one_key_post_once(worlds: tuple[World, World]) -> None:
     ours, theirs = worlds
     paid = topup_paid(
-        topup_id=new_id(), channel=ours.project.id, account=ours.account.id, amount=Money(7)
+        topup_id=new_id(),
+        into=AccountKey(AccountKind.CHANNEL, ours.project.id),
+        account=ours.account.id,
+        amount=Money(7),
     )
 
     async def once() -> bool:
@@ -224,7 +227,10 @@ async def test_money_in_a_purse_that_no_lot_accounts_for_is_not_spent(
 ) -> None:
     ours, _theirs = worlds
     paid = topup_paid(
-        topup_id=new_id(), channel=ours.project.id, account=ours.account.id, amount=Money.parse("9")
+        topup_id=new_id(),
+        into=AccountKey(AccountKind.CHANNEL, ours.project.id),
+        account=ours.account.id,
+        amount=Money.parse("9"),
     )
     async with unit_of_work(ours.group_id) as work:
         await post(work, project_id=ours.project.id, transfer=paid, at=START)

@@ -90,7 +90,12 @@ def test_a_move_debits_one_account_by_what_it_credits_the_other(
 def test_after_a_top_ups_life_all_its_money_is_at_the_meter(amount: Money) -> None:
     channel, account, meter, topup, vend = (uuid4() for _ in range(5))
     life = [
-        topup_paid(topup_id=topup, channel=channel, account=account, amount=amount),
+        topup_paid(
+            topup_id=topup,
+            into=AccountKey(AccountKind.CHANNEL, channel),
+            account=account,
+            amount=amount,
+        ),
         vend_reserved(vend_id=vend, account=account, meter=meter, amount=amount),
         vend_settled(vend_id=vend, meter=meter, amount=amount),
     ]

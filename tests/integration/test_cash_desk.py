@@ -1,0 +1,506 @@
+"""Money taken at a desk is counted, booked once, given back out of the same drawer (A15, A16, C1, C30)."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from backend.alerts.queries import Case, cases_page
+from backend.audit.queries import entries
+from backend.control.queries import vends_of_topups
+from backend.control.rules import VendState
+from backend.journeys.cash_desk import close_shift, hand_over, in_drawer, open_shift, pay_out
+from backend.journeys.cashier import print_receipt, receipt, take_money
+from backend.journeys.correction import correct_topup
+from backend.journeys.refund import refuse_refund
+from backend.journeys.refund_sending import tend_refunds
+from backend.kernel.db import unit_of_work
+from backend.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
+from backend.kernel.money import ZERO, Money
+from backend.kernel.scope import Scope
+from backend.ledger.queries import derived_balance, owed
+from backend.ledger.rules import AccountKind
+from backend.tenancy import operations as tenancy
+from backend.topups.queries import Order
+from backend.topups.refund_rules import RefundState
+from backend.topups.rules import Channel, OrderState
+from backend.topups.shifts import Shift, taken_in_shift
+from workers.models import meter_models
+
+from .refunding import allow_alone, ask, cloud_order, second
+from .test_ledger import expect_kept_is_derived
+from .world import World, admin_scope, make_account, make_project
+
+FIFTY = Money.parse("50")
+
+
+async def cloud(world: World) -> World:
+    """The world's meters leave their money to the cloud."""
+    async with unit_of_work(world.group_id) as work:
+        await work.execute("UPDATE metering_meter SET credit_mode = 'CLOUD'")
+    return world
+
+
+async def opened(
+    world: World, *, desk: str = "一号窗口", change: str = "100", scope: Scope | None = None
+) -> Shift:
+    """An open shift with change in its drawer."""
+    return await open_shift(
+        scope=scope or world.scope,
+        project_id=world.project.id,
+        desk=desk,
+        change=Money.parse(change),
+        at=world.clock.now(),
+    )
+
+
+async def take(
+    world: World,
+    yuan: str = "50",
+    *,
+    slip: str | None = None,
+    key: str = "",
+    scope: Scope | None = None,
+    account_id: UUID | None = None,
+) -> Order:
+    """Money taken at the desk: cash, or by card when there is a slip."""
+    return await take_money(
+        scope=scope or world.scope,
+        account_id=account_id or world.account.id,
+        amount=Money.parse(yuan),
+        channel=Channel.CASH if slip is None else Channel.CARD,
+        slip_no=slip,
+        idempotency_key=key or secrets.token_hex(8),
+        at=world.clock.now(),
+    )
+
+
+async def holds(world: World, kind: AccountKind, ref: UUID | None = None) -> str:
+    """What an account of the book holds, debit positive; the project's when no ref is given."""
+    async with unit_of_work(world.group_id) as work:
+        return str(await derived_balance(work, kind=kind, ref=ref or world.project.id))
+
+
+async def open_cases(world: World) -> list[Case]:
+    """The open cases of the project."""
+    async with unit_of_work(world.group_id) as work:
+        return await cases_page(
+            work,
+            scope=world.scope,
+            project_id=world.project.id,
+            only_open=True,
+            before=None,
+            limit=50,
+        )
+
+
+async def close(world: World, shift: Shift, counted: str, *, scope: Scope | None = None) -> Shift:
+    """Count the drawer and close."""
+    return await close_shift(
+        scope=scope or world.scope,
+        shift_id=shift.id,
+        counted=Money.parse(counted),
+        note="end of the day",
+        at=world.clock.now(),
+    )
+
+
+async def test_cash_is_an_order_paid_at_once_in_the_drawer_and_on_its_way_to_the_meter(
+    worlds: tuple[World, World],
+) -> None:
+    world, other = worlds
+    shift = await opened(world)
+    order = await take(world)
+    assert (order.state, order.channel, order.credential_id) == (
+        OrderState.PAID,
+        Channel.CASH,
+        None,
+    )
+    assert await holds(world, AccountKind.CASH_DESK, shift.id) == "150.00"
+    assert await holds(world, AccountKind.CASH_SAFE) == "-100.00"
+    async with unit_of_work(world.group_id) as work:
+        vend = (await vends_of_topups(work, topup_ids=[order.id]))[order.id]
+        transit = await owed(work, kind=AccountKind.IN_TRANSIT, refs=[world.meter.id])
+        (newest,) = await entries(work, before_seq=None, limit=1)
+    assert (vend.state, vend.amount, transit[world.meter.id]) == (VendState.QUEUED, FIFTY, FIFTY)
+    assert (newest.action, newest.subject) == ("topup:self:take", str(order.id))
+    await expect_kept_is_derived(world)
+    async with unit_of_work(other.group_id) as work:
+        assert await work.fetchval("SELECT count(*) FROM topups_order") == 0
+        assert await work.fetchval("SELECT count(*) FROM topups_shift") == 0
+
+
+async def test_the_same_request_twenty_times_at_once_takes_the_money_once(
+    worlds: tuple[World, World],
+) -> None:
+    world = await cloud(worlds[0])
+    shift = await opened(world)
+    taken = await asyncio.gather(*(take(world, key="desk-key-1") for _ in range(20)))
+    assert len({order.id for order in taken}) == 1
+    assert {order.state for order in taken} == {OrderState.PAID}
+    assert await holds(world, AccountKind.CASH_DESK, shift.id) == "150.00"
+    for wrong in ({"yuan": "51"}, {"slip": "A0001"}):
+        with pytest.raises(Conflict, match="key was used"):
+            await take(world, key="desk-key-1", **wrong)  # type: ignore[arg-type]
+
+
+async def test_a_slip_is_used_once_in_a_project_and_its_money_is_not_in_the_drawer(
+    worlds: tuple[World, World],
+) -> None:
+    world = await cloud(worlds[0])
+    shift = await opened(world)
+    done = await asyncio.gather(
+        *(take(world, slip="a1234567", key=f"slip-key-{n}") for n in range(10)),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(one, Order) for one in done) == 1
+    assert sum(isinstance(one, Conflict) for one in done) == 9
+    assert await holds(world, AccountKind.CARD_SLIPS) == "50.00"
+    assert await holds(world, AccountKind.CASH_DESK, shift.id) == "100.00"
+    there = await cloud(await make_project(world))
+    await opened(there)
+    assert (await take(there, slip="A1234567")).channel is Channel.CARD, "another project's slips"
+    theirs = await cloud(worlds[1])
+    await opened(theirs)
+    assert (await take(theirs, slip="A1234567")).channel is Channel.CARD
+
+
+async def test_money_is_taken_only_by_who_may_in_an_open_shift_and_within_the_limits(
+    worlds: tuple[World, World],
+) -> None:
+    world = await cloud(worlds[0])
+    with pytest.raises(Conflict, match="open a shift"):
+        await take(world)
+    await opened(world)
+    with pytest.raises(Conflict, match="open a shift"):
+        await take(world, scope=second(world))
+    reader = admin_scope(
+        world.group_id, permissions=frozenset({"account:read", "topup:read", "project:read"})
+    )
+    with pytest.raises(Forbidden):
+        await take(world, scope=reader)
+    with pytest.raises(NotFound):
+        await take(world, scope=worlds[1].scope)
+    for wrong in ("0.99", "5000.01", "10.001"):
+        with pytest.raises(InvalidInput):
+            await take(world, wrong)
+    for slip in ("", "a-1", "x" * 33):
+        with pytest.raises(InvalidInput, match="slip"):
+            await take(world, slip=slip)
+    empty = await make_account(world, no="100009")
+    with pytest.raises(Conflict, match="no meter"):
+        await take(world, account_id=empty.id)
+    async with unit_of_work(world.group_id) as work:
+        await work.execute("UPDATE accounts_account SET closed_at = now()")
+    with pytest.raises(Conflict, match="closed"):
+        await take(world)
+    async with unit_of_work(world.group_id) as work:
+        assert await work.fetchval("SELECT count(*) FROM topups_order") == 0
+
+
+async def test_a_desk_and_an_operator_have_one_open_shift(worlds: tuple[World, World]) -> None:
+    world = worlds[0]
+    tried = await asyncio.gather(
+        *(opened(world, scope=second(world, f"w{n}")) for n in range(8)), return_exceptions=True
+    )
+    assert sum(isinstance(one, Shift) for one in tried) == 1
+    with pytest.raises(Conflict, match="desk has an open shift"):
+        await opened(world)
+    await opened(world, desk="二号窗口")
+    with pytest.raises(Conflict, match="operator has an open shift"):
+        await opened(world, desk="三号窗口")
+    for wrong in ({"desk": "  "}, {"desk": "x" * 33}, {"change": "-1"}, {"change": "0.001"}):
+        with pytest.raises(InvalidInput):
+            await opened(world, **wrong)  # type: ignore[arg-type]
+
+
+async def test_a_count_that_differs_is_booked_and_a_case_and_the_drawer_is_empty_then(
+    worlds: tuple[World, World],
+) -> None:
+    world = await cloud(worlds[0])
+    shift = await opened(world)
+    await take(world)
+    await take(world, "20", slip="B0001")
+    closed = await close(world, shift, "149.5")
+    assert closed.count is not None
+    assert (closed.count.book, closed.count.difference) == (
+        Money.parse("150"),
+        Money.parse("-0.5"),
+    )
+    assert await holds(world, AccountKind.CASH_DESK, shift.id) == "0.00"
+    assert await holds(world, AccountKind.CASH_SAFE) == "49.50"
+    assert await holds(world, AccountKind.CASH_DIFFERENCE) == "0.50"
+    (case,) = await open_cases(world)
+    assert (case.kind, case.detail["difference"], case.detail["operator"]) == (
+        "CASH_DIFFERENCE",
+        "-0.50",
+        "ling",
+    )
+    with pytest.raises(Conflict, match="closed before"):
+        await close(world, shift, "150")
+    with pytest.raises(Conflict, match="open a shift"):
+        await take(world)
+    with pytest.raises(asyncpg.CheckViolationError):
+        async with unit_of_work(world.group_id) as work:
+            await work.execute("UPDATE topups_shift SET counted_fen = 15000")
+    too_much = await opened(world)
+    await close(world, too_much, "101")
+    assert await holds(world, AccountKind.CASH_DIFFERENCE) == "-0.50"
+    await expect_kept_is_derived(world)
+
+
+async def test_while_a_drawer_is_counted_nothing_falls_into_it(
+    worlds: tuple[World, World],
+) -> None:
+    world = await cloud(worlds[0])
+    for _ in range(5):
+        shift = await opened(world, change="0")
+        done = await asyncio.gather(
+            close(world, shift, "0"), *(take(world) for _ in range(6)), return_exceptions=True
+        )
+        taken = sum(isinstance(one, Order) for one in done)
+        (closed,) = [one for one in done if isinstance(one, Shift)]
+        assert closed.count is not None
+        assert closed.count.book == Money.of_fen(5000 * taken)
+        assert await holds(world, AccountKind.CASH_DESK, shift.id) == "0.00"
+
+
+async def test_a_shift_is_handed_over_with_just_what_was_counted(
+    worlds: tuple[World, World],
+) -> None:
+    world = await cloud(worlds[0])
+    shift = await opened(world)
+    await take(world)
+    at = world.clock.now()
+    async with unit_of_work(world.group_id) as work:
+        made = [
+            await tenancy.add_operator(
+                work, scope=world.scope, login=login, name=login, password_hash="-", at=at
+            )
+            for login in ("next", "guest")
+        ]
+        await tenancy.grant(
+            work,
+            scope=world.scope,
+            operator_id=made[0].id,
+            role="cashier",
+            project_id=world.project.id,
+            at=at,
+        )
+
+    async def give(to: UUID) -> Shift:
+        return await hand_over(
+            scope=world.scope, shift_id=shift.id, counted=Money.parse("150"), to=to, note="", at=at
+        )
+
+    for to, error in ((made[1].id, Forbidden), (shift.id, NotFound)):
+        with pytest.raises(error):
+            await give(to)
+    following = await give(made[0].id)
+    assert (following.desk, following.operator_name, following.taken_from) == (
+        shift.desk,
+        "next",
+        shift.id,
+    )
+    assert await holds(world, AccountKind.CASH_DESK, shift.id) == "0.00"
+    assert await holds(world, AccountKind.CASH_DESK, following.id) == "150.00"
+    assert await holds(world, AccountKind.CASH_SAFE) == "-100.00"
+    with pytest.raises(Conflict):
+        await give(made[0].id)
+    assert await open_cases(world) == []
+
+
+async def test_cash_goes_back_as_cash_out_of_the_own_drawer_once(
+    worlds: tuple[World, World],
+) -> None:
+    world = await cloud(worlds[0])
+    shift = await opened(world, change="0")
+    order = await take(world)
+    refund = await ask(world, order, "30")
+    assert (refund.state, refund.at_counter) == (RefundState.APPROVED, True)
+    at = world.clock.now()
+
+    async def fetch(scope: Scope, slip: str | None = None) -> object:
+        return await pay_out(scope=scope, refund_id=refund.id, slip_no=slip, at=at)
+
+    with pytest.raises(Conflict, match="open a shift"):
+        await fetch(second(world))
+    with pytest.raises(InvalidInput, match="no slip"):
+        await fetch(world.scope, "A0001")
+    done = await asyncio.gather(*(fetch(world.scope) for _ in range(10)), return_exceptions=True)
+    assert sum(isinstance(one, Conflict) for one in done) == 9
+    assert await holds(world, AccountKind.CASH_DESK, shift.id) == "20.00"
+    async with unit_of_work(world.group_id) as work:
+        due = await owed(work, kind=AccountKind.REFUND_DUE, refs=[world.account.id])
+        purse = await owed(work, kind=AccountKind.PURSE, refs=[world.account.id])
+        lines = await taken_in_shift(work, shift_id=shift.id)
+    assert (due[world.account.id], purse[world.account.id]) == (ZERO, Money.parse("20"))
+    assert [(line.channel, line.paid_out, line.count, str(line.amount)) for line in lines] == [
+        ("CASH", False, 1, "50.00"),
+        ("CASH", True, 1, "30.00"),
+    ]
+    await close(world, shift, "20")
+    assert await open_cases(world) == []
+
+
+async def test_a_drawer_pays_out_no_more_than_it_holds(worlds: tuple[World, World]) -> None:
+    world = await cloud(worlds[0])
+    await allow_alone(world, fen=10**6)
+    shift = await opened(world, change="0")
+    order = await take(world)
+    await close(world, shift, "50")
+    later = await opened(world, change="30")
+    refunds = [await ask(world, order, "20") for _ in range(2)]
+    done = await asyncio.gather(
+        *(
+            pay_out(scope=world.scope, refund_id=one.id, slip_no=None, at=world.clock.now())
+            for one in refunds
+        ),
+        return_exceptions=True,
+    )
+    assert sorted(type(one).__name__ for one in done) == ["Conflict", "Refund"]
+    async with unit_of_work(world.group_id) as work:
+        assert str(await in_drawer(work, shift_id=later.id)) == "10.00"
+
+
+async def test_a_card_refund_needs_its_slip_and_lowers_what_the_bank_owes(
+    worlds: tuple[World, World],
+) -> None:
+    world = await cloud(worlds[0])
+    await opened(world)
+    refund = await ask(world, await take(world, slip="C0001"), "50")
+    at = world.clock.now()
+    with pytest.raises(InvalidInput, match="slip"):
+        await pay_out(scope=world.scope, refund_id=refund.id, slip_no=None, at=at)
+    paid = await pay_out(scope=world.scope, refund_id=refund.id, slip_no="R0001", at=at)
+    assert paid.state is RefundState.DONE
+    assert await holds(world, AccountKind.CARD_SLIPS) == "0.00"
+
+
+async def test_a_refund_by_a_channel_is_never_paid_out_in_cash(
+    worlds: tuple[World, World],
+) -> None:
+    world = worlds[0]
+    await opened(world)
+    refund = await ask(world, await cloud_order(world), "10")
+    with pytest.raises(Conflict, match="came by a desk"):
+        await pay_out(scope=world.scope, refund_id=refund.id, slip_no=None, at=world.clock.now())
+
+
+async def test_what_nobody_fetches_is_a_case_and_can_be_taken_back(
+    worlds: tuple[World, World],
+) -> None:
+    world = await cloud(worlds[0])
+    await opened(world)
+    refund = await ask(world, await take(world), "30")
+    async with unit_of_work(world.group_id) as work:
+        await tend_refunds(work, at=world.clock.now() + timedelta(days=2))
+    assert await open_cases(world) == []
+    async with unit_of_work(world.group_id) as work:
+        await tend_refunds(work, at=world.clock.now() + timedelta(days=3))
+    assert [case.kind for case in await open_cases(world)] == ["REFUND_STUCK"]
+    back = await refuse_refund(
+        scope=world.scope, refund_id=refund.id, note="never came", at=world.clock.now()
+    )
+    assert back.state is RefundState.FAILED
+    async with unit_of_work(world.group_id) as work:
+        purse = await owed(work, kind=AccountKind.PURSE, refs=[world.account.id])
+    assert purse[world.account.id] == FIFTY
+    await expect_kept_is_derived(world)
+
+
+async def test_a_receipt_is_printed_once_and_every_further_print_is_a_copy(
+    worlds: tuple[World, World],
+) -> None:
+    world = await cloud(worlds[0])
+    await opened(world)
+    order = await take(world, slip="D0001")
+    at = world.clock.now()
+    copies = [
+        (await print_receipt(scope=world.scope, order_id=order.id, at=at)).copy for _ in range(3)
+    ]
+    assert copies == [1, 2, 3]
+    async with unit_of_work(world.group_id) as work:
+        shown = await receipt(work, scope=world.scope, order_id=order.id)
+    assert (shown.paid, shown.credited, shown.slip_no, shown.cashier, shown.desk) == (
+        FIFTY,
+        FIFTY,
+        "D0001",
+        "ling",
+        "一号窗口",
+    )
+    with pytest.raises(NotFound):
+        await print_receipt(scope=worlds[1].scope, order_id=order.id, at=at)
+
+
+async def test_a_top_up_of_the_wrong_room_is_moved_whole_and_later_refunds_follow_it(
+    worlds: tuple[World, World],
+) -> None:
+    world = await cloud(worlds[0])
+    await allow_alone(world, fen=10**6)
+    right = await make_account(world, no="100002")
+    elsewhere = await make_project(world)
+    await opened(world)
+    order = await take(world)
+    at = world.clock.now()
+
+    async def move(to: UUID, scope: Scope | None = None) -> object:
+        return await correct_topup(
+            scope=scope or world.scope,
+            order_id=order.id,
+            account_id=to,
+            reason="102 paid for 101",
+            models=meter_models(),
+            at=at,
+        )
+
+    for to, error in (
+        (world.account.id, Conflict),
+        (elsewhere.account.id, NotFound),
+        (worlds[1].account.id, NotFound),
+    ):
+        with pytest.raises(error):
+            await move(to)
+    with pytest.raises(NotFound):
+        await move(right.id, worlds[1].scope)
+    await ask(world, order, "10")
+    await move(right.id)
+
+    async def purses() -> tuple[str, str]:
+        async with unit_of_work(world.group_id) as work:
+            refs = [world.account.id, right.id]
+            found = await owed(work, kind=AccountKind.PURSE, refs=refs)
+        return str(found[world.account.id]), str(found[right.id])
+
+    assert await purses() == ("0.00", "40.00")
+    with pytest.raises(Conflict, match="in the purse of that account"):
+        await move(right.id)
+    refund = await ask(world, order, "15")
+    assert refund.source.account_id == right.id
+    assert await purses() == ("0.00", "25.00")
+    await move(world.account.id)
+    assert await purses() == ("25.00", "0.00")
+    with pytest.raises(Conflict, match=r"at most 25\.00"):
+        await ask(world, order, "25.01")
+    await expect_kept_is_derived(world)
+
+
+async def test_money_that_is_at_the_meter_is_not_moved_by_pen(worlds: tuple[World, World]) -> None:
+    world = worlds[0]
+    right = await make_account(world, no="100002")
+    await opened(world)
+    order = await take(world)
+    with pytest.raises(Conflict, match="at the meter"):
+        await correct_topup(
+            scope=world.scope,
+            order_id=order.id,
+            account_id=right.id,
+            reason="wrong room",
+            models=meter_models(),
+            at=world.clock.now(),
+        )
