@@ -19,8 +19,8 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend.bootstrap import NOTICE_PATH, build_ports
-from backend.callbacks.wechat_pay import notice_route
+from backend.bootstrap import NOTICE_PATHS, build_ports
+from backend.callbacks.payment_notice import notice_routes
 from backend.kernel.clock import Clock
 from backend.kernel.db import Database, platform_connection
 from backend.kernel.settings import Settings
@@ -73,7 +73,7 @@ def build_app(settings: Settings, *, clock: Clock) -> Starlette:
     routes: list[BaseRoute] = [
         Route("/health", health),
         Route("/metrics", metrics),
-        notice_route(ports, path=NOTICE_PATH),
+        *notice_routes(ports, paths=NOTICE_PATHS),
         *WechatCallback(ports, Conversation(ports, redis)).routes(),
         *PayPages(ports, pages=WEB / "h5").routes(),
         Route("/graphql", graphql),

@@ -30,8 +30,12 @@ from backend.kernel.settings import Settings
 from backend.metering.rules import MeterModel
 from backend.tenancy.queries import Credential
 from backend.topups.ports import PaymentChannel
+from backend.topups.rules import Channel
 
-NOTICE_PATH = "/callbacks/wechat-pay/{group_id:int}/{credential_id:uuid}"
+# Where each channel's notices come in; tenant and channel stand in the path (channels.md section 8).
+NOTICE_PATHS = {
+    Channel.WECHAT_PAY: "/callbacks/wechat-pay/{group_id:int}/{credential_id:uuid}",
+}
 
 Made = TypeVar("Made")
 
@@ -64,28 +68,33 @@ def build_ports(
     tokens: TokenStore = RedisTokenStore(redis.Redis.from_url(settings.redis_url))
     kept = _Kept()
 
+    channels: Registry[Callable[[int, Credential], PaymentChannel]] = Registry()
+
+    def notify_url(group_id: int, credential: Credential) -> str:
+        path = NOTICE_PATHS[Channel(credential.kind)]
+        path = path.replace("{group_id:int}", str(group_id))
+        return settings.public_url + path.replace("{credential_id:uuid}", str(credential.id))
+
+    def wechat_pay(group_id: int, credential: Credential) -> PaymentChannel:
+        config = WechatPayConfig(
+            mchid=credential.key,
+            appid=credential.public["app_id"],
+            cert_serial_no=credential.public["cert_serial_no"],
+            public_key_id=credential.public["public_key_id"],
+            public_key_pem=credential.public["public_key_pem"],
+            notify_url=notify_url(group_id, credential),
+            private_key_pem=credential.secret["private_key_pem"],
+            apiv3_key=credential.secret["apiv3_key"],
+            allow_http=allow_http,
+            **({"base_url": urls["WECHAT_PAY"]} if "WECHAT_PAY" in urls else {}),
+        )
+        return WechatPayChannel(config, clock=clock)
+
+    channels.register(name=Channel.WECHAT_PAY, adapter=wechat_pay)
+
     def payment_channel(group_id: int, credential: Credential) -> PaymentChannel:
-        path = NOTICE_PATH.replace("{group_id:int}", str(group_id))
-        path = path.replace("{credential_id:uuid}", str(credential.id))
-
-        def make() -> WechatPayChannel:
-            return WechatPayChannel(
-                WechatPayConfig(
-                    mchid=credential.key,
-                    appid=credential.public["app_id"],
-                    cert_serial_no=credential.public["cert_serial_no"],
-                    public_key_id=credential.public["public_key_id"],
-                    public_key_pem=credential.public["public_key_pem"],
-                    notify_url=settings.public_url + path,
-                    private_key_pem=credential.secret["private_key_pem"],
-                    apiv3_key=credential.secret["apiv3_key"],
-                    allow_http=allow_http,
-                    **({"base_url": urls["WECHAT_PAY"]} if "WECHAT_PAY" in urls else {}),
-                ),
-                clock=clock,
-            )
-
-        return kept.get(credential, make)
+        make = channels.get(credential.kind)
+        return kept.get(credential, lambda: make(group_id, credential))
 
     notifiers: Registry[Callable[[Credential], Notifier]] = Registry()
 

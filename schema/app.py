@@ -75,6 +75,7 @@ class _View(GraphQL[Context, None]):
             client_address=request.client.host if request.client else "",
             request_id=given if _REQUEST_ID.match(given) else token(),
             visitor_cookie=request.cookies.get(COOKIE),
+            user_agent=request.headers.get("user-agent", ""),
         )
         if isinstance(response, Response):
             response.headers["x-request-id"] = context.request_id

@@ -11,7 +11,7 @@ import strawberry
 from backend.journeys import pay_link as journey
 from backend.journeys.views import MeterCreditState, MoneyState, PowerState, TopUpView
 from backend.kernel.money import Money
-from backend.topups.ports import PayMethod
+from backend.topups.rules import Channel, PayMethod, Way
 
 from .audit import KeyValue, pairs
 from .context import Info
@@ -21,6 +21,15 @@ from .rights import open_mutation
 from .scalars import ref, uuid_of
 
 _NOT_YET = "the meter has not answered yet"
+_DECIDED = (MeterCreditState.STOPPED, MeterCreditState.MOVED)
+
+
+@strawberry.type(description="A channel, and how it is paid there.")
+class PayWay:
+    """One button of the pay page."""
+
+    channel: Channel
+    method: PayMethod
 
 
 @strawberry.type(description="What a pay link pays for; name and place are masked.")
@@ -34,7 +43,7 @@ class PayLink:
     chips: list[Money] = strawberry.field(description="Amounts to offer.")
     min: Money
     max: Money
-    methods: list[PayMethod] = strawberry.field(description="How this visitor can pay.")
+    ways: list[PayWay] = strawberry.field(description="How this visitor can pay, the best first.")
 
 
 @strawberry.type(description="A top-up as the payer sees it.")
@@ -46,6 +55,7 @@ class PayerTopUp:
         description="商户单号: as the payer's receipt at the channel has it."
     )
     amount: Money
+    channel: Channel
     money: MoneyState
     meter_credit: MeterCreditState
     power: PowerState
@@ -70,11 +80,12 @@ StartTopUpResult = Annotated[TopUpStarted | AnyProblem, strawberry.union("StartT
 
 def payer_topup_of(view: TopUpView) -> PayerTopUp:
     """A top-up as its payer may see it; a vend's own words may tell a balance and are left out."""
-    waits = view.waiting_for is not None and view.meter_credit is not MeterCreditState.STOPPED
+    waits = view.waiting_for is not None and view.meter_credit not in _DECIDED
     return PayerTopUp(
         id=ref("TopUp", view.order.id),
         order_no=view.order.order_no,
         amount=Money.of_fen(view.order.amount_fen),
+        channel=view.order.channel,
         money=view.money,
         meter_credit=view.meter_credit,
         power=view.power,
@@ -102,7 +113,7 @@ class PayLinkQueries:
             chips=list(link.amounts),
             min=link.least,
             max=link.most,
-            methods=list(link.methods),
+            ways=[PayWay(channel=way.channel, method=way.method) for way in link.ways],
         )
 
     @field(description="A top-up of the link's account.")
@@ -120,14 +131,20 @@ class PayLinkMutations:
 
     @open_mutation(why="the link's token is the right to pay for its account")
     async def start_top_up_by_link(
-        self, info: Info, token: str, amount: Money, method: PayMethod, idempotency_key: str
+        self,
+        info: Info,
+        token: str,
+        amount: Money,
+        method: PayMethod,
+        idempotency_key: str,
+        channel: Channel = Channel.WECHAT_PAY,
     ) -> StartTopUpResult:
         """Start a payment; the same key again answers the same order."""
         view = await journey.start_by_link(
             info.context.ports,
             token=token,
             amount=amount,
-            method=method,
+            way=Way(channel, method),
             visitor=info.context.visitor,
             idempotency_key=idempotency_key,
         )

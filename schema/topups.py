@@ -20,8 +20,8 @@ from backend.kernel.errors import NotFound
 from backend.kernel.money import Money
 from backend.kernel.scope import Scope
 from backend.tenancy.rules import Permission
-from backend.topups.ports import PayMethod
 from backend.topups.queries import order_by_id
+from backend.topups.rules import Channel, PayMethod
 
 from .context import Info
 from .nodes import Node
@@ -31,7 +31,12 @@ from .scalars import ref, uuid_of
 strawberry.enum(MoneyState, description="Has the money arrived?")
 strawberry.enum(MeterCreditState, description="Does the meter itself say that it holds the money?")
 strawberry.enum(PowerState, description="Is the relay closed, as the meter said at its read-back?")
-strawberry.enum(PayMethod, description="Inside WeChat, from a phone browser, or by a QR code.")
+strawberry.enum(Channel, description="By whom the money comes.")
+strawberry.enum(
+    PayMethod,
+    description="In the channel's app (JSAPI), from a phone's browser (H5, WAP) or a desktop's (PAGE),"
+    " by a QR code (NATIVE), at the cashier's (COUNTER).",
+)
 
 
 @strawberry.type(description="A top-up order.")
@@ -42,6 +47,7 @@ class TopUp(Node):
     order_no: str
     account: strawberry.ID
     amount: Money
+    channel: Channel
     method: PayMethod
     money: MoneyState
     meter_credit: MeterCreditState
@@ -62,6 +68,7 @@ def topup_of(view: TopUpView) -> TopUp:
         order_no=order.order_no,
         account=ref("Account", order.account_id),
         amount=Money.of_fen(order.amount_fen),
+        channel=order.channel,
         method=order.method,
         money=view.money,
         meter_credit=view.meter_credit,

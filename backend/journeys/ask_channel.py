@@ -30,7 +30,7 @@ async def ask_channel(ports: Ports, *, group_id: int, order_id: UUID) -> datetim
         order = await topups.order_by_id(work, order_id=order_id)
         if order is None:
             raise NotFound("no such order")
-        if order.state is OrderState.PAID:
+        if order.state is OrderState.PAID or order.credential_id is None:
             return None
         credential = await tenancy.credential_by_id(
             work, box=ports.box, credential_id=order.credential_id

@@ -43,7 +43,7 @@ def from_body(body: Mapping[str, Any]) -> tuple[Payment, UUID]:
 
 
 async def store_notice(
-    ports: Ports, *, group_id: int, credential_id: UUID, key: str, payment: Payment
+    ports: Ports, *, group_id: int, channel: str, credential_id: UUID, key: str, payment: Payment
 ) -> bool:
     """Keep a verified notice and ring; False when the same notice was kept before.
 
@@ -53,7 +53,7 @@ async def store_notice(
     async with unit_of_work(group_id) as work:
         inbox_id = await outbox.receive(
             work,
-            channel="WECHAT_PAY",
+            channel=channel,
             key=key,
             body=to_body(payment, credential_id=credential_id),
             at=at,

@@ -20,8 +20,8 @@ from backend.metering import queries as metering
 from backend.tenancy import queries as tenancy
 from backend.topups import queries as topups
 from backend.topups.operations import create_link
-from backend.topups.ports import PayMethod
 from backend.topups.queries import Link
+from backend.topups.rules import Channel, PayMethod, Way, browser_of, ways_to_offer
 
 from .ports import Ports
 from .topup import Payer, start
@@ -43,15 +43,17 @@ class OpenedLink:
     amounts: tuple[Money, ...]
     least: Money
     most: Money
-    methods: tuple[PayMethod, ...]
+    ways: tuple[Way, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """The browser that holds a link: its sealed cookie (who it is inside WeChat) and its address."""
+    """The browser that holds a link: its sealed cookie (who it is inside WeChat), its address and what
+    it calls itself."""
 
     cookie: str | None
     client_ip: str
+    user_agent: str = ""
 
 
 async def new_link(
@@ -93,6 +95,7 @@ async def open_link(ports: Ports, *, token: str, visitor: Visitor) -> OpenedLink
             raise NotFound(_GONE)
         project = await tenancy.project_by_id(work, project_id=account.project_id)
         places = await accounts.area_paths(work, area_ids=[account.area_id])
+        kinds = await tenancy.merchant_kinds(work, project_id=project.id)
     least, most = Money.of_fen(project.topup_min_fen), Money.of_fen(project.topup_max_fen)
     return OpenedLink(
         account_name=mask_place(account.name),
@@ -102,10 +105,10 @@ async def open_link(ports: Ports, *, token: str, visitor: Visitor) -> OpenedLink
         amounts=tuple(amount for amount in AMOUNTS if least <= amount <= most),
         least=least,
         most=most,
-        methods=tuple(
-            method
-            for method in PayMethod
-            if method is not PayMethod.JSAPI or _openid(ports, group_id, visitor) is not None
+        ways=ways_to_offer(
+            browser_of(visitor.user_agent),
+            channels=[Channel(kind) for kind in kinds],
+            known=_openid(ports, group_id, visitor) is not None,
         ),
     )
 
@@ -115,7 +118,7 @@ async def start_by_link(
     *,
     token: str,
     amount: Money,
-    method: PayMethod,
+    way: Way,
     visitor: Visitor,
     idempotency_key: str,
 ) -> TopUpView:
@@ -130,16 +133,18 @@ async def start_by_link(
     group_id = await group_of_token(token)
     async with unit_of_work(group_id) as work:
         link = await _link(work, ports, token)
-    openid = _openid(ports, group_id, visitor) if method is PayMethod.JSAPI else None
-    if method is PayMethod.JSAPI and openid is None:
-        raise InvalidInput("open this page inside WeChat to pay there", field="method")
+    openid = None
+    if way.method is PayMethod.JSAPI:
+        openid = _openid(ports, group_id, visitor) if way.channel is Channel.WECHAT_PAY else None
+        if openid is None:
+            raise InvalidInput("open this page inside WeChat to pay there", field="method")
     order = await start(
         ports,
         group_id=group_id,
         account_id=link.account_id,
         customer_id=link.customer_id,
         amount_fen=amount.fen,
-        payer=Payer(method, openid, visitor.client_ip),
+        payer=Payer(way, openid, visitor.client_ip, f"{ports.public_url}/p/{token}?back=1"),
         idempotency_key=idempotency_key,
     )
     async with unit_of_work(group_id) as work:

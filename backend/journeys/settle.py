@@ -1,34 +1,35 @@
 """Settle: the one place where a payment becomes money in the book and a numbered vend (C5, C8, C10).
 
-Notice, active query and bill are three callers of this same function. Lock order: the order, then
-the meter assignment, then ledger accounts by id. Everything is one commit.
+Notice, active query and bill are three callers of this same function. Statements that come while others
+of their group are being settled go together in the next commit (kernel/together.py): the orders are
+locked first, by id. Everything is one commit, or nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from backend.alerts.operations import open_case
-from backend.control.operations import queue_vend
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.metrics import TOPUPS
 from backend.kernel.money import Money
-from backend.ledger import operations as ledger
-from backend.ledger.rules import LotKind, topup_paid, vend_reserved
-from backend.metering import operations as metering
-from backend.metering import queries as meters
-from backend.outbox.operations import emit
+from backend.kernel.together import Together
 from backend.tenancy import queries as tenancy
 from backend.tenancy.queries import Credential
 from backend.topups import operations as topups
 from backend.topups import queries as orders
-from backend.topups.operations import BELL
+from backend.topups.operations import Paid
 from backend.topups.ports import Payment, PaymentState
 from backend.topups.queries import Order
-from backend.topups.rules import Expected, Verdict, judge
+from backend.topups.rules import Expected, OrderState, Verdict, judge
 
+from .booking import Sale, book
 from .ports import Ports
 
 
@@ -46,6 +47,21 @@ class Settled:
         return self.verdict in (Verdict.SETTLE, Verdict.ALREADY)
 
 
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """A verified payment statement on its way to the book."""
+
+    ports: Ports
+    credential_id: UUID
+    payment: Payment
+    source: str
+
+
+_Settling = Together[_Statement, Settled]
+# One writer a group and event loop: idle ones hold nothing.
+_settling: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, _Settling]] = WeakKeyDictionary()
+
+
 async def settle(
     ports: Ports, *, group_id: int, credential_id: UUID, payment: Payment, source: str
 ) -> Settled:
@@ -54,108 +70,84 @@ async def settle(
     `credential_id` is the merchant account by which the statement came. A statement of a payment
     that fits no order of ours becomes an exception case; nothing is dropped (C5).
     """
-    at = ports.clock.now()
+    groups = _settling.setdefault(asyncio.get_running_loop(), {})
+    together = groups.get(group_id)
+    if together is None:
+        together = groups[group_id] = Together(partial(_settle_all, group_id))
+    settled = await together(_Statement(ports, credential_id, payment, source))
+    TOPUPS.labels(step=f"settle_{settled.verdict.value.lower()}").inc()
+    return settled
+
+
+async def _settle_all(group_id: int, statements: Sequence[_Statement]) -> list[Settled]:
+    """Judge statements in the order in which they came, book those that settle: one transaction."""
+    at = statements[0].ports.clock.now()
+    numbers = list(dict.fromkeys(one.payment.order_no for one in statements))
     async with unit_of_work(group_id) as work:
-        credential = await tenancy.credential_by_id(
-            work, box=ports.box, credential_id=credential_id
+        locked = await topups.lock_orders(work, order_nos=numbers)
+        credentials = await _credentials(work, statements)
+        paid_before = await orders.orders_of_transactions(
+            work, transactions=_transactions(locked, statements)
         )
-        order = await topups.lock_order(work, order_no=payment.order_no)
-        if order is None or order.credential_id != credential_id:
-            return await _unknown(work, credential, payment, source, at)
-        verdict, reason = judge(_expected(order, credential), payment)
-        if verdict is Verdict.SETTLE and (other := await _paid_by_it(work, order, payment)):
-            verdict, reason = Verdict.MISMATCH, f"this transaction paid the order {other} before"
-        if verdict is Verdict.SETTLE:
-            await _book(work, order, payment, at)
-        elif verdict is Verdict.MISMATCH:
-            await _mismatch(work, order.project_id, order.order_no, payment, reason, source, at)
-    TOPUPS.labels(step=f"settle_{verdict.value.lower()}").inc()
-    return Settled(verdict, reason, order.id)
+        found, sales = list[Settled](), list[Sale]()
+        for one in statements:
+            payment, credential = one.payment, credentials[one.credential_id]
+            order = locked.get(payment.order_no)
+            if order is None or order.credential_id != one.credential_id:
+                found.append(await _unknown(work, credential, payment, one.source, at))
+                continue
+            verdict, reason = judge(_expected(order, credential), payment)
+            if verdict is Verdict.SETTLE:
+                assert payment.transaction_id is not None, "judge lets none without one through"
+                transaction = (order.channel, payment.transaction_id)
+                if other := paid_before.get(transaction):
+                    verdict = Verdict.MISMATCH
+                    reason = f"this transaction paid the order {other} before"
+                else:
+                    # One payment is never booked for two orders, nor an order paid twice, also not here.
+                    paid_before[transaction] = order.order_no
+                    paid = Paid(order.id, payment.transaction_id, payment.paid_at or at)
+                    sales.append(Sale(order, paid))
+                    locked[order.order_no] = replace(
+                        order, state=OrderState.PAID, transaction_id=payment.transaction_id
+                    )
+            if verdict is Verdict.MISMATCH:
+                number, project_id = order.order_no, order.project_id
+                await _mismatch(work, project_id, number, payment, reason, one.source, at)
+            found.append(Settled(verdict, reason, order.id))
+        if sales:
+            await book(work, sales=sales, at=at)
+    return found
+
+
+async def _credentials(
+    work: UnitOfWork, statements: Sequence[_Statement]
+) -> dict[UUID, Credential]:
+    by_id = {one.credential_id: one.ports.box for one in statements}
+    return {
+        id_: await tenancy.credential_by_id(work, box=box, credential_id=id_)
+        for id_, box in by_id.items()
+    }
+
+
+def _transactions(
+    locked: dict[str, Order], statements: Sequence[_Statement]
+) -> list[tuple[str, str]]:
+    return [
+        (locked[one.payment.order_no].channel, one.payment.transaction_id)
+        for one in statements
+        if one.payment.order_no in locked and one.payment.transaction_id
+    ]
 
 
 def _expected(order: Order, credential: Credential) -> Expected:
     return Expected(
         order_no=order.order_no,
         merchant_id=credential.key,
-        app_id=credential.public["app_id"],
+        app_id=credential.public.get("app_id", ""),
         amount_fen=order.amount_fen,
         state=order.state,
         transaction_id=order.transaction_id,
-    )
-
-
-async def _paid_by_it(work: UnitOfWork, order: Order, payment: Payment) -> str | None:
-    """Another order that this transaction paid: one payment is never booked for two orders."""
-    assert payment.transaction_id is not None, "judge lets no payment without one through"
-    return await orders.order_of_transaction(
-        work, channel=order.channel, transaction_id=payment.transaction_id
-    )
-
-
-async def _book(work: UnitOfWork, order: Order, payment: Payment, at: datetime) -> None:
-    """Paid, entry, lot, number, reserve, doorbell: one commit, or nothing."""
-    assert payment.transaction_id is not None, "judge lets no payment without one through"
-    await topups.mark_paid(
-        work,
-        order_id=order.id,
-        transaction_id=payment.transaction_id,
-        paid_at=payment.paid_at or at,
-    )
-    amount = Money.of_fen(order.amount_fen)
-    paid = topup_paid(
-        topup_id=order.id, channel=order.credential_id, account=order.account_id, amount=amount
-    )
-    await ledger.post(work, project_id=order.project_id, transfer=paid, at=at)
-    await ledger.open_lot(
-        work,
-        project_id=order.project_id,
-        account_id=order.account_id,
-        kind=LotKind.PAID,
-        source=f"topup:{order.id}",
-        amount=amount,
-        at=at,
-    )
-    await _send_to_meter(work, order, amount, at)
-    await work.notify(BELL, f"{work.group_id}:{order.id}")
-
-
-async def _send_to_meter(work: UnitOfWork, order: Order, amount: Money, at: datetime) -> None:
-    assignment = await meters.assignment_by_id(work, assignment_id=order.assignment_id)
-    if assignment.ended_at is not None:
-        assignment_now = await meters.live_assignment_of_account(work, account_id=order.account_id)
-        if assignment_now is None:
-            await open_case(
-                work,
-                project_id=order.project_id,
-                kind="PAID_WITHOUT_METER",
-                subject=order.order_no,
-                detail={"order": str(order.id), "amount": str(amount)},
-                at=at,
-            )
-            return
-        assignment = assignment_now
-    epoch, number = await metering.allocate_purchase_no(work, assignment_id=assignment.id)
-    vend_id = await queue_vend(
-        work,
-        project_id=order.project_id,
-        meter_id=assignment.meter_id,
-        assignment_id=assignment.id,
-        counter_epoch=epoch,
-        purchase_no=number,
-        amount=amount,
-        topup_id=order.id,
-        at=at,
-    )
-    reserved = vend_reserved(
-        vend_id=vend_id, account=order.account_id, meter=assignment.meter_id, amount=amount
-    )
-    await ledger.post(work, project_id=order.project_id, transfer=reserved, at=at)
-    await emit(
-        work,
-        topic="vend.due",
-        key=str(vend_id),
-        payload={"meter_id": str(assignment.meter_id), "vend_id": str(vend_id)},
-        at=at,
     )
 
 

@@ -13,16 +13,16 @@ from uuid import UUID
 
 from backend.accounts import queries as accounts
 from backend.kernel.db import UnitOfWork, unit_of_work
-from backend.kernel.errors import Conflict
+from backend.kernel.errors import Conflict, InvalidInput
 from backend.kernel.metrics import TOPUPS
 from backend.metering import queries as metering
 from backend.outbox.operations import emit
 from backend.tenancy import queries as tenancy
 from backend.topups import operations
 from backend.topups import queries as topups
-from backend.topups.ports import ChannelRefused, ChannelUnavailable, PayMethod, PrepayRequest
+from backend.topups.ports import ChannelRefused, ChannelUnavailable, PrepayRequest
 from backend.topups.queries import Order
-from backend.topups.rules import OrderState, check_amount, next_query
+from backend.topups.rules import OrderState, PayMethod, Way, check_amount, next_query
 
 from .ports import Ports
 
@@ -31,11 +31,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Payer:
-    """Who pays and how: `openid` for paying inside WeChat, `client_ip` of the payer's own device."""
+    """Who pays and how: `payer_id` for paying inside the channel's app (an openid), `client_ip` of
+    the payer's own device, `return_url` where the channel's page sends the payer afterwards."""
 
-    method: PayMethod
-    openid: str | None
+    way: Way
+    payer_id: str | None
     client_ip: str
+    return_url: str = ""
 
 
 async def start(
@@ -50,11 +52,14 @@ async def start(
 ) -> Order:
     """Create an order and register it at the channel; the order holds what the page needs.
 
-    A repeat with the same key, or an unpaid order of the same account, amount and payer, answers
-    the same order. Raises InvalidInput (amount), Conflict (selling is stopped, no meter, key
-    reused), ChannelUnavailable (the order stays and a repeat goes on with it).
+    A repeat with the same key, or an unpaid order of the same account, amount, way and payer, answers
+    the same order. Raises InvalidInput (amount, way), Conflict (selling is stopped, no meter, key
+    reused), NotFound (the project has no account at the channel), ChannelUnavailable (the order stays
+    and a repeat goes on with it).
     """
     at = ports.clock.now()
+    if payer.way.method is PayMethod.COUNTER:
+        raise InvalidInput("a page cannot pay at a cash desk", field="method")
     async with unit_of_work(group_id) as work:
         order, project_name = await _order(
             work,
@@ -66,6 +71,7 @@ async def start(
             ports=ports,
             at=at,
         )
+        assert order.credential_id is not None, "an order of a page has a merchant account"
         credential = await tenancy.credential_by_id(
             work, box=ports.box, credential_id=order.credential_id
         )
@@ -79,6 +85,7 @@ async def start(
         method=order.method,
         payer_id=order.payer_id,
         client_ip=payer.client_ip,
+        return_url=payer.return_url,
     )
     try:
         prepaid = await ports.payment_channel(group_id, credential).prepay(request)
@@ -123,14 +130,14 @@ async def _order(
         work,
         account_id=account_id,
         amount_fen=amount_fen,
-        method=payer.method,
-        payer_id=payer.openid,
+        way=payer.way,
+        payer_id=payer.payer_id,
         at=at,
     )
     if alike is not None:
         return alike, project.name
     credential = await tenancy.credential(
-        work, box=ports.box, kind="WECHAT_PAY", project_id=project.id
+        work, box=ports.box, kind=payer.way.channel, project_id=project.id
     )
     order, new = await operations.create_order(
         work,
@@ -139,8 +146,8 @@ async def _order(
         assignment_id=assignment.id,
         customer_id=customer_id,
         credential_id=credential.id,
-        method=payer.method,
-        payer_id=payer.openid,
+        way=payer.way,
+        payer_id=payer.payer_id,
         amount_fen=amount_fen,
         idempotency_key=idempotency_key,
         at=at,

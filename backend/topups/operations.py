@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from backend.kernel.db import Row, UnitOfWork
+from backend.kernel.db import UnitOfWork
 from backend.kernel.errors import Conflict
 from backend.kernel.ids import order_no, uuid7
 
-from .ports import PayMethod
 from .queries import Order, order_of
-from .rules import LINK_LIFE, ORDER_LIFE
+from .rules import LINK_LIFE, ORDER_LIFE, Way
 
 # Rung with `group:order` when a top-up moves: the live subscription listens.
 BELL = "shuidian_topup"
@@ -48,8 +48,8 @@ async def create_order(
     account_id: UUID,
     assignment_id: UUID,
     customer_id: UUID | None,
-    credential_id: UUID,
-    method: PayMethod,
+    credential_id: UUID | None,
+    way: Way,
     payer_id: str | None,
     amount_fen: int,
     idempotency_key: str,
@@ -57,14 +57,14 @@ async def create_order(
 ) -> tuple[Order, bool]:
     """Create an order, or find the one of the same key: (order, whether it is new).
 
-    Raises Conflict when the key was used for another amount, meter or way of paying.
+    `credential_id` is None only for the counter's channels. Raises Conflict when the key was used for
+    another amount, meter or way of paying.
     """
     row = await work.fetchrow(
         "INSERT INTO topups_order (group_id, id, order_no, project_id, account_id, assignment_id,"
         " customer_id, credential_id, channel, method, payer_id, amount_fen, idempotency_key,"
         " state, created_at, expires_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'WECHAT_PAY', $9, $10, $11, $12, 'CREATED',"
-        " $13, $14)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'CREATED', $14, $15)"
         " ON CONFLICT (group_id, account_id, idempotency_key) DO NOTHING RETURNING *",
         work.group_id,
         uuid7(at),
@@ -74,7 +74,8 @@ async def create_order(
         assignment_id,
         customer_id,
         credential_id,
-        method,
+        way.channel,
+        way.method,
         payer_id,
         amount_fen,
         idempotency_key,
@@ -92,8 +93,8 @@ async def create_order(
     )
     assert row is not None
     order = order_of(row)
-    same = (order.amount_fen, order.assignment_id, order.method, order.payer_id)
-    if same != (amount_fen, assignment_id, method, payer_id):
+    same = (order.amount_fen, order.assignment_id, order.channel, order.method, order.payer_id)
+    if same != (amount_fen, assignment_id, way.channel, way.method, payer_id):
         raise Conflict("this idempotency key was used for a different top-up")
     return order, False
 
@@ -109,28 +110,42 @@ async def store_page(work: UnitOfWork, *, order_id: UUID, page: Mapping[str, str
 
 
 async def lock_order(work: UnitOfWork, *, order_no: str) -> Order | None:
-    """The order of that number, locked until commit: the first lock of every settle."""
-    row: Row | None = await work.fetchrow(
-        "SELECT * FROM topups_order WHERE group_id = $1 AND order_no = $2 FOR UPDATE",
+    """The order of that number, locked until commit."""
+    return (await lock_orders(work, order_nos=[order_no])).get(order_no)
+
+
+async def lock_orders(work: UnitOfWork, *, order_nos: Sequence[str]) -> dict[str, Order]:
+    """The orders of those numbers, locked by id until commit: the first lock of every settle."""
+    rows = await work.fetch(
+        "SELECT * FROM topups_order WHERE group_id = $1 AND order_no = ANY($2)"
+        " ORDER BY id FOR UPDATE",
         work.group_id,
-        order_no,
+        list(order_nos),
     )
-    return None if row is None else order_of(row)
+    return {row["order_no"]: order_of(row) for row in rows}
 
 
-async def mark_paid(
-    work: UnitOfWork, *, order_id: UUID, transaction_id: str, paid_at: datetime
-) -> None:
-    """The order's money has arrived. Only from CREATED or CLOSED; the lock is held."""
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What a channel says of an order's money: its own number and when it came."""
+
+    order_id: UUID
+    transaction_id: str
+    at: datetime
+
+
+async def mark_paid(work: UnitOfWork, *, paid: Sequence[Paid]) -> None:
+    """The orders' money has arrived. Only from CREATED or CLOSED; the locks are held."""
     changed = await work.execute(
-        "UPDATE topups_order SET state = 'PAID', transaction_id = $3, paid_at = $4"
-        " WHERE group_id = $1 AND id = $2 AND state IN ('CREATED', 'CLOSED')",
+        "UPDATE topups_order o SET state = 'PAID', transaction_id = p.transaction_id, paid_at = p.at"
+        " FROM unnest($2::uuid[], $3::text[], $4::timestamptz[]) AS p(id, transaction_id, at)"
+        " WHERE o.group_id = $1 AND o.id = ANY($2) AND o.id = p.id AND o.state <> 'PAID'",
         work.group_id,
-        order_id,
-        transaction_id,
-        paid_at,
+        [one.order_id for one in paid],
+        [one.transaction_id for one in paid],
+        [one.at for one in paid],
     )
-    assert changed == 1, "settle holds the order's lock"
+    assert changed == len(paid), "settle holds the orders' locks"
 
 
 async def mark_closed(work: UnitOfWork, *, order_id: UUID, at: datetime) -> bool:

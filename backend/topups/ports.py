@@ -12,19 +12,13 @@ from backend.kernel.errors import DomainError, Unavailable
 
 from .rules import Payment as Payment
 from .rules import PaymentState as PaymentState
-
-
-class PayMethod(StrEnum):
-    """How the payer's page pays: inside WeChat, from a phone browser, or by a QR on a screen."""
-
-    JSAPI = "JSAPI"
-    H5 = "H5"
-    NATIVE = "NATIVE"
+from .rules import PayMethod as PayMethod
 
 
 @dataclass(frozen=True, slots=True)
 class PrepayRequest:
-    """An order to be paid. `payer_id` is the openid (JSAPI only), `client_ip` the payer's own address."""
+    """An order to be paid. `payer_id` is who pays in the channel's own terms (JSAPI only), `client_ip`
+    the payer's own address, `return_url` where the channel's page sends the payer afterwards."""
 
     order_no: str
     amount_fen: int
@@ -33,11 +27,13 @@ class PrepayRequest:
     method: PayMethod
     payer_id: str | None = None
     client_ip: str = ""
+    return_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepaid:
-    """What the page needs to let the payer pay: JSAPI parameters, or `{"url": ..}` for H5 and NATIVE."""
+    """What the page needs to let the payer pay: the app's parameters (JSAPI), `{"url": ..}` to go to,
+    or `{"action": .., field: value}`: a form that the browser posts to `action`."""
 
     method: PayMethod
     page: Mapping[str, str]

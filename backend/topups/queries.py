@@ -9,13 +9,13 @@ from uuid import UUID
 
 from backend.kernel.db import Row, UnitOfWork
 
-from .ports import PayMethod
-from .rules import OrderState
+from .rules import Channel, OrderState, PayMethod, Way
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A top-up order. `page` is what the payer's page needs, once the channel knows the order."""
+    """A top-up order. `page` is what the payer's page needs, once the channel knows the order;
+    `credential_id` the merchant account, None for what is paid at a cash desk."""
 
     id: UUID
     order_no: str
@@ -23,8 +23,8 @@ class Order:
     account_id: UUID
     assignment_id: UUID
     customer_id: UUID | None
-    credential_id: UUID
-    channel: str
+    credential_id: UUID | None
+    channel: Channel
     method: PayMethod
     payer_id: str | None
     amount_fen: int
@@ -57,7 +57,7 @@ def order_of(row: Row) -> Order:
         assignment_id=row["assignment_id"],
         customer_id=row["customer_id"],
         credential_id=row["credential_id"],
-        channel=row["channel"],
+        channel=Channel(row["channel"]),
         method=PayMethod(row["method"]),
         payer_id=row["payer_id"],
         amount_fen=row["amount_fen"],
@@ -79,18 +79,20 @@ async def order_by_id(work: UnitOfWork, *, order_id: UUID) -> Order | None:
     return None if row is None else order_of(row)
 
 
-async def order_of_transaction(
-    work: UnitOfWork, *, channel: str, transaction_id: str
-) -> str | None:
-    """The number of the order that a channel's transaction paid, or None."""
-    number: str | None = await work.fetchval(
-        "SELECT order_no FROM topups_order"
-        " WHERE group_id = $1 AND channel = $2 AND transaction_id = $3",
+async def orders_of_transactions(
+    work: UnitOfWork, *, transactions: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], str]:
+    """The numbers of the orders that were paid by `transactions` (channel, its own number)."""
+    rows = await work.fetch(
+        "SELECT o.channel, o.transaction_id, o.order_no"
+        " FROM unnest($2::text[], $3::text[]) AS t(channel, transaction_id)"
+        " JOIN topups_order o ON o.group_id = $1 AND o.channel = t.channel"
+        "  AND o.transaction_id = t.transaction_id",
         work.group_id,
-        channel,
-        transaction_id,
+        [channel for channel, _ in transactions],
+        [transaction for _, transaction in transactions],
     )
-    return number
+    return {(row["channel"], row["transaction_id"]): row["order_no"] for row in rows}
 
 
 async def orders_of_account(
@@ -132,19 +134,21 @@ async def live_order(
     *,
     account_id: UUID,
     amount_fen: int,
-    method: PayMethod,
+    way: Way,
     payer_id: str | None,
     at: datetime,
 ) -> Order | None:
-    """An unpaid, unexpired order of the same account, amount and payer: reused, not doubled."""
+    """An unpaid, unexpired order of the same account, amount, way and payer: reused, not doubled."""
     row = await work.fetchrow(
         "SELECT * FROM topups_order WHERE group_id = $1 AND account_id = $2 AND amount_fen = $3"
-        " AND method = $4 AND payer_id IS NOT DISTINCT FROM $5 AND state = 'CREATED'"
-        " AND page IS NOT NULL AND expires_at > $6 ORDER BY id DESC LIMIT 1",
+        " AND channel = $4 AND method = $5 AND payer_id IS NOT DISTINCT FROM $6"
+        " AND state = 'CREATED' AND page IS NOT NULL AND expires_at > $7"
+        " ORDER BY id DESC LIMIT 1",
         work.group_id,
         account_id,
         amount_fen,
-        method,
+        way.channel,
+        way.method,
         payer_id,
         at,
     )

@@ -1,7 +1,8 @@
-"""Pure decisions of top-ups: limits, states, what a payment statement means for an order."""
+"""Pure decisions of top-ups: channels, limits, states, what a payment statement means for an order."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -21,6 +22,102 @@ QUERY_AFTER = (
     timedelta(minutes=15, seconds=30),
     timedelta(hours=1),
 )
+
+
+class Channel(StrEnum):
+    """By whom the money comes; but for the two of the counter, also the kind of a merchant account."""
+
+    WECHAT_PAY = "WECHAT_PAY"
+    ALIPAY = "ALIPAY"
+    UNIONPAY = "UNIONPAY"
+    CHINAPAY = "CHINAPAY"
+    CASH = "CASH"
+    CARD = "CARD"
+
+
+class PayMethod(StrEnum):
+    """How it is paid: in the channel's own app (JSAPI), from a phone's browser (H5 WeChat, WAP the
+    others), from a desktop's (PAGE), by a QR on a screen (NATIVE), at the cashier's (COUNTER)."""
+
+    JSAPI = "JSAPI"
+    H5 = "H5"
+    NATIVE = "NATIVE"
+    WAP = "WAP"
+    PAGE = "PAGE"
+    COUNTER = "COUNTER"
+
+
+_PAGES = (PayMethod.WAP, PayMethod.PAGE)
+METHODS: Mapping[Channel, tuple[PayMethod, ...]] = {
+    Channel.WECHAT_PAY: (PayMethod.JSAPI, PayMethod.H5, PayMethod.NATIVE),
+    Channel.ALIPAY: (PayMethod.JSAPI, *_PAGES),
+    Channel.UNIONPAY: _PAGES,
+    Channel.CHINAPAY: _PAGES,
+    Channel.CASH: (PayMethod.COUNTER,),
+    Channel.CARD: (PayMethod.COUNTER,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A channel and one of its methods. Raises InvalidInput for a method that the channel has not."""
+
+    channel: Channel
+    method: PayMethod
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS[self.channel]:
+            raise InvalidInput(f"{self.channel} is not paid by {self.method}", field="method")
+
+
+class Browser(StrEnum):
+    """Where a pay page was opened, by its user agent: a hint for what to offer, never a proof."""
+
+    WECHAT = "WECHAT"
+    ALIPAY = "ALIPAY"
+    PHONE = "PHONE"
+    DESKTOP = "DESKTOP"
+
+
+# What works where (channels.md section 6.6), the first one first. WeChat's H5 does not open inside
+# WeChat, and the two apps block each other's cashiers.
+_OFFERED: Mapping[Browser, tuple[Way, ...]] = {
+    Browser.WECHAT: (Way(Channel.WECHAT_PAY, PayMethod.JSAPI),),
+    Browser.ALIPAY: (Way(Channel.ALIPAY, PayMethod.WAP),),
+    Browser.PHONE: (
+        Way(Channel.ALIPAY, PayMethod.WAP),
+        Way(Channel.WECHAT_PAY, PayMethod.H5),
+        Way(Channel.UNIONPAY, PayMethod.WAP),
+        Way(Channel.CHINAPAY, PayMethod.WAP),
+    ),
+    Browser.DESKTOP: (
+        Way(Channel.ALIPAY, PayMethod.PAGE),
+        Way(Channel.WECHAT_PAY, PayMethod.H5),
+        Way(Channel.UNIONPAY, PayMethod.PAGE),
+        Way(Channel.CHINAPAY, PayMethod.PAGE),
+    ),
+}
+
+
+def browser_of(user_agent: str) -> Browser:
+    """The browser behind a User-Agent header."""
+    if "MicroMessenger" in user_agent:
+        return Browser.WECHAT
+    if "AlipayClient" in user_agent:
+        return Browser.ALIPAY
+    return Browser.PHONE if "Mobile" in user_agent else Browser.DESKTOP
+
+
+def ways_to_offer(
+    browser: Browser, *, channels: Collection[Channel], known: bool
+) -> tuple[Way, ...]:
+    """How to pay in `browser` a project that has accounts at `channels`. `known`: the app told who
+    the visitor is, without which JSAPI cannot work."""
+    return tuple(
+        way
+        for way in _OFFERED[browser]
+        if way.channel in channels and (known or way.method is not PayMethod.JSAPI)
+    )
 
 
 class OrderState(StrEnum):
@@ -67,7 +164,8 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What our own order says a payment must be: amounts in fen."""
+    """What our own order says a payment must be: amounts in fen. `app_id` is empty for a channel
+    that has no apps."""
 
     order_no: str
     merchant_id: str

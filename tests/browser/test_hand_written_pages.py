@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from graphql import OperationDefinitionNode, build_schema, parse, validate
 
+from backend.topups.rules import METHODS, Channel, PayMethod
+
 from .pages import PAY, ROOT, STAGE, Page, colours, contrast
 
 PAGES = [PAY / "pay.html", STAGE / "stage.html"]
@@ -16,6 +18,8 @@ KEY = re.compile(r'"([a-z_]+(?:\.[a-z_]+)+)"')
 TEXT = re.compile(r'^  "([a-z_.]+)": "(.+)",$', re.MULTILINE)
 # Built from the stage of a top-up: `stage + ".head"`.
 STAGES = ("waiting", "closed", "paid", "sending", "offline", "stopped")
+# What a page can be paid by: `"way." + channel`.
+WAYS = [channel.lower() for channel in Channel if METHODS[channel] != (PayMethod.COUNTER,)]
 
 
 def _named(path: Path) -> str:
@@ -80,6 +84,7 @@ def test_every_sentence_of_the_pay_page_is_there_and_none_is_left_over() -> None
     texts = dict(TEXT.findall(scripts.pop("texts.js")))
     used = {key for text in scripts.values() for key in KEY.findall(text)}
     used |= set(Page(PAY / "pay.html").values("data-text"))
+    used |= {f"way.{channel}" for channel in WAYS}
     used |= {f"{stage}.{part}" for stage in STAGES for part in ("head", "body")}
     assert used - texts.keys() == set(), "sentences that are missing"
     assert texts.keys() - used == set(), "sentences that nobody says"

@@ -12,7 +12,7 @@ import httpx
 from .town import Town, environment
 
 INSIDE = {"user-agent": "Mozilla/5.0 (Linux; Android 14) MicroMessenger/8.0.50"}
-LINK = "query($t: String!) { payLink(token: $t) { accountName place amount methods } }"
+LINK = "query($t: String!) { payLink(token: $t) { accountName place amount ways { channel method } } }"
 START = (
     "mutation($t: String!, $m: PayMethod!, $k: String!) {"
     ' startTopUpByLink(token: $t, amount: "50.00", method: $m, idempotencyKey: $k) { __typename'
@@ -66,7 +66,7 @@ async def test_outside_wechat_the_page_pays_by_h5_and_never_by_jsapi(town: Town)
         link = (await _ask(browser, LINK, t=token))["payLink"]
         assert isinstance(link, dict)
         assert link["amount"] == "50.00"
-        assert "JSAPI" not in link["methods"]
+        assert "JSAPI" not in [way["method"] for way in link["ways"]]
         refused = await _ask(browser, START, t=token, m="JSAPI", k="jsapi-key-2")
         assert "Problem" in str(refused["startTopUpByLink"])
         started = (await _ask(browser, START, t=token, m="H5", k="h5-key-0001"))["startTopUpByLink"]

@@ -22,8 +22,9 @@ from backend.sandbox.embedded.child import free_port
 from backend.sandbox.pay_keys import new_private_pem, public_pem_of
 from backend.tenancy.operations import save_credential
 from backend.tenancy.queries import Credential
-from backend.topups.ports import ChannelUnavailable, PayMethod
+from backend.topups.ports import ChannelUnavailable
 from backend.topups.queries import Order, order_by_id
+from backend.topups.rules import Channel, PayMethod, Way
 from tests.flows.town import serving
 
 from .world import BOX, World
@@ -47,7 +48,7 @@ class Shop:
             account_id=self.world.account.id,
             customer_id=None,
             amount_fen=fen,
-            payer=Payer(PayMethod.H5, None, "127.0.0.1"),
+            payer=Payer(Way(Channel.WECHAT_PAY, PayMethod.H5), None, "127.0.0.1"),
             idempotency_key="ask-channel-key",
         )
 

@@ -163,6 +163,7 @@ async def test_a_kept_notice_is_settled_from_the_inbox_and_the_same_notice_is_ke
         await store_notice(
             world.ports,
             group_id=world.group_id,
+            channel=order.channel,
             credential_id=till.credential_id,
             key="notice-1",
             payment=payment_of(world, order),

@@ -34,8 +34,9 @@ from backend.tenancy.models import Project
 from backend.tenancy.queries import Credential
 from backend.tenancy.rules import Permission
 from backend.topups import operations as topups
-from backend.topups.ports import Payment, PaymentChannel, PaymentState, PayMethod
+from backend.topups.ports import Payment, PaymentChannel, PaymentState
 from backend.topups.queries import Order
+from backend.topups.rules import Channel, PayMethod, Way
 from workers.models import meter_models
 
 # A Sunday noon in China. The month has a partition because `make_group` asks for it.
@@ -204,7 +205,7 @@ async def make_order(
             assignment_id=(assignment or world.assignment).id,
             customer_id=None,
             credential_id=credential_id,
-            method=PayMethod.NATIVE,
+            way=Way(Channel.WECHAT_PAY, PayMethod.NATIVE),
             payer_id=None,
             amount_fen=amount_fen,
             idempotency_key=secrets.token_hex(12),
@@ -246,6 +247,7 @@ async def pay(
     world: World, order: Order, /, *, source: str = "notice", **changes: object
 ) -> Settled:
     """Settle the payment of `order` (see `payment_of`)."""
+    assert order.credential_id is not None, "paid by a channel"
     return await settle(
         world.ports,
         group_id=world.group_id,

@@ -6,13 +6,14 @@ import { spoken } from "./money.js";
 import { onTheWay } from "./progress.js";
 import { ask, PAY_LINK, START_TOP_UP, Unreachable } from "./queries.js";
 import { fillTexts, say } from "./texts.js";
-import { goToCashier, IN_WECHAT, methodFor, parametersOf, paySheet } from "./till.js";
+import { goToCashier, parametersOf, paySheet, WayChoice } from "./till.js";
 import { topUpOf, Watch } from "./watch.js";
 
 const token = decodeURIComponent(location.pathname.split("/").pop());
 const memory = new Memory(token);
 let link = null;
 let choice = null;
+let way = null;
 let watch = null;
 let topUp = null; // the order last seen
 let warned = false; // the payer wants a second payment although the first is on the way
@@ -36,6 +37,11 @@ async function open() {
   put("account-name", link.accountName);
   put("account-place", link.place);
   choice = new AmountChoice(link, changed);
+  way = new WayChoice(link.ways);
+  // Back from a cashier that knows nothing of the part behind the #.
+  if (location.search && !location.hash && memory.last() !== null) {
+    history.replaceState(null, "", location.pathname + orderHash(memory.last()));
+  }
   await route();
 }
 
@@ -117,7 +123,7 @@ async function payChosen() {
 }
 
 /** Start a payment; `stopped` may hold it back. Failures are told in the element `place`. */
-async function pay(amount, place, stopped) {
+async function pay(amount, place, stopped, channel) {
   if (busy) return;
   busy = true;
   for (const id of ["pay", "go-on", "warning-pay"]) $(id).disabled = true;
@@ -126,22 +132,24 @@ async function pay(amount, place, stopped) {
   put(place, "");
   try {
     if (await stopped()) $("warning").focus();
-    else if (await handOver(amount, place)) return; // the browser is leaving for the cashier
+    else if (await handOver(amount, place, channel)) return; // the browser is leaving for the cashier
   } catch (error) {
     tell(place, say(error instanceof Unreachable ? "error.network" : "error.other"));
   }
   idle();
 }
 
-/** Make the order and open the till; whether the browser is leaving. Throws Unreachable. */
-async function handOver(amount, place) {
-  const method = methodFor(link.methods);
-  if (method === null) {
-    tell(place, say(IN_WECHAT ? "error.open_from_chat" : "error.open_in_wechat"));
+/** Make the order and open the till of `channel`, or of the chosen one; whether the browser is leaving.
+ *  Throws Unreachable. */
+async function handOver(amount, place, channel) {
+  const chosen = way.picked(channel);
+  if (chosen === null) {
+    tell(place, say(/MicroMessenger/i.test(navigator.userAgent) ? "error.open_from_chat" : "error.open_elsewhere"));
     return false;
   }
-  const idempotencyKey = memory.keyFor(amount, method);
-  const variables = { token, amount, method, idempotencyKey };
+  const { method } = chosen;
+  const idempotencyKey = memory.keyFor(amount, chosen.channel + "/" + method);
+  const variables = { token, amount, channel: chosen.channel, method, idempotencyKey };
   const answer = (await ask(START_TOP_UP, "StartTopUpByLink", variables)).startTopUpByLink;
   if (answer.__typename !== "TopUpStarted") {
     tell(place, problem(answer.__typename));
@@ -150,10 +158,10 @@ async function handOver(amount, place) {
   memory.made(answer.topUp.id);
   const parameters = parametersOf(answer.page);
   const unpaid = answer.topUp.money === "WAITING";
-  if (unpaid && method === "H5") {
+  if (unpaid && method !== "JSAPI") {
     // Into the history first: the way back from the cashier ends at this order.
     history.replaceState(null, "", orderHash(answer.topUp.id));
-    goToCashier(parameters.url);
+    goToCashier(parameters, method);
     return true;
   }
   if (unpaid) await paySheet(parameters);
@@ -190,7 +198,9 @@ $("form").addEventListener("submit", (event) => {
   event.preventDefault();
   payChosen();
 });
-$("go-on").addEventListener("click", () => topUp && pay(topUp.amount, "progress-error", async () => false));
+$("go-on").addEventListener("click", () => {
+  if (topUp) pay(topUp.amount, "progress-error", async () => false, topUp.channel);
+});
 $("again").addEventListener("click", () => goTo(""));
 $("warning-look").addEventListener("click", () => goTo(orderHash(memory.last())));
 $("warning-pay").addEventListener("click", () => {

@@ -8,17 +8,27 @@ export const PAY_LINK = `query PayLink($token: String!) {
     chips
     min
     max
-    methods
+    ways {
+      channel
+      method
+    }
   }
 }`;
 
 export const START_TOP_UP = `mutation StartTopUpByLink(
   $token: String!
   $amount: Money!
+  $channel: Channel!
   $method: PayMethod!
   $idempotencyKey: String!
 ) {
-  startTopUpByLink(token: $token, amount: $amount, method: $method, idempotencyKey: $idempotencyKey) {
+  startTopUpByLink(
+    token: $token
+    amount: $amount
+    channel: $channel
+    method: $method
+    idempotencyKey: $idempotencyKey
+  ) {
     __typename
     ... on TopUpStarted {
       topUp {
@@ -43,6 +53,7 @@ export const TOP_UP = `query TopUpByLink($token: String!, $id: ID!) {
   topUpByLink(token: $token, id: $id) {
     id
     amount
+    channel
     money
     meterCredit
     power

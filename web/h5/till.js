@@ -1,10 +1,33 @@
-// Handing the payer to WeChat Pay. What WeChat answers here proves nothing: the backend is asked.
-export const IN_WECHAT = /MicroMessenger/i.test(navigator.userAgent);
+// Handing the payer to a channel. What its page or app says afterwards proves nothing: the backend is asked.
+import { $, made } from "./dom.js";
+import { say } from "./texts.js";
 
-/** JSAPI inside WeChat, else H5; null when the backend does not offer it for this visit. */
-export function methodFor(offered) {
-  const wanted = IN_WECHAT ? "JSAPI" : "H5";
-  return offered.indexOf(wanted) < 0 ? null : wanted;
+/** The choice of a channel. It is shown when there is one; the backend knows what works in this browser. */
+export class WayChoice {
+  constructor(ways) {
+    this.ways = ways;
+    $("ways-part").hidden = ways.length < 2;
+    $("ways").textContent = "";
+    for (const way of ways) $("ways").append(chip(way, way === ways[0]));
+  }
+
+  /** The chosen way, or that of `channel` while it is offered; null when nothing is. */
+  picked(channel) {
+    const checked = $("ways").querySelector("input:checked");
+    const wanted = channel || (checked ? checked.value : "");
+    return this.ways.find((way) => way.channel === wanted) || this.ways[0] || null;
+  }
+}
+
+function chip(way, first) {
+  const label = made("label", "chip");
+  const input = made("input");
+  input.type = "radio";
+  input.name = "way";
+  input.value = way.channel;
+  input.checked = first;
+  label.append(input, made("span", "", say("way." + way.channel.toLowerCase())));
+  return label;
 }
 
 /** {key: value} of the page parameters. */
@@ -32,9 +55,31 @@ function bridgeReady() {
   });
 }
 
-/** Leave for the cashier, which brings the payer back to this page with the order in it. */
-export function goToCashier(url) {
-  if (!/^https?:\/\//.test(url)) throw new Error("no web address");
+/** Leave for the cashier, which brings the payer back to this page: by its own address, or a form. */
+export function goToCashier(parameters, method) {
+  const { action, url, ...fields } = parameters;
+  if (!/^https?:\/\//.test(action || url)) throw new Error("no web address");
+  if (action) {
+    post(action, fields);
+    return;
+  }
+  // Only WeChat is told the way back in the address itself; the others have it in what was signed.
   const back = location.origin + location.pathname + location.hash;
-  location.assign(url + (url.includes("?") ? "&" : "?") + "redirect_url=" + encodeURIComponent(back));
+  const tail = (url.includes("?") ? "&" : "?") + "redirect_url=" + encodeURIComponent(back);
+  location.assign(method === "H5" ? url + tail : url);
+}
+
+function post(action, fields) {
+  const form = made("form");
+  form.method = "post";
+  form.action = action;
+  for (const [name, value] of Object.entries(fields)) {
+    const input = made("input");
+    input.type = "hidden";
+    input.name = name;
+    input.value = value;
+    form.append(input);
+  }
+  document.body.append(form);
+  form.submit();
 }

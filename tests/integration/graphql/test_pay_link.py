@@ -45,7 +45,8 @@ async def start(
     api: Api, token: str, *, cookie: str | None = None, **changes: str
 ) -> dict[str, Any]:
     """The pay page's own mutation."""
-    variables = {"token": token, "amount": "50.00", "method": "NATIVE"} | changes
+    variables = {"token": token, "amount": "50.00", "channel": "WECHAT_PAY", "method": "NATIVE"}
+    variables |= changes
     variables.setdefault("idempotencyKey", "key-00000001")
     headers = {} if cookie is None else {"cookie": f"{COOKIE}={cookie}"}
     body: Body = (await api.post(START, variables, headers=headers)).json()
@@ -70,7 +71,7 @@ async def test_a_link_shows_what_it_pays_for_masked_and_no_balance(
         "chips": ["20.00", "50.00", "100.00", "200.00"],
         "min": "1.00",
         "max": "5000.00",
-        "methods": ["H5", "NATIVE"],
+        "ways": [{"channel": "WECHAT_PAY", "method": "H5"}],
     }
 
 
@@ -165,10 +166,10 @@ async def test_paying_inside_wechat_takes_the_payer_from_the_sealed_cookie_only(
     started = await start(edge.api, things.link, method="JSAPI", cookie=mine)
     assert started["__typename"] == "TopUpStarted", started
     assert {"appId", "paySign"} <= {pair["key"] for pair in started["page"]}
-    link = await edge.api.post(
-        PAY_LINK, {"token": things.link}, headers={"cookie": f"{COOKIE}={mine}"}
-    )
-    assert link.json()["data"]["payLink"]["methods"] == ["JSAPI", "H5", "NATIVE"]
+    for cookie, offered in ((mine, ["JSAPI"]), (foreign, [])):
+        headers = {"cookie": f"{COOKIE}={cookie}", "user-agent": "MicroMessenger/8.0"}
+        link = await edge.api.post(PAY_LINK, {"token": things.link}, headers=headers)
+        assert [way["method"] for way in link.json()["data"]["payLink"]["ways"]] == offered
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,23 @@ from hypothesis import strategies as st
 
 from backend.kernel.errors import InvalidInput
 from backend.topups.rules import (
+    METHODS,
     ORDER_LIFE,
     QUERY_AFTER,
+    Browser,
+    Channel,
     Expected,
     OrderState,
     Payment,
     PaymentState,
+    PayMethod,
     Verdict,
+    Way,
+    browser_of,
     check_amount,
     judge,
     next_query,
+    ways_to_offer,
 )
 
 NOON = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
@@ -95,3 +102,50 @@ def test_the_channel_is_asked_soon_again_after_the_order_expired_and_then_no_mor
     assert asked == sorted(asked) == list(QUERY_AFTER)
     assert asked[0] <= timedelta(minutes=1)
     assert sum(after > ORDER_LIFE for after in asked) == 2
+
+
+APPS = {
+    "Mozilla/5.0 (iPhone) MicroMessenger/8.0.50 Mobile": Browser.WECHAT,
+    "Mozilla/5.0 (Linux; Android 14) Mobile AliApp(AP/10.6) AlipayClient/10.6": Browser.ALIPAY,
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0) Mobile/15E148 Safari/604.1": Browser.PHONE,
+    "Mozilla/5.0 (X11; Linux x86_64) Chrome/140.0": Browser.DESKTOP,
+    "": Browser.DESKTOP,
+}
+
+
+@pytest.mark.parametrize(("agent", "browser"), APPS.items())
+def test_the_browser_is_told_by_what_it_calls_itself(agent: str, browser: Browser) -> None:
+    assert browser_of(agent) is browser
+
+
+@pytest.mark.parametrize("browser", Browser)
+def test_a_page_offers_only_channels_that_the_project_has_an_account_at(browser: Browser) -> None:
+    assert ways_to_offer(browser, channels=[], known=True) == ()
+    for channel in Channel:
+        ways = ways_to_offer(browser, channels=[channel], known=True)
+        assert {way.channel for way in ways} <= {channel}
+        assert PayMethod.COUNTER not in [way.method for way in ways]
+
+
+def test_each_app_is_offered_its_own_channel_and_other_browsers_all_of_them() -> None:
+    def offered(browser: Browser, *, known: bool = True) -> list[str]:
+        ways = ways_to_offer(browser, channels=list(Channel), known=known)
+        return [f"{way.channel} {way.method}" for way in ways]
+
+    assert offered(Browser.WECHAT) == ["WECHAT_PAY JSAPI"]
+    assert offered(Browser.WECHAT, known=False) == [], "WeChat's H5 does not open inside WeChat"
+    assert offered(Browser.ALIPAY) == ["ALIPAY WAP"]
+    phone = ["ALIPAY WAP", "WECHAT_PAY H5", "UNIONPAY WAP", "CHINAPAY WAP"]
+    assert offered(Browser.PHONE, known=False) == phone
+    desktop = ["ALIPAY PAGE", "WECHAT_PAY H5", "UNIONPAY PAGE", "CHINAPAY PAGE"]
+    assert offered(Browser.DESKTOP, known=False) == desktop
+
+
+@pytest.mark.parametrize("channel", Channel)
+def test_a_way_is_a_channel_with_a_method_that_it_has(channel: Channel) -> None:
+    for method in PayMethod:
+        if method in METHODS[channel]:
+            assert Way(channel, method).method is method
+        else:
+            with pytest.raises(InvalidInput):
+                Way(channel, method)
