@@ -27,6 +27,7 @@ from .gateway_keys import GatewayKeyMutations
 from .history import HistoryQueries
 from .limits import Documents
 from .merchants import MerchantMutations
+from .meter_prices import MeterPriceQueries
 from .meters import MeterMutations
 from .models import ModelQueries
 from .objects import NodeQueries
@@ -53,6 +54,7 @@ class Query(
     TopUpQueries,
     TariffQueries,
     WhatIfQueries,
+    MeterPriceQueries,
     CaseQueries,
     AuditQueries,
     HistoryQueries,

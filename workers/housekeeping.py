@@ -11,6 +11,7 @@ from datetime import date
 
 import asyncpg
 
+from backend.journeys.price_download import download_prices
 from backend.journeys.watch import roll_up_history, watch_lines, watch_meters
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import DomainError
@@ -49,6 +50,19 @@ async def roll_up_histories(context: WorkerContext) -> None:
         await roll_up_history(group_id=group_id, at=now)
 
     await _each_group("roll-up", roll)
+
+
+async def download_all_prices(context: WorkerContext) -> None:
+    """Send every group's meters the prices that they should hold and do not."""
+    now, models = context.ports.clock.now(), context.ports.meter_models
+
+    async def send(group_id: int) -> None:
+        done = await download_prices(group_id=group_id, models=models, at=now)
+        if done.wanted or done.sent or done.cases:
+            told = {"wanted": done.wanted, "sent": done.sent, "cases": done.cases}
+            log.info("prices", extra={"fields": told})
+
+    await _each_group("prices", send)
 
 
 async def close_days(context: WorkerContext) -> None:

@@ -39,6 +39,7 @@ from workers.drivers.access import Access
 from workers.handlers import GIVE_UP_AFTER, HANDLERS
 from workers.housekeeping import (
     close_days,
+    download_all_prices,
     roll_up_histories,
     watch_all_lines,
     watch_all_meters,
@@ -102,6 +103,11 @@ async def tick_meters(ctx: dict[str, Any]) -> None:
     await watch_all_meters(ctx["context"])
 
 
+async def tick_prices(ctx: dict[str, Any]) -> None:
+    """Send meters the prices that they should hold and do not."""
+    await download_all_prices(ctx["context"])
+
+
 async def tick_history(ctx: dict[str, Any]) -> None:
     """Roll up the days that are over, and what came late of them."""
     await roll_up_histories(ctx["context"])
@@ -129,6 +135,7 @@ def _arq_worker(url: str, context: WorkerContext, *, slow: bool) -> Worker:
     return Worker(
         functions=[func(handle_event, keep_result=0, max_tries=1)],
         cron_jobs=[
+            cron(tick_prices, minute=set(range(2, 60, 5)), timeout=280, keep_result=0),
             cron(tick_history, minute=set(range(4, 60, 10)), timeout=540, keep_result=0),
             cron(tick_closing, minute=25, timeout=3000, keep_result=0),
         ]

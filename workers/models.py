@@ -23,6 +23,7 @@ def meter_models() -> Mapping[str, MeterModel]:
             switches=profile.switches,
             evidence=profile.evidence,
             taken_back=profile.taken_back,
+            price_bands=profile.price_bands,
         )
         for profile in shipped_profiles().values()
     }

@@ -88,7 +88,7 @@ _BROADCASTS = frozenset({"9" * 12, "0"})
 class MeterModel:
     """What metering knows of a profile. `evidence` is the weakest grade of what it is sold and
     controlled by; `protocol` as the profile names it; `taken_back`: why no command lowers the money
-    that it holds."""
+    that it holds; `price_bands`: those whose price it holds and takes by command."""
 
     name: str
     maker: str
@@ -99,6 +99,7 @@ class MeterModel:
     switches: bool
     evidence: str
     taken_back: str = ""
+    price_bands: tuple[str, ...] = ()
 
     def check_bus_address(self, text: str) -> None:
         """Raise InvalidInput unless `text` addresses one meter in this protocol (no broadcast, no

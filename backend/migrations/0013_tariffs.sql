@@ -133,7 +133,8 @@ CREATE TRIGGER tariffs_assignment_is_fixed BEFORE UPDATE OR DELETE ON tariffs_as
 
 -- What prices a METER-mode meter is to hold, and what it showed when it was last read back (A14).
 -- `version`: the tariff version's id as the cloud names it; control knows of no tariff, so no key leads
--- there. `command_id`: the command that is under way; `problem`: why the last one came to nothing.
+-- there. `unfit`: why the meter cannot hold such a price at all; `command_id`: the command under way;
+-- `problem`: why the last one came to nothing.
 CREATE TABLE control_meter_prices (
     group_id bigint NOT NULL,
     project_id uuid NOT NULL,
@@ -141,9 +142,10 @@ CREATE TABLE control_meter_prices (
     desired_version uuid NOT NULL,
     desired_prices jsonb NOT NULL,
     desired_at timestamptz NOT NULL,
+    unfit text,
     actual_version uuid,
     actual_prices jsonb,
-    actual_at timestamptz CHECK ((actual_at IS NULL) = (actual_version IS NULL)),
+    actual_at timestamptz CHECK ((actual_at IS NULL) = (actual_prices IS NULL)),
     command_id uuid,
     tries integer NOT NULL DEFAULT 0 CHECK (tries >= 0),
     next_try_at timestamptz NOT NULL,
@@ -156,4 +158,4 @@ CREATE TABLE control_meter_prices (
 CREATE INDEX control_meter_prices_lagging ON control_meter_prices (group_id, project_id, meter_id)
     WHERE actual_version IS DISTINCT FROM desired_version
         OR actual_prices IS DISTINCT FROM desired_prices;
-CALL isolate_tenant_table('control_meter_prices', 'SELECT, INSERT, UPDATE');
+CALL isolate_tenant_table('control_meter_prices', 'SELECT, INSERT, UPDATE, DELETE');

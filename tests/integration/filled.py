@@ -9,10 +9,11 @@ from backend.alerts.operations import open_case
 from backend.control.queries import next_vend
 from backend.control.rules import Wallet
 from backend.journeys import vend as vends
+from backend.journeys.price_download import download_prices
 from backend.kernel.db import unit_of_work
 from backend.kernel.money import Money
 from backend.ledger.operations import open_lot, post, spend, unspend
-from backend.ledger.rules import LotKind, topup_paid
+from backend.ledger.rules import AccountKey, AccountKind, LotKind, topup_paid
 from backend.metering.dial_in import DialIn
 from backend.metering.episodes import look_at_meters, note_gateway_clock
 from backend.metering.readings import store_readings
@@ -20,8 +21,10 @@ from backend.metering.rollups import roll_up
 from backend.outbox.operations import receive
 from backend.tenancy import operations as tenancy
 from backend.topups.operations import create_link
+from workers.models import meter_models
 
 from .dialled import allow, make_dialling
+from .priced import priced
 from .sealed import claimed, desk_at, enrolled, make_sealed
 from .world import (
     START,
@@ -44,6 +47,8 @@ async def fill(world: World) -> None:
     assert (await pay(world, order)).paid
     await _credit_the_meter(world)
     await ask_command(world)
+    await priced(world)
+    await download_prices(group_id=world.group_id, models=meter_models(), at=START)
     await enrolled(world, desk_at(""), await make_sealed(world))
     await claimed(world, await make_sealed(world, serial="SEALED-2"))
     await allow(world, await make_dialling(world), DialIn(f"fill-{world.code}".encode()))
@@ -110,7 +115,10 @@ async def put_money(world: World, *, yuan: str) -> Money:
             work,
             project_id=world.project.id,
             transfer=topup_paid(
-                topup_id=source, channel=world.project.id, account=world.account.id, amount=amount
+                topup_id=source,
+                into=AccountKey(AccountKind.CHANNEL, world.project.id),
+                account=world.account.id,
+                amount=amount,
             ),
             at=START,
         )

@@ -12,6 +12,8 @@ from .modbus_map import ModbusMap
 # Weakest first: what a profile as a whole may claim is its weakest part.
 GRADES = ("unverified", "field-tested", "vendor-document")
 
+_PRICE = "price."
+
 Map: TypeAlias = ModbusMap | Dlt645Map | Cjt188Map
 
 
@@ -54,3 +56,15 @@ class Profile:
         if isinstance(self.map, Cjt188Map):
             return self.map.valve is not None
         return self.map.switch is not None
+
+    @property
+    def price_bands(self) -> tuple[str, ...]:
+        """The bands whose price the meter holds and takes by command; none when it holds no prices."""
+        match self.map:
+            case ModbusMap(settings=settings) if settings is not None:
+                return tuple(
+                    name.removeprefix(_PRICE) for name in settings.values if name.startswith(_PRICE)
+                )
+            case Dlt645Map(prices=prices, rates=rates) if prices is not None:
+                return rates
+        return ()

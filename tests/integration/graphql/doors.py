@@ -250,6 +250,12 @@ DOORS = (
         "query($id: ID!) { answer: tariffWhatIf(version: $id) { counted } }",
     ),
     Door(
+        "Query.priceLaggards",
+        "project",
+        "Project",
+        "query($id: ID!) { answer: priceLaggards(project: $id) { edges { node { meter } } } }",
+    ),
+    Door(
         "Mutation.addTariff",
         "project",
         "Project",
