@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -10,39 +12,45 @@ from backend.kernel.errors import Conflict
 from backend.kernel.ids import uuid7
 from backend.kernel.money import Money
 
-from .rules import Wallet
+from .rules import VendSource, Wallet
 
 
-async def queue_vend(
-    work: UnitOfWork,
-    *,
-    project_id: UUID,
-    meter_id: UUID,
-    assignment_id: UUID,
-    counter_epoch: int,
-    purchase_no: int,
-    amount: Money,
-    topup_id: UUID,
-    at: datetime,
-) -> UUID:
-    """Write down a vend with the number allocated in this same transaction."""
-    vend_id = uuid7(at)
+@dataclass(frozen=True, slots=True)
+class NewVend:
+    """A vend to be written down: `purchase_no` is allocated in the same transaction, `amount` whole fen,
+    `source_id` what it comes from (a TOPUP's order)."""
+
+    project_id: UUID
+    meter_id: UUID
+    assignment_id: UUID
+    counter_epoch: int
+    purchase_no: int
+    amount: Money
+    source_id: UUID
+    source: VendSource = VendSource.TOPUP
+
+
+async def queue_vends(work: UnitOfWork, *, vends: Sequence[NewVend], at: datetime) -> list[UUID]:
+    """Write down vends by one statement; their ids, in order."""
+    ids = [uuid7(at) for _ in vends]
     await work.execute(
         "INSERT INTO control_vend (group_id, id, project_id, meter_id, assignment_id,"
         " counter_epoch, purchase_no, amount_fen, source, source_id, state, created_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'TOPUP', $9, 'QUEUED', $10)",
+        " SELECT $1, v.*, 'QUEUED', $11 FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[],"
+        " $6::integer[], $7::integer[], $8::integer[], $9::text[], $10::uuid[]) AS v",
         work.group_id,
-        vend_id,
-        project_id,
-        meter_id,
-        assignment_id,
-        counter_epoch,
-        purchase_no,
-        amount.fen,
-        topup_id,
+        ids,
+        [vend.project_id for vend in vends],
+        [vend.meter_id for vend in vends],
+        [vend.assignment_id for vend in vends],
+        [vend.counter_epoch for vend in vends],
+        [vend.purchase_no for vend in vends],
+        [vend.amount.fen for vend in vends],
+        [vend.source for vend in vends],
+        [vend.source_id for vend in vends],
         at,
     )
-    return vend_id
+    return ids
 
 
 async def mark_sending(work: UnitOfWork, *, vend_id: UUID, before: Wallet, at: datetime) -> None:
@@ -119,3 +127,45 @@ async def requeue_stopped(work: UnitOfWork, *, meter_id: UUID) -> list[UUID]:
         meter_id,
     )
     return [row["id"] for row in rows]
+
+
+async def freeze_vends(work: UnitOfWork, *, meter_id: UUID, reason: str) -> datetime | None:
+    """Nothing more is announced to this meter: vends that wait are stopped. When the last write that may
+    be under way was announced, or None when there was none."""
+    last: datetime | None = await work.fetchval(
+        "SELECT max(sent_at) FROM control_vend WHERE group_id = $1 AND meter_id = $2"
+        " AND state IN ('SENT', 'STOPPED')",
+        work.group_id,
+        meter_id,
+    )
+    await work.execute(
+        "UPDATE control_vend SET state = 'STOPPED', last_error = $3"
+        " WHERE group_id = $1 AND meter_id = $2 AND state IN ('QUEUED', 'SENT')",
+        work.group_id,
+        meter_id,
+        reason,
+    )
+    return last
+
+
+async def mark_counted(work: UnitOfWork, *, vend_id: UUID, last: Wallet, at: datetime) -> None:
+    """The meter's last word, `last`, says that it took this vend. The row is locked."""
+    await work.execute(
+        "UPDATE control_vend SET state = 'VERIFIED', verified_at = $3, after_purchase_no = $4,"
+        " after_remaining_hao = $5 WHERE group_id = $1 AND id = $2",
+        work.group_id,
+        vend_id,
+        at,
+        last.purchase_no,
+        last.remaining.hao,
+    )
+
+
+async def mark_voided(work: UnitOfWork, *, vend_id: UUID, reason: str) -> None:
+    """The meter's last word says that it never took this vend. The row is locked."""
+    await work.execute(
+        "UPDATE control_vend SET state = 'VOIDED', last_error = $3 WHERE group_id = $1 AND id = $2",
+        work.group_id,
+        vend_id,
+        reason,
+    )

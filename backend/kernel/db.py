@@ -64,11 +64,15 @@ def _pooled(self: Any) -> _ReturningTransactionContext:
 
 
 class UnitOfWork:
-    """One transaction of one group. Raw SQL for the hot paths; ORM calls made inside join it."""
+    """One transaction of one group. Raw SQL for the hot paths; ORM calls made inside join it.
+
+    `memo` is for what a room has looked up in this transaction and nobody can change (ids by name).
+    """
 
     def __init__(self, connection: asyncpg.Connection[Any], group_id: int) -> None:
         self._connection = connection
         self.group_id = group_id
+        self.memo: dict[object, Any] = {}
 
     async def execute(self, sql: str, *args: object) -> int:
         """Run a statement; returns the number of rows it touched."""
@@ -97,6 +101,12 @@ class UnitOfWork:
     async def notify(self, channel: str, payload: str) -> None:
         """Ring `channel` when this transaction commits (and only then)."""
         await self._connection.execute("SELECT pg_notify($1, $2)", channel, payload)
+
+    async def notify_all(self, channel: str, payloads: Sequence[str]) -> None:
+        """As `notify`, for each of `payloads`."""
+        await self._connection.execute(
+            "SELECT pg_notify($1, p) FROM unnest($2::text[]) AS p", channel, list(payloads)
+        )
 
 
 @asynccontextmanager

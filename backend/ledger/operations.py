@@ -6,154 +6,28 @@ Balances and what is left of lots are kept by the database itself, by the statem
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
-
-import asyncpg
 
 from backend.kernel.db import UnitOfWork
 from backend.kernel.errors import Conflict
 from backend.kernel.ids import uuid7
 from backend.kernel.money import ZERO, Money
 
+from .entries import account_ids as account_ids
+from .entries import post as post
+from .entries import post_all as post_all
+from .entries import write_entry as write_entry
 from .queries import entry_of_key, lot_of_source, lots_of_purse
 from .rules import (
     AccountKey,
     AccountKind,
     LotKind,
     LotUse,
-    Overdrawn,
-    Transfer,
     move,
     take_from_lots,
 )
-
-_IDS = (
-    "SELECT a.kind, a.ref, a.id FROM unnest($3::text[], $4::uuid[]) AS k(kind, ref)"
-    " JOIN ledger_account a ON a.group_id = $1 AND a.project_id = $2"
-    "  AND a.kind = k.kind AND a.ref = k.ref"
-)
-
-
-async def account_ids(
-    work: UnitOfWork, *, project_id: UUID, keys: Sequence[AccountKey], at: datetime
-) -> dict[AccountKey, UUID]:
-    """The ids of a project's ledger accounts, each made on first sight: one statement for all."""
-    wanted = dict.fromkeys(keys)
-    found = await _ids(work, project_id, wanted)
-    missing = [key for key in wanted if key not in found]
-    if missing:
-        await work.execute(
-            "INSERT INTO ledger_account (group_id, id, project_id, kind, ref)"
-            " SELECT $1, k.id, $2, k.kind, k.ref"
-            " FROM unnest($3::uuid[], $4::text[], $5::uuid[]) AS k(id, kind, ref)"
-            " ORDER BY k.ref, k.kind ON CONFLICT DO NOTHING",
-            work.group_id,
-            project_id,
-            [uuid7(at) for _ in missing],
-            [str(key.kind) for key in missing],
-            [key.ref for key in missing],
-        )
-        found |= await _ids(work, project_id, missing)
-    return found
-
-
-async def _ids(
-    work: UnitOfWork, project_id: UUID, keys: Sequence[AccountKey] | dict[AccountKey, None]
-) -> dict[AccountKey, UUID]:
-    kinds, refs = [str(key.kind) for key in keys], [key.ref for key in keys]
-    rows = await work.fetch(_IDS, work.group_id, project_id, kinds, refs)
-    return {AccountKey(AccountKind(row["kind"]), row["ref"]): row["id"] for row in rows}
-
-
-async def post(work: UnitOfWork, *, project_id: UUID, transfer: Transfer, at: datetime) -> bool:
-    """Write a balanced entry into a project's book; False when its key was posted before.
-
-    Raises Conflict when the key was posted with other lines, Overdrawn when a kept balance would
-    turn over. The database checks the sum again.
-    """
-    keys = [posting.account for posting in transfer.postings]
-    ids = await account_ids(work, project_id=project_id, keys=keys, at=at)
-    accounts = [ids[key] for key in keys]
-    amounts = [posting.amount.hao for posting in transfer.postings]
-    entry_id = await write_entry(
-        work,
-        project_id=project_id,
-        business_key=transfer.business_key,
-        kind=transfer.kind,
-        accounts=accounts,
-        amounts=amounts,
-        at=at,
-    )
-    if entry_id is None:
-        await _same_or_conflict(work, project_id, transfer.business_key, accounts, amounts)
-    return entry_id is not None
-
-
-async def write_entry(
-    work: UnitOfWork,
-    *,
-    project_id: UUID,
-    business_key: str,
-    kind: str,
-    accounts: Sequence[UUID],
-    amounts: Sequence[int],
-    at: datetime,
-) -> UUID | None:
-    """Write an entry of as many lines as there are `accounts` (ledger account ids), `amounts` in hao,
-    debit positive; None when the key was posted before. Raises Overdrawn."""
-    entry_id = uuid7(at)
-    created = await work.execute(
-        "INSERT INTO ledger_entry"
-        " (group_id, id, project_id, business_key, kind, lines, occurred_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (group_id, business_key) DO NOTHING",
-        work.group_id,
-        entry_id,
-        project_id,
-        business_key,
-        kind,
-        len(accounts),
-        at,
-    )
-    if not created:
-        return None
-    try:
-        await work.execute(
-            "INSERT INTO ledger_posting (group_id, entry_id, line, project_id, account_id, amount_hao)"
-            " SELECT $1, $2, line, $3, account_id, amount_hao"
-            " FROM unnest($4::uuid[], $5::bigint[]) WITH ORDINALITY AS t(account_id, amount_hao, line)",
-            work.group_id,
-            entry_id,
-            project_id,
-            accounts,
-            amounts,
-        )
-    except asyncpg.CheckViolationError as error:
-        if error.constraint_name != "ledger_balance_not_overdrawn":
-            raise
-        raise Overdrawn(f"{business_key} would take more than is there") from error
-    return entry_id
-
-
-async def _same_or_conflict(
-    work: UnitOfWork,
-    project_id: UUID,
-    business_key: str,
-    accounts: Sequence[UUID],
-    amounts: Sequence[int],
-) -> None:
-    rows = await work.fetch(
-        "SELECT p.account_id, p.amount_hao FROM ledger_entry e"
-        " JOIN ledger_posting p ON p.group_id = e.group_id AND p.entry_id = e.id"
-        " WHERE e.group_id = $1 AND e.business_key = $2 AND e.project_id = $3 ORDER BY p.line",
-        work.group_id,
-        business_key,
-        project_id,
-    )
-    if [(r["account_id"], r["amount_hao"]) for r in rows] != list(
-        zip(accounts, amounts, strict=True)
-    ):
-        raise Conflict(f"the ledger key {business_key} was posted with other lines")
 
 
 async def open_lot(
@@ -168,17 +42,38 @@ async def open_lot(
 ) -> None:
     """Remember a top-up or grant as a lot of a purse (`account_id`: the purse's ref); the same source
     opens one lot."""
-    key = AccountKey(AccountKind.PURSE, account_id)
-    purse = (await account_ids(work, project_id=project_id, keys=[key], at=at))[key]
+    lot = NewLot(account_id, kind, source, amount)
+    await open_lots(work, project_id=project_id, lots=[lot], at=at)
+
+
+@dataclass(frozen=True, slots=True)
+class NewLot:
+    """A lot to be opened: `account_id` is the purse's ref, `source` what it comes from."""
+
+    account_id: UUID
+    kind: LotKind
+    source: str
+    amount: Money
+
+
+async def open_lots(
+    work: UnitOfWork, *, project_id: UUID, lots: Sequence[NewLot], at: datetime
+) -> None:
+    """As `open_lot`, for many by one statement."""
+    keys = [AccountKey(AccountKind.PURSE, lot.account_id) for lot in lots]
+    purses = await account_ids(work, project_id=project_id, keys=keys, at=at)
     await work.execute(
         "INSERT INTO ledger_lot (group_id, id, purse_id, kind, source, amount_hao, created_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (group_id, source) DO NOTHING",
+        " SELECT $1, l.id, l.purse_id, l.kind, l.source, l.amount_hao, $7"
+        " FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[])"
+        "  AS l(id, purse_id, kind, source, amount_hao)"
+        " ON CONFLICT (group_id, source) DO NOTHING",
         work.group_id,
-        uuid7(at),
-        purse,
-        kind,
-        source,
-        amount.hao,
+        [uuid7(at) for _ in lots],
+        [purses[key] for key in keys],
+        [lot.kind for lot in lots],
+        [lot.source for lot in lots],
+        [lot.amount.hao for lot in lots],
         at,
     )
 

@@ -172,10 +172,12 @@ async def assign(
 ) -> MeterAssignment:
     """Let a meter serve an account from now on, from its opening reading (C9: a new epoch).
 
-    Raises Forbidden, Conflict (it serves another account, or is of another project), InvalidInput
-    (the opening reading lacks the purchase count).
+    Raises Forbidden, Conflict (it serves another account, is of another project, or left the site),
+    InvalidInput (the opening reading lacks the purchase count).
     """
     scope.require(Permission.METER_WRITE, meter.project_id)
+    if meter.removed_at is not None:
+        raise Conflict("this meter was taken away")
     if opening.purchase_no is None and meter.credit_mode == CreditMode.METER:
         raise InvalidInput("the opening reading must hold the meter's purchase count")
     opening_count = opening.purchase_no or 0
@@ -197,6 +199,7 @@ async def assign(
             opening_total=opening.total,
             opening_purchase_no=opening_count,
             last_purchase_no=opening_count,
+            opening_remaining_hao=opening.remaining_hao,
         )
     except IntegrityError as error:
         raise Conflict("the meter serves an account already, or is of another project") from error
@@ -252,6 +255,28 @@ async def stop_selling(work: UnitOfWork, *, meter_id: UUID, at: datetime) -> Non
 async def resume_selling(work: UnitOfWork, *, meter_id: UUID) -> None:
     """Vends go to this meter again."""
     await Meter.filter(group_id=work.group_id, id=meter_id).update(selling_stopped_at=None)
+
+
+async def remove_meter(work: UnitOfWork, *, meter_id: UUID, at: datetime) -> None:
+    """It left the site: it is not read any more, nor missed, and its place on the bus is free."""
+    await Meter.filter(group_id=work.group_id, id=meter_id, removed_at__isnull=True).update(
+        removed_at=at
+    )
+    await work.execute(
+        "UPDATE metering_episode SET ended_at = greatest($3, started_at)"
+        " WHERE group_id = $1 AND meter_id = $2 AND ended_at IS NULL",
+        work.group_id,
+        meter_id,
+        at,
+    )
+
+
+async def put_back_meter(work: UnitOfWork, *, meter_id: UUID) -> None:
+    """It is on site again. Raises Conflict: another meter has its place on the bus."""
+    try:
+        await Meter.filter(group_id=work.group_id, id=meter_id).update(removed_at=None)
+    except IntegrityError as error:
+        raise Conflict("another meter has its place on the bus by now") from error
 
 
 async def note_gateway(work: UnitOfWork, *, gateway_id: UUID, answered: bool, at: datetime) -> None:

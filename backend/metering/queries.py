@@ -111,26 +111,69 @@ async def gateways_of_project(work: UnitOfWork, *, project_id: UUID) -> list[Gat
 
 async def meters_of_gateway(work: UnitOfWork, *, gateway_id: UUID) -> list[Meter]:
     """The meters on a gateway's bus, by bus address."""
-    return await Meter.filter(group_id=work.group_id, gateway_id=gateway_id).order_by("bus_address")
+    return await Meter.filter(
+        group_id=work.group_id, gateway_id=gateway_id, removed_at__isnull=True
+    ).order_by("bus_address")
 
 
 async def live_assignment_of_account(
     work: UnitOfWork, *, account_id: UUID, meter_id: UUID | None = None
 ) -> MeterAssignment | None:
-    """The running assignment of an account: of `meter_id`, or when None the first of a meter that
-    holds money, for that is where a top-up goes."""
+    """The running assignment of an account: of `meter_id`, or when None where a top-up goes: the first
+    of a meter that holds money, else of one whose money the cloud holds."""
     found = MeterAssignment.filter(
         group_id=work.group_id, account_id=account_id, ended_at__isnull=True
     ).order_by("started_at")
     if meter_id is not None:
         return await found.filter(meter_id=meter_id).first()
     running = await found
-    sold_to = await Meter.filter(
-        group_id=work.group_id,
-        id__in=[assignment.meter_id for assignment in running],
-        credit_mode=CreditMode.METER,
-    ).values_list("id", flat=True)
-    return next((each for each in running if each.meter_id in sold_to), None)
+    modes = await Meter.filter(
+        group_id=work.group_id, id__in=[assignment.meter_id for assignment in running]
+    ).values_list("id", "credit_mode")
+    mode_of = dict(modes)
+    for mode in (CreditMode.METER, CreditMode.CLOUD):
+        for each in running:
+            if mode_of[each.meter_id] == mode:
+                return each
+    return None
+
+
+async def assignments_of_account(work: UnitOfWork, *, account_id: UUID) -> list[MeterAssignment]:
+    """The running assignments of an account, in the order of their ids."""
+    return await MeterAssignment.filter(
+        group_id=work.group_id, account_id=account_id, ended_at__isnull=True
+    ).order_by("id")
+
+
+async def assignment_of_meter(work: UnitOfWork, *, meter_id: UUID) -> MeterAssignment | None:
+    """The running assignment of a meter, or None."""
+    return await MeterAssignment.get_or_none(
+        group_id=work.group_id, meter_id=meter_id, ended_at__isnull=True
+    )
+
+
+class Sold(NamedTuple):
+    """An assignment as a sale needs it."""
+
+    id: UUID
+    meter_id: UUID
+    credit_mode: CreditMode
+    ended: bool
+
+
+async def sold_assignments(work: UnitOfWork, *, assignment_ids: Sequence[UUID]) -> dict[UUID, Sold]:
+    """Assignments and how their meters are credited, by id."""
+    rows = await work.fetch(
+        "SELECT a.id, a.meter_id, m.credit_mode, a.ended_at IS NOT NULL AS ended"
+        " FROM metering_assignment a"
+        " JOIN metering_meter m ON m.group_id = a.group_id AND m.id = a.meter_id"
+        " WHERE a.group_id = $1 AND a.id = ANY($2)",
+        work.group_id,
+        list(assignment_ids),
+    )
+    return {
+        id_: Sold(id_, meter_id, CreditMode(mode), ended) for id_, meter_id, mode, ended in rows
+    }
 
 
 async def assignment_by_id(work: UnitOfWork, *, assignment_id: UUID) -> MeterAssignment:
@@ -249,7 +292,7 @@ async def meters_to_sweep(work: UnitOfWork, *, gateway_id: UUID) -> list[SweptMe
         "SELECT m.id, m.serial, m.profile, m.bus_address, coalesce(l.at, m.created_at) AS heard_at"
         " FROM metering_meter m"
         " LEFT JOIN metering_latest l ON l.group_id = m.group_id AND l.meter_id = m.id"
-        " WHERE m.group_id = $1 AND m.gateway_id = $2"
+        " WHERE m.group_id = $1 AND m.gateway_id = $2 AND m.removed_at IS NULL"
         " ORDER BY length(m.bus_address), m.bus_address",
         work.group_id,
         gateway_id,

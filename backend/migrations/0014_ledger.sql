@@ -51,10 +51,10 @@ $$;
 -- table and not only over what came, so that no later statement can add lines, not even balanced ones.
 -- The keys of the postings are checked here as well: row by row that would cost more than all the rest
 -- (docs/adr/0010). The balances of the accounts that keep one follow, in the order of their ids.
--- The planner must not read whole tables for a few rows.
+-- The planner must not read whole tables for a few rows, nor keep a plan of when they were empty.
 CREATE FUNCTION ledger_postings_arrive() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
-    SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 DECLARE
     wrong record;
 BEGIN
@@ -78,9 +78,9 @@ BEGIN
         RAISE EXCEPTION 'a posting is on an account that this project has not'
             USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'ledger_posting_account';
     END IF;
-    PERFORM FROM ledger_balance b
-        WHERE (b.group_id, b.account_id) IN (SELECT group_id, account_id FROM fresh)
-        ORDER BY b.account_id FOR UPDATE;
+    PERFORM FROM (SELECT DISTINCT group_id, account_id FROM fresh) AS f
+        JOIN ledger_balance b ON b.group_id = f.group_id AND b.account_id = f.account_id
+        ORDER BY b.account_id FOR UPDATE OF b;
     UPDATE ledger_balance b SET balance_hao = b.balance_hao + s.amount_hao
         FROM (SELECT group_id, account_id, sum(amount_hao)::bigint AS amount_hao
             FROM fresh GROUP BY group_id, account_id) AS s
@@ -153,7 +153,7 @@ CALL isolate_tenant_table('ledger_lot_return', 'SELECT, INSERT');
 
 CREATE FUNCTION ledger_lots_move() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
-    SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 DECLARE
     sign integer := CASE TG_TABLE_NAME WHEN 'ledger_lot_use' THEN 1 ELSE -1 END;
 BEGIN
@@ -165,8 +165,9 @@ BEGIN
         RAISE EXCEPTION 'a lot or an entry that this group has not'
             USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'ledger_lots_move';
     END IF;
-    PERFORM FROM ledger_lot l WHERE (l.group_id, l.id) IN (SELECT group_id, lot_id FROM fresh)
-        ORDER BY l.id FOR UPDATE;
+    PERFORM FROM (SELECT DISTINCT group_id, lot_id FROM fresh) AS f
+        JOIN ledger_lot l ON l.group_id = f.group_id AND l.id = f.lot_id
+        ORDER BY l.id FOR UPDATE OF l;
     UPDATE ledger_lot l SET used_hao = l.used_hao + sign * s.amount_hao
         FROM (SELECT group_id, lot_id, sum(amount_hao)::bigint AS amount_hao
             FROM fresh GROUP BY group_id, lot_id) AS s

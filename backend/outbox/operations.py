@@ -42,20 +42,34 @@ async def emit(
 
     The bell rings when the transaction commits, for events that are due at once.
     """
+    return bool(await emit_all(work, topic=topic, events={key: payload}, at=at, due_at=due_at))
+
+
+async def emit_all(
+    work: UnitOfWork,
+    *,
+    topic: str,
+    events: Mapping[str, Mapping[str, str]],
+    at: datetime,
+    due_at: datetime | None = None,
+) -> int:
+    """As `emit` for many events (key to payload) by one statement; how many are new."""
     created = await work.execute(
         "INSERT INTO outbox_event (group_id, id, topic, key, payload, created_at, due_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (group_id, topic, key) DO NOTHING",
+        " SELECT $1, e.id, $3, e.key, e.payload, $6, $7"
+        " FROM unnest($2::uuid[], $4::text[], $5::jsonb[]) AS e(id, key, payload)"
+        " ON CONFLICT (group_id, topic, key) DO NOTHING",
         work.group_id,
-        uuid7(at),
+        [uuid7(at) for _ in events],
         topic,
-        key,
-        dict(payload),
+        list(events),
+        [dict(payload) for payload in events.values()],
         at,
         due_at or at,
     )
     if created and (due_at is None or due_at <= at):
         await work.notify(BELL, str(work.group_id))
-    return bool(created)
+    return created
 
 
 async def claim(work: UnitOfWork, *, at: datetime, lease: timedelta, limit: int) -> list[Event]:

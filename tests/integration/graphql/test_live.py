@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from backend.kernel.db import unit_of_work
 from backend.kernel.secrets import digest
 from backend.tenancy.operations import close_session
-from backend.topups.operations import BELL, mark_paid
+from backend.topups.operations import BELL, Paid, mark_paid
 
 from ..world import World, make_project
 from .edge import Api, Body, hear, knock, live, operator_token, served, subscribe, tell
@@ -46,12 +46,9 @@ async def port(api: Api) -> AsyncIterator[int]:
 async def pay_and_ring(world: World, things: Things) -> None:
     """What settle does to an order, as far as a listener sees."""
     async with unit_of_work(world.group_id) as work:
-        await mark_paid(
-            work,
-            order_id=things.order_id,
-            transaction_id=f"42{things.order_id.hex[:20]}",
-            paid_at=world.clock.now(),
-        )
+        transaction_id = f"42{things.order_id.hex[:20]}"
+        paid = Paid(things.order_id, transaction_id, world.clock.now())
+        await mark_paid(work, paid=[paid])
         await work.notify(BELL, f"{world.group_id}:{things.order_id}")
 
 

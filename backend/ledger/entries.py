@@ -1,0 +1,203 @@
+"""Entries of the book: accounts on first sight, postings by one statement, a key once (C1).
+
+Balances are kept by the database itself, by the statement that posts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from backend.kernel.db import UnitOfWork
+from backend.kernel.errors import Conflict
+from backend.kernel.ids import uuid7
+
+from .rules import AccountKey, AccountKind, Overdrawn, Transfer
+
+_IDS = (
+    "SELECT a.kind, a.ref, a.id FROM unnest($3::text[], $4::uuid[]) AS k(kind, ref)"
+    " JOIN ledger_account a ON a.group_id = $1 AND a.project_id = $2"
+    "  AND a.kind = k.kind AND a.ref = k.ref"
+)
+
+
+async def account_ids(
+    work: UnitOfWork, *, project_id: UUID, keys: Sequence[AccountKey], at: datetime
+) -> dict[AccountKey, UUID]:
+    """The ids of a project's ledger accounts, each made on first sight: one statement for all, and none
+    for those that this transaction has met."""
+    known: dict[tuple[UUID, AccountKey], UUID] = work.memo.setdefault("ledger accounts", {})
+    found = {key: known[project_id, key] for key in keys if (project_id, key) in known}
+    wanted = dict.fromkeys(key for key in keys if key not in found)
+    if wanted:
+        found |= await _found_or_made(work, project_id, wanted, at)
+        known.update({(project_id, key): id_ for key, id_ in found.items()})
+    return found
+
+
+async def _found_or_made(
+    work: UnitOfWork, project_id: UUID, wanted: dict[AccountKey, None], at: datetime
+) -> dict[AccountKey, UUID]:
+    found = await _ids(work, project_id, wanted)
+    missing = [key for key in wanted if key not in found]
+    if missing:
+        await work.execute(
+            "INSERT INTO ledger_account (group_id, id, project_id, kind, ref)"
+            " SELECT $1, k.id, $2, k.kind, k.ref"
+            " FROM unnest($3::uuid[], $4::text[], $5::uuid[]) AS k(id, kind, ref)"
+            " ORDER BY k.ref, k.kind ON CONFLICT DO NOTHING",
+            work.group_id,
+            project_id,
+            [uuid7(at) for _ in missing],
+            [str(key.kind) for key in missing],
+            [key.ref for key in missing],
+        )
+        found |= await _ids(work, project_id, missing)
+    return found
+
+
+async def _ids(
+    work: UnitOfWork, project_id: UUID, keys: Sequence[AccountKey] | dict[AccountKey, None]
+) -> dict[AccountKey, UUID]:
+    kinds, refs = [str(key.kind) for key in keys], [key.ref for key in keys]
+    rows = await work.fetch(_IDS, work.group_id, project_id, kinds, refs)
+    return {AccountKey(AccountKind(row["kind"]), row["ref"]): row["id"] for row in rows}
+
+
+async def post(work: UnitOfWork, *, project_id: UUID, transfer: Transfer, at: datetime) -> bool:
+    """Write a balanced entry into a project's book; False when its key was posted before.
+
+    Raises Conflict when the key was posted with other lines, Overdrawn when a kept balance would
+    turn over. The database checks the sum again.
+    """
+    return bool(await post_all(work, project_id=project_id, transfers=[transfer], at=at))
+
+
+async def post_all(
+    work: UnitOfWork, *, project_id: UUID, transfers: Sequence[Transfer], at: datetime
+) -> int:
+    """As `post` for many entries, whose postings arrive together; how many are new.
+
+    What one of them puts into a purse another may take out: balances move once, by their sum.
+    """
+    keys = [posting.account for transfer in transfers for posting in transfer.postings]
+    ids = await account_ids(work, project_id=project_id, keys=keys, at=at)
+    entries = {transfer.business_key: (uuid7(at), transfer) for transfer in transfers}
+    if len(entries) < len(transfers):
+        raise ValueError("entries that are posted together have keys of their own")
+    created = await work.fetch(
+        "INSERT INTO ledger_entry"
+        " (group_id, id, project_id, business_key, kind, lines, occurred_at)"
+        " SELECT $1, e.id, $2, e.business_key, e.kind, e.lines, $7"
+        " FROM unnest($3::uuid[], $4::text[], $5::text[], $6::integer[])"
+        "  AS e(id, business_key, kind, lines)"
+        " ON CONFLICT (group_id, business_key) DO NOTHING RETURNING business_key",
+        work.group_id,
+        project_id,
+        [entry_id for entry_id, _ in entries.values()],
+        list(entries),
+        [transfer.kind for transfer in transfers],
+        [len(transfer.postings) for transfer in transfers],
+        at,
+    )
+    new = {row["business_key"] for row in created}
+    for transfer in transfers:
+        if transfer.business_key not in new:
+            accounts = [ids[posting.account] for posting in transfer.postings]
+            amounts = [posting.amount.hao for posting in transfer.postings]
+            await _same_or_conflict(work, project_id, transfer.business_key, accounts, amounts)
+    lines = [
+        (entries[key][0], line, ids[posting.account], posting.amount.hao)
+        for key in entries
+        if key in new
+        for line, posting in enumerate(entries[key][1].postings, 1)
+    ]
+    if lines:
+        await _write_lines(work, project_id, lines, "what is posted")
+    return len(new)
+
+
+async def write_entry(
+    work: UnitOfWork,
+    *,
+    project_id: UUID,
+    business_key: str,
+    kind: str,
+    accounts: Sequence[UUID],
+    amounts: Sequence[int],
+    at: datetime,
+) -> UUID | None:
+    """Write an entry of as many lines as there are `accounts` (ledger account ids), `amounts` in hao,
+    debit positive; None when the key was posted before. Raises Overdrawn."""
+    entry_id = uuid7(at)
+    created = await work.execute(
+        "INSERT INTO ledger_entry"
+        " (group_id, id, project_id, business_key, kind, lines, occurred_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (group_id, business_key) DO NOTHING",
+        work.group_id,
+        entry_id,
+        project_id,
+        business_key,
+        kind,
+        len(accounts),
+        at,
+    )
+    if not created:
+        return None
+    lines = [
+        (entry_id, line, account, amount)
+        for line, (account, amount) in enumerate(zip(accounts, amounts, strict=True), 1)
+    ]
+    await _write_lines(work, project_id, lines, business_key)
+    return entry_id
+
+
+async def _write_lines(
+    work: UnitOfWork,
+    project_id: UUID,
+    lines: Sequence[tuple[UUID, int, UUID, int]],
+    what: str,
+) -> None:
+    """Postings (entry, line, account, hao) by one statement, as the database wants them."""
+    entries, numbers, accounts, amounts = zip(*lines, strict=True)
+    try:
+        await work.execute(
+            "INSERT INTO ledger_posting (group_id, entry_id, line, project_id, account_id, amount_hao)"
+            " SELECT $1, p.entry_id, p.line, $2, p.account_id, p.amount_hao"
+            " FROM unnest($3::uuid[], $4::integer[], $5::uuid[], $6::bigint[])"
+            "  AS p(entry_id, line, account_id, amount_hao)",
+            work.group_id,
+            project_id,
+            entries,
+            numbers,
+            accounts,
+            amounts,
+        )
+    except asyncpg.CheckViolationError as error:
+        if error.constraint_name != "ledger_balance_not_overdrawn":
+            raise
+        raise Overdrawn(f"{what} would take more than is there") from error
+
+
+async def _same_or_conflict(
+    work: UnitOfWork,
+    project_id: UUID,
+    business_key: str,
+    accounts: Sequence[UUID],
+    amounts: Sequence[int],
+) -> None:
+    rows = await work.fetch(
+        "SELECT p.account_id, p.amount_hao FROM ledger_entry e"
+        " JOIN ledger_posting p ON p.group_id = e.group_id AND p.entry_id = e.id"
+        " WHERE e.group_id = $1 AND e.business_key = $2 AND e.project_id = $3 ORDER BY p.line",
+        work.group_id,
+        business_key,
+        project_id,
+    )
+    if [(r["account_id"], r["amount_hao"]) for r in rows] != list(
+        zip(accounts, amounts, strict=True)
+    ):
+        raise Conflict(f"the ledger key {business_key} was posted with other lines")
