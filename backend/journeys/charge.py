@@ -88,22 +88,33 @@ async def charge_in(
         standing = await queries.standing_estimates(work, assignment_ids=estimated)
         reversed_estimates(batch, standing)
     again: dict[Supply, datetime] = {}
+    packed = await _packed(work, batch)
     for assignment in batch.assignments.values():
         position = batch.positions[assignment.id]
-        came = since.get(assignment.meter_id)
-        late = came is not None and position.baseline.at < came <= position.last.at
-        packed = position.last.at.astimezone(UTC).date() < first_open_day(at)
-        packed = packed or _moves_later_months(batch, position)
         if position.hold is Hold.NEGATIVE:
             continue
-        if late or packed:
-            first = came if late and came is not None else position.last.at
-            again[position.supply] = min(again.get(position.supply, first), first)
+        came = since.get(assignment.meter_id)
+        last = position.last.at
+        if came is not None and position.baseline.at < came <= last:
+            again[position.supply] = min(again.get(position.supply, came), came)
+        elif assignment.meter_id in packed or _moves_later_months(batch, position):
+            again[position.supply] = min(again.get(position.supply, last), last)
         elif points[assignment.id] and position.supply not in again:
             _charge(batch, position, assignment.kind, points[assignment.id])
     for supply, first in again.items():
         await rate_again(work, batch, supply, first)
     return await write(work, batch)
+
+
+async def _packed(work: UnitOfWork, batch: Batch) -> frozenset[UUID]:
+    """The meters of which something that is not charged yet may be packed already: charging lay still."""
+    opened = first_open_day(batch.at)
+    behind = [
+        (position.meter_id, position.last.at.astimezone(UTC).date())
+        for position in batch.positions.values()
+        if position.last.at.astimezone(UTC).date() < opened
+    ]
+    return await cloud.packed_after(work, meters=behind) if behind else frozenset()
 
 
 def _charge(batch: Batch, position: Position, kind: MeterKind, points: Sequence[Point]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from backend.charges import queries
@@ -35,6 +36,7 @@ from .charge_batch import Batch, within, years_before
 from .charge_rating import Part, Timeline, amounts_to_date, kept, segments_to_date, spans
 
 _US = timedelta(microseconds=1)
+_YEAR = timedelta(days=366)
 _MOST = 100_000  # readings of a meter: five years of half hours
 _NO_USE = (0,) * 6
 _Rulings = Mapping[UUID, Mapping[datetime, Ruling]]
@@ -63,6 +65,10 @@ async def rate_again(work: UnitOfWork, batch: Batch, supply: Supply, first: date
     rulings = await queries.rulings_of(work, assignment_ids=[each.assignment_id for each in own])
     before = [await _last_good(work, each, first - _US, rulings) for each in own]
     month = month_of(min(first, *(point.at for point in before)), timeline.zone)
+    known = await queries.months_of(
+        work, supplies=[supply], first=month - _YEAR if timeline.yearly else month
+    )
+    batch.months = known | batch.months
     anew = await _parts(work, batch, own, timeline, month, rulings)
     if anew is not None:
         _difference(batch, supply, timeline, month, anew)
@@ -164,7 +170,7 @@ def _difference(batch: Batch, supply: Supply, timeline: Timeline, first: date, a
         amounts = amounts_to_date(segments)
         added = amounts.less(month.posted)
         after = kept(segments, plan_month.starts)
-        if any(added) or after != month.segments:
+        if any(added) or _used_in(after) != _used_in(month.segments):
             batch.add(
                 _correction(batch, anew.about, month, after, rated_until)._replace(amounts=added)
             )
@@ -188,7 +194,7 @@ def _new_month(about: Position, month: date, until: datetime) -> Month:
 
 
 def _correction(
-    batch: Batch, about: Position, month: Month, after: list[list[object]], until: datetime
+    batch: Batch, about: Position, month: Month, after: list[list[Any]], until: datetime
 ) -> Charge:
     """A charge of a month's difference; its use is what the month has more or less."""
     about.seq += 1
@@ -223,6 +229,11 @@ def _correction(
     )
 
 
-def _sum_of(segments: list[list[object]]) -> tuple[int, ...]:
-    uses: list[tuple[int, ...]] = [tuple(segment[3]) for segment in segments]  # type: ignore[arg-type]
+def _used_in(segments: list[list[Any]]) -> list[Any]:
+    """Use by segment; one without any is as none."""
+    return [segment[3] for segment in segments if any(segment[3])]
+
+
+def _sum_of(segments: list[list[Any]]) -> tuple[int, ...]:
+    uses: list[tuple[int, ...]] = [tuple(segment[3]) for segment in segments]
     return tuple(map(sum, zip(*uses, strict=True))) if uses else _NO_USE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -70,20 +70,13 @@ async def readings_after(
     return found
 
 
-async def uncharged_meters(
-    work: UnitOfWork, *, before: datetime, limit: int
-) -> dict[UUID, datetime]:
-    """CLOUD meters that serve somebody and were read before an instant, each with that reading: for whoever
-    knows how far they are charged."""
+async def packed_after(work: UnitOfWork, *, meters: Sequence[tuple[UUID, date]]) -> frozenset[UUID]:
+    """Those of the meters that have packed readings of days after a UTC day: raw rows do not tell all."""
     rows = await work.fetch(
-        "SELECT m.id, l.at FROM metering_meter m"
-        " JOIN metering_assignment a ON a.group_id = m.group_id AND a.meter_id = m.id"
-        "  AND a.ended_at IS NULL"
-        " JOIN metering_latest l ON l.group_id = m.group_id AND l.meter_id = m.id"
-        " WHERE m.group_id = $1 AND m.credit_mode = 'CLOUD' AND l.received_at < $2 AND l.at > a.started_at"
-        " ORDER BY m.id LIMIT $3",
+        "SELECT k.id FROM unnest($2::uuid[], $3::date[]) AS k(id, day) WHERE EXISTS ("
+        " SELECT FROM metering_packed WHERE group_id = $1 AND meter_id = k.id AND day > k.day)",
         work.group_id,
-        before,
-        limit,
+        [meter_id for meter_id, _ in meters],
+        [day for _, day in meters],
     )
-    return {row["id"]: row["at"] for row in rows}
+    return frozenset(row["id"] for row in rows)

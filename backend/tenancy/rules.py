@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from backend.kernel.errors import InvalidInput
+from backend.kernel.money import HAO_PER_FEN, HAO_PER_YUAN, Money
 
 MAX_FAILED_LOGINS = 5
 THROTTLE = timedelta(minutes=15)
@@ -36,6 +37,8 @@ class Permission(StrEnum):
     REFUND_APPROVE = "refund:approve"
     CASH_TAKE = "cash:take"
     SHIFT_CLOSE = "shift:close"
+    CHARGE_WRITE = "charge:write"
+    CREDIT_WRITE = "credit:write"
     TARIFF_READ = "tariff:read"
     TARIFF_WRITE = "tariff:write"
     TARIFF_APPROVE = "tariff:approve"
@@ -103,6 +106,16 @@ def check_collection(*, sweep_minutes: int, lost_after_sweeps: int) -> None:
         raise InvalidInput("a sweep is each 5 to 1440 minutes", field="sweepMinutes")
     if not 1 <= lost_after_sweeps <= 48:
         raise InvalidInput("a meter is lost after 1 to 48 sweeps", field="lostAfterSweeps")
+
+
+def check_refund_limit(alone: Money) -> int:
+    """What one operator refunds alone of an order, in fen: whole fen, 0 to 100,000 yuan.
+
+    Raises InvalidInput.
+    """
+    if not 0 <= alone.hao <= 100_000 * HAO_PER_YUAN or alone.hao % HAO_PER_FEN:
+        raise InvalidInput("one operator refunds alone 0 to 100,000 yuan", field="alone")
+    return alone.fen
 
 
 def check_password_strength(password: str) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import reduce
+from functools import partial, reduce
 from uuid import UUID
 
 import pytest
 
-from backend.charges.rules import Amounts, Point, Reason
+from backend.charges.rules import Amounts, Point, Reason, Ruling
+from backend.journeys.charge_explain import explained
+from backend.journeys.charge_missed import charge_missed
 from backend.journeys.charge_rating import Timeline, amounts_to_date, segments_to_date, spans
+from backend.journeys.charge_rulings import re_rate, rule_on_hold
 from backend.kernel.clock import CHINA
 from backend.kernel.db import unit_of_work
+from backend.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
 from backend.kernel.money import Money
 from backend.ledger.rules import ARREARS, AccountKind
 from backend.metering.readings import BANDS, Reading
@@ -21,10 +25,10 @@ from backend.metering.rules import MeterKind
 from backend.tariffs.queries import timelines
 from backend.tariffs.rules import Fee, Season, Step, StepPeriod, TariffKind, Terms
 
-from .charged import Home, add_meter, make_home, totals
-from .priced import assign, in_force, make_tariff
+from .charged import Home, add_meter, charge_due, make_home, totals
+from .priced import FLAT, assign, flat, in_force, make_tariff
 from .test_ledger import expect_kept_is_derived
-from .world import World
+from .world import START, World, admin_scope, make_account, reading_of
 
 
 async def test_what_is_read_is_charged_once_from_the_opening_on(
@@ -175,5 +179,196 @@ async def test_any_order_of_readings_ends_in_what_the_truth_costs_rated_once(
     arrears = [await home.owed(kind) for kind in ARREARS]
     assert sum(each.hao for each in arrears) + 30_000 == (await home.charged()).hao
     await expect_kept_is_derived(ours)
+    charges = await home.charges()
+    async with unit_of_work(ours.group_id) as work:
+        for charge in charges:
+            told = await explained(work, charge=charge)
+            assert told.agrees, told
+    if seed % 2 == 0:
+        assert sum(charge.reason is Reason.USE for charge in charges) > 25
     async with unit_of_work(theirs.group_id) as work:
         assert await work.fetchval("SELECT count(*) FROM charges_charge") == 0
+
+
+HOURS = 2  # half hours
+
+
+async def test_an_interval_across_a_step_is_split_and_the_counter_follows_a_meter_change(
+    worlds: tuple[World, World],
+) -> None:
+    ours, _theirs = worlds
+    steps = Terms(
+        TariffKind.ELECTRICITY, (Season(1, 1, {"flat": 5_000}),), steps=(Step(2_000, 1_000),)
+    )
+    home = await make_home(ours, terms=steps)
+    await home.read(home.reading(1, 1_500), home.reading(2, 2_500))
+    assert totals(await home.charges()) == [7_500, 5_000 + 500]
+    async with unit_of_work(ours.group_id) as work:
+        await work.execute(
+            "UPDATE metering_assignment SET ended_at = $2, closing_total = $3 WHERE id = $1",
+            home.assignment.id,
+            home.at(3),
+            1_002_700,
+        )
+    new = await add_meter(
+        ours, home.account, serial="C-new", bus_address=9, at=home.at(3), opening=77
+    )
+    await new.read(reading_of(new.meter.id, at=new.at(4), total=1_077))
+    assert totals(await home.charges())[2:] == [6_000]  # one more kWh, all of it in step 2
+    await home.read(home.reading(3, 2_700))  # the closing of the old one, at last
+    late = [c for c in await home.charges() if c.assignment_id == home.assignment.id]
+    assert totals(late) == [7_500, 5_500, 1_200]
+    assert (await home.charged()).hao == 3_700 * 5 + 1_700
+
+
+async def test_a_register_that_goes_back_is_held_and_goes_on_as_a_person_rules(
+    worlds: tuple[World, World],
+) -> None:
+    ours, theirs = worlds
+    home = await make_home(ours)
+    await home.read(home.reading(1, 1_000))
+    assert await home.read(home.reading(2, 400), home.reading(3, 2_000)) == 0
+    assert await home.read(home.reading(4, 3_000)) == 0
+    async with unit_of_work(ours.group_id) as work:
+        cases = await work.fetch("SELECT * FROM alerts_case WHERE kind = 'BILLING_HOLD'")
+    assert [(case["subject"], case["detail"]["reason"]) for case in cases] == [
+        (str(home.assignment.id), "NEGATIVE")
+    ]
+    rule = partial(rule_on_hold, assignment_id=home.assignment.id, at=home.at(5))
+    with pytest.raises(NotFound):
+        await rule(scope=theirs.scope, ruling=Ruling.IGNORE, note="not theirs")
+    with pytest.raises(InvalidInput):
+        await rule(scope=ours.scope, ruling=Ruling.IGNORE, note=" ")
+    await rule(scope=ours.scope, ruling=Ruling.IGNORE, note="one bad frame")
+    assert (await home.charged()).hao == 18_000
+    with pytest.raises(Conflict):
+        await rule(scope=ours.scope, ruling=Ruling.IGNORE, note="again")
+    await home.read(home.reading(6, -900_000))  # somebody reset the register
+    await home.read(home.reading(7, -899_000))
+    assert (await home.charged()).hao == 18_000
+    await rule(scope=ours.scope, ruling=Ruling.REBASE, note="register was reset")
+    assert (await home.charged()).hao == 24_000
+    assert await home.read(home.reading(8, -898_000)) == 1
+    assert (await home.charged()).hao == 30_000
+
+
+async def test_a_late_reading_that_goes_back_takes_nothing_back_before_a_person_rules(
+    worlds: tuple[World, World],
+) -> None:
+    ours, _theirs = worlds
+    home = await make_home(ours)
+    await home.read(home.reading(1, 1_000))
+    await home.read(home.reading(3, 3_000))
+    assert await home.read(home.reading(2, 500)) == 0
+    assert (await home.charged()).hao == 18_000
+    await home.read(home.reading(4, 4_000))
+    await rule_on_hold(
+        scope=ours.scope,
+        assignment_id=home.assignment.id,
+        ruling=Ruling.IGNORE,
+        note="a frame of another meter",
+        at=home.at(5),
+    )
+    assert (await home.charged()).hao == 24_000
+
+
+async def test_a_register_that_begins_anew_is_no_step_back(worlds: tuple[World, World]) -> None:
+    ours, _theirs = worlds
+    account = await make_account(ours, no="310001")
+    home = await add_meter(ours, account, serial="C-full", bus_address=9, opening=999_999_500)
+    tariff = await make_tariff(ours)
+    await in_force(ours, tariff)
+    await assign(ours, tariff, account.id)
+    assert await home.read(reading_of(home.meter.id, at=home.at(1), total=500)) == 1
+    assert (await home.charged()).hao == 6_000
+
+
+async def test_a_gap_is_charged_at_the_next_reading_split_by_day_and_month(
+    worlds: tuple[World, World],
+) -> None:
+    ours, _theirs = worlds
+    home = await make_home(ours)
+    to_midnight = 24  # half hours from START, noon in China
+    assert await home.read(home.reading(to_midnight + 48, 7_200)) == 2
+    charges = await home.charges()
+    assert [str(charge.day) for charge in charges] == ["2026-11-22", "2026-11-23"]
+    assert [sum(charge.use) for charge in charges] == [2_400, 4_800]
+    assert all(charge.shared for charge in charges)
+    assert await home.read(home.reading(to_midnight + 48 * 9, 7_200)) == 0
+    await home.read(home.reading(to_midnight + 48 * 30, 28_200))
+    charged = await home.charged()
+    assert charged.hao == 28_200 * 6
+    # A late reading of the month before moves use from this one to that one, and changes nothing else.
+    await home.read(home.reading(to_midnight + 48 * 10, 17_200))
+    assert await home.charged() == charged
+    async with unit_of_work(ours.group_id) as work:
+        used = await work.fetch("SELECT month, used FROM charges_month ORDER BY month")
+    assert sum(row["used"] for row in used) == 28_200
+    assert len(used) == 2
+
+
+async def test_a_change_of_price_in_the_day_holds_from_its_instant_and_the_charge_keeps_its_version(
+    worlds: tuple[World, World],
+) -> None:
+    ours, _theirs = worlds
+    home = await make_home(ours)
+    tariff = await make_tariff(ours, name="new")
+    dearer = await in_force(ours, tariff, terms=flat(12_000), effective_at=home.at(1.5))
+    await assign(ours, tariff, home.account.id, started_at=home.at(1.5))
+    await home.read(home.reading(1, 1_000), home.reading(2, 2_000))
+    charges = await home.charges()
+    assert totals(charges) == [6_000, 3_000, 6_000]
+    assert charges[2].version_id == dearer.id != charges[1].version_id
+    assert [charge.shared for charge in charges] == [False, True, True]
+
+
+async def test_without_a_tariff_nothing_is_charged_and_nothing_lost(
+    worlds: tuple[World, World],
+) -> None:
+    ours, _theirs = worlds
+    home = await make_home(ours, terms=None)
+    assert await home.read(home.reading(1, 1_000)) == 0
+    async with unit_of_work(ours.group_id) as work:
+        case = await work.fetchrow("SELECT * FROM alerts_case WHERE kind = 'BILLING_HOLD'")
+    assert case is not None
+    assert case["detail"]["reason"] == "NO_TARIFF"
+    tariff = await make_tariff(ours)
+    await in_force(ours, tariff)
+    await assign(ours, tariff, home.account.id)
+    assert await charge_missed(group_id=ours.group_id, at=home.at(2)) == 1
+    assert (await home.charged()).hao == 6_000
+    assert await charge_missed(group_id=ours.group_id, at=home.at(2)) == 0
+
+
+async def test_the_monthly_fee_is_borne_by_the_day(worlds: tuple[World, World]) -> None:
+    ours, _theirs = worlds
+    home = await make_home(ours, terms=replace(FLAT, monthly=300_000))
+    await home.read(home.reading(1, 0))
+    assert await home.charges() == []
+    await home.read(home.reading(25, 0))
+    await home.read(home.reading(49, 0))
+    assert [charge.amounts.fixed for charge in await home.charges()] == [10_000]
+    await home.read(home.reading(24 + 48 * 8, 0))
+    assert sum(charge.amounts.fixed for charge in await home.charges()) == 90_000
+
+
+async def test_rating_anew_posts_only_the_difference_and_needs_the_right(
+    worlds: tuple[World, World],
+) -> None:
+    ours, theirs = worlds
+    home = await make_home(ours)
+    await home.read(home.reading(1, 1_000))
+    anew = partial(
+        re_rate, account_id=home.account.id, kind="ELECTRICITY", first=START, at=home.at(3)
+    )
+    assert await anew(scope=ours.scope) == 0
+    await home.read(home.reading(2, 3_000), charge=False)
+    assert await anew(scope=ours.scope) == 1
+    assert await anew(scope=ours.scope) == 0
+    assert (await home.charged()).hao == 18_000
+    assert await charge_due(ours) == 0
+    reader = admin_scope(ours.group_id, permissions=frozenset({"account:read"}))
+    with pytest.raises(Forbidden):
+        await anew(scope=reader)
+    with pytest.raises(NotFound):
+        await anew(scope=theirs.scope)
