@@ -12,6 +12,7 @@ import redis
 
 from backend.alerts.ports import MessageChannel, Notifier
 from backend.integrations.aliyun_sms import AliyunSms, AliyunSmsConfig, SmsTemplate
+from backend.integrations.published_keys import refuse_published
 from backend.integrations.registry import Registry
 from backend.integrations.wechat_account import (
     RedisTokenStore,
@@ -41,16 +42,20 @@ Made = TypeVar("Made")
 
 
 class _Kept:
-    """Adapters by credential and content: made once, made anew when the credential changes."""
+    """Adapters by credential and content: made once, made anew when the credential changes. In
+    production keys that public documents print are refused, at every provider."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, production: bool) -> None:
+        self._production = production
         self._made: dict[tuple[object, ...], object] = {}
 
     def get(self, credential: Credential, make: Callable[[], Made]) -> Made:
-        """The adapter of this credential as it is now."""
+        """The adapter of this credential as it is now. Raises InvalidInput."""
         content = json.dumps([dict(credential.public), dict(credential.secret)], sort_keys=True)
         key = (credential.id, hashlib.sha256(content.encode()).digest())
         if key not in self._made:
+            if self._production:
+                refuse_published({**credential.public, **credential.secret})
             self._made[key] = make()
         made: Made = self._made[key]  # type: ignore[assignment] # same key, same maker
         return made
@@ -66,7 +71,7 @@ def build_ports(
     urls = settings.provider_urls
     allow_http = not settings.production
     tokens: TokenStore = RedisTokenStore(redis.Redis.from_url(settings.redis_url))
-    kept = _Kept()
+    kept = _Kept(production=settings.production)
 
     channels: Registry[Callable[[int, Credential], PaymentChannel]] = Registry()
 
