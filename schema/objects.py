@@ -17,11 +17,13 @@ from backend.tenancy import queries as tenancy
 
 from .accounts import load_account
 from .cases import case_of
+from .cashier import load_shift
 from .commands import command_of
 from .context import Info
 from .meters import gateway_of, load_meter
 from .nodes import Node
 from .projects import area_of, project_of
+from .refunds import load_refund
 from .resolvers import field
 from .scalars import split_ref
 from .tariffs import load_tariff, load_version
@@ -64,6 +66,8 @@ DOORS: dict[str, Door] = {
     "Gateway": _gateway,
     "Meter": load_meter,
     "Project": _project,
+    "Refund": load_refund,
+    "Shift": load_shift,
     "Tariff": load_tariff,
     "TariffVersion": load_version,
     "TopUp": _topup,

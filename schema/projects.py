@@ -51,6 +51,9 @@ class Project(Node):
     )
     top_up_min: Money
     top_up_max: Money
+    refund_alone: Money = strawberry.field(
+        description="Up to here one operator refunds of a top-up without a second one."
+    )
 
     @field(description="Accounts by number.")
     async def accounts(
@@ -95,6 +98,7 @@ def project_of(row: ProjectRow) -> Project:
         lost_after_sweeps=row.lost_after_sweeps,
         top_up_min=Money.of_fen(row.topup_min_fen),
         top_up_max=Money.of_fen(row.topup_max_fen),
+        refund_alone=Money.of_fen(row.refund_alone_fen),
     )
 
 

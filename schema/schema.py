@@ -20,6 +20,7 @@ from backend.kernel.errors import DomainError
 from .accounts import AccountMutations, AccountQueries
 from .audit import AuditQueries
 from .cases import CaseMutations, CaseQueries
+from .cashier import CashierMutations, CashierQueries
 from .commands import CommandMutations
 from .context import Context
 from .dial_in import DialInMutations
@@ -35,6 +36,7 @@ from .operators import OperatorMutations
 from .paylink import PayLinkMutations, PayLinkQueries, PayLinkSubscriptions
 from .problems import ProblemOf, details
 from .projects import ProjectMutations, ProjectQueries
+from .refunds import RefundMutations, RefundQueries
 from .scalars import SCALARS
 from .session import SessionMutations, SessionQueries
 from .tariffs import TariffMutations, TariffQueries
@@ -52,6 +54,8 @@ class Query(
     ProjectQueries,
     AccountQueries,
     TopUpQueries,
+    RefundQueries,
+    CashierQueries,
     TariffQueries,
     WhatIfQueries,
     MeterPriceQueries,
@@ -77,6 +81,8 @@ class Mutation(
     MerchantMutations,
     GatewayKeyMutations,
     DialInMutations,
+    RefundMutations,
+    CashierMutations,
     CaseMutations,
     PayLinkMutations,
 ):

@@ -6,6 +6,8 @@ all of it on, to the safe or to the next shift, so a closed shift holds nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -25,7 +27,7 @@ from backend.topups import shifts as rows
 from backend.topups.refund_rules import RefundState
 from backend.topups.refunds import Refund
 from backend.topups.shift_rules import Count, check_cash, check_desk, check_drawer, check_slip
-from backend.topups.shifts import Shift
+from backend.topups.shifts import Shift, Taken
 
 from .refund import audit_refund, due_account, key_of
 
@@ -33,6 +35,28 @@ from .refund import audit_refund, due_account, key_of
 def drawer_of(shift_id: UUID) -> AccountKey:
     """The ledger account of a shift's drawer."""
     return AccountKey(AccountKind.CASH_DESK, shift_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftStatement:
+    """A shift with what was taken and paid out in it, and what its drawer must hold now by the book."""
+
+    shift: Shift
+    taken: tuple[Taken, ...]
+    in_drawer: Money
+
+
+async def statements(work: UnitOfWork, *, shifts: Sequence[Shift]) -> list[ShiftStatement]:
+    """The statements of several shifts; a closed one's drawer holds nothing."""
+    taken = await rows.taken_in_shifts(work, shift_ids=[shift.id for shift in shifts])
+    return [
+        ShiftStatement(
+            shift,
+            tuple(taken[shift.id]),
+            ZERO if shift.closed_at else await in_drawer(work, shift_id=shift.id),
+        )
+        for shift in shifts
+    ]
 
 
 async def in_drawer(work: UnitOfWork, *, shift_id: UUID) -> Money:

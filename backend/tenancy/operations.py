@@ -12,6 +12,7 @@ from backend.audit.operations import record
 from backend.kernel.db import UnitOfWork
 from backend.kernel.errors import Conflict, InvalidInput, RateLimited
 from backend.kernel.ids import uuid7
+from backend.kernel.money import Money
 from backend.kernel.scope import Scope
 from backend.kernel.secrets import SecretBox
 
@@ -23,6 +24,7 @@ from .rules import (
     SESSION_LIFE,
     Permission,
     check_collection,
+    check_refund_limit,
     failures_after,
     locked_until,
 )
@@ -88,6 +90,32 @@ async def set_collection(
         project_id=project_id,
         before=before,
         after=after,
+    )
+    return found
+
+
+async def set_refund_limit(
+    work: UnitOfWork, *, scope: Scope, project_id: UUID, alone: Money, at: datetime
+) -> Project:
+    """Up to how much of one order an operator refunds without a second one (C30).
+
+    Raises NotFound, Forbidden, InvalidInput.
+    """
+    found = await project(work, scope=scope, project_id=project_id)
+    scope.require(Permission.PROJECT_WRITE, project_id)
+    alone_fen = check_refund_limit(alone)
+    before = Money.of_fen(found.refund_alone_fen)
+    found.refund_alone_fen = alone_fen
+    await Project.filter(group_id=work.group_id, id=project_id).update(refund_alone_fen=alone_fen)
+    await record(
+        work,
+        actor=scope.actor,
+        action="project:refund_limit:set",
+        subject=str(project_id),
+        at=at,
+        project_id=project_id,
+        before={"alone": str(before)},
+        after={"alone": str(alone)},
     )
     return found
 

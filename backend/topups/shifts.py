@@ -6,6 +6,7 @@ drawer that is being counted takes nothing more.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -250,18 +251,23 @@ class Taken:
     amount: Money
 
 
-async def taken_in_shift(work: UnitOfWork, *, shift_id: UUID) -> list[Taken]:
-    """What was taken and paid out in a shift, by channel: top-ups first, then refunds."""
+async def taken_in_shifts(
+    work: UnitOfWork, *, shift_ids: Sequence[UUID]
+) -> dict[UUID, list[Taken]]:
+    """What was taken and paid out in each shift, by channel, top-ups first: one statement for all."""
     rows = await work.fetch(
-        "SELECT o.channel, false AS paid_out, count(*), sum(o.amount_fen)::bigint AS fen"
+        "SELECT c.shift_id, o.channel, false AS paid_out, count(*), sum(o.amount_fen)::bigint AS fen"
         " FROM topups_counter c JOIN topups_order o ON o.group_id = c.group_id AND o.id = c.order_id"
-        " WHERE c.group_id = $1 AND c.shift_id = $2 GROUP BY o.channel"
-        " UNION ALL SELECT channel, true, count(*), sum(amount_fen)::bigint FROM topups_refund"
-        " WHERE group_id = $1 AND shift_id = $2 GROUP BY channel ORDER BY 2, 1",
+        " WHERE c.group_id = $1 AND c.shift_id = ANY($2) GROUP BY c.shift_id, o.channel"
+        " UNION ALL SELECT shift_id, channel, true, count(*), sum(amount_fen)::bigint"
+        " FROM topups_refund WHERE group_id = $1 AND shift_id = ANY($2) GROUP BY shift_id, channel"
+        " ORDER BY 3, 2",
         work.group_id,
-        shift_id,
+        list(shift_ids),
     )
-    return [
-        Taken(row["channel"], row["paid_out"], row["count"], Money.of_fen(row["fen"]))
-        for row in rows
-    ]
+    found: dict[UUID, list[Taken]] = {shift_id: [] for shift_id in shift_ids}
+    for row in rows:
+        amount = Money.of_fen(row["fen"])
+        line = Taken(row["channel"], row["paid_out"], row["count"], amount)
+        found[row["shift_id"]].append(line)
+    return found

@@ -29,7 +29,7 @@ from backend.tenancy import operations as tenancy
 from backend.topups.queries import Order
 from backend.topups.refund_rules import RefundState
 from backend.topups.rules import Channel, OrderState
-from backend.topups.shifts import Shift, taken_in_shift
+from backend.topups.shifts import Shift, taken_in_shifts
 from workers.models import meter_models
 
 from .refunding import allow_alone, ask, cloud_order, second
@@ -338,7 +338,7 @@ async def test_cash_goes_back_as_cash_out_of_the_own_drawer_once(
     async with unit_of_work(world.group_id) as work:
         due = await owed(work, kind=AccountKind.REFUND_DUE, refs=[world.account.id])
         purse = await owed(work, kind=AccountKind.PURSE, refs=[world.account.id])
-        lines = await taken_in_shift(work, shift_id=shift.id)
+        lines = (await taken_in_shifts(work, shift_ids=[shift.id]))[shift.id]
     assert (due[world.account.id], purse[world.account.id]) == (ZERO, Money.parse("20"))
     assert [(line.channel, line.paid_out, line.count, str(line.amount)) for line in lines] == [
         ("CASH", False, 1, "50.00"),

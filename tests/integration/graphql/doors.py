@@ -3,53 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
 
-from .things import Things
-
-Variables = dict[str, object]
-PROBLEM = "__typename ... on Problem { code message }"
-
-
-@dataclass(frozen=True)
-class Door:
-    """One argument that holds an id.
-
-    `field` is `Type.field`, `argument` the argument's name, `variable` the document's variable for
-    it, `kind` the attribute of Things. `write` answers by a union. `group_wide`: only operators of
-    the whole group come this far, so no project is foreign to them.
-    """
-
-    field: str
-    argument: str
-    kind: str
-    document: str
-    others: Callable[[Things], Variables] = lambda _: {}
-    write: bool = False
-    group_wide: bool = False
-
-    @property
-    def name(self) -> str:
-        """`Type.field(argument)`."""
-        return f"{self.field}({self.argument})"
-
-    def variables(self, mine: Things, asked: Things) -> Variables:
-        """The right variables, with the id under test taken from `asked`."""
-        return self.others(mine) | {"id": getattr(asked, self.kind)}
-
-
-def _unique() -> str:
-    return secrets.token_hex(5)
-
-
-def _digits() -> str:
-    return f"{secrets.randbelow(10**10):010d}"
-
-
-def _mutation(arguments: str, call: str) -> str:
-    return f"mutation({arguments}) {{ answer: {call} {{ {PROBLEM} }} }}"
-
+from .door import PROBLEM as PROBLEM
+from .door import Door as Door
+from .door import digits, mutation, unique
+from .money_doors import MONEY_DOORS
 
 DOORS = (
     Door("Query.project", "id", "Project", "query($id: ID!) { answer: project(id: $id) { id } }"),
@@ -95,92 +53,92 @@ DOORS = (
         "Mutation.setCollection",
         "project",
         "Project",
-        _mutation("$id: ID!", "setCollection(project: $id, sweepMinutes: 15, lostAfterSweeps: 4)"),
+        mutation("$id: ID!", "setCollection(project: $id, sweepMinutes: 15, lostAfterSweeps: 4)"),
         write=True,
     ),
     Door(
         "Mutation.addArea",
         "project",
         "Project",
-        _mutation("$id: ID!, $n: String!", "addArea(project: $id, name: $n)"),
-        lambda _: {"n": _unique()},
+        mutation("$id: ID!, $n: String!", "addArea(project: $id, name: $n)"),
+        lambda _: {"n": unique()},
         write=True,
     ),
     Door(
         "Mutation.addArea",
         "parent",
         "Area",
-        _mutation("$p: ID!, $id: ID!, $n: String!", "addArea(project: $p, parent: $id, name: $n)"),
-        lambda mine: {"p": mine.Project, "n": _unique()},
+        mutation("$p: ID!, $id: ID!, $n: String!", "addArea(project: $p, parent: $id, name: $n)"),
+        lambda mine: {"p": mine.Project, "n": unique()},
         write=True,
     ),
     Door(
         "Mutation.openAccount",
         "area",
         "Area",
-        _mutation(
+        mutation(
             "$id: ID!, $no: String!",
             'openAccount(area: $id, no: $no, name: "New", phone: "13700137000")',
         ),
-        lambda _: {"no": _digits()},
+        lambda _: {"no": digits()},
         write=True,
     ),
     Door(
         "Mutation.addGateway",
         "project",
         "Project",
-        _mutation(
+        mutation(
             "$id: ID!, $s: String!",
             'addGateway(project: $id, serial: $s, name: "G", address: "127.0.0.1:502")',
         ),
-        lambda _: {"s": _unique()},
+        lambda _: {"s": unique()},
         write=True,
     ),
     Door(
         "Mutation.makeGatewayClaim",
         "gateway",
         "SealedGateway",
-        _mutation("$id: ID!", "makeGatewayClaim(gateway: $id)"),
+        mutation("$id: ID!", "makeGatewayClaim(gateway: $id)"),
         write=True,
     ),
     Door(
         "Mutation.rotateGatewayKeys",
         "gateway",
         "KeyedGateway",
-        _mutation("$id: ID!", "rotateGatewayKeys(gateway: $id)"),
+        mutation("$id: ID!", "rotateGatewayKeys(gateway: $id)"),
         write=True,
     ),
     Door(
         "Mutation.revokeGatewayKeys",
         "gateway",
         "KeyedGateway",
-        _mutation("$id: ID!", 'revokeGatewayKeys(gateway: $id, reason: "stolen")'),
+        mutation("$id: ID!", 'revokeGatewayKeys(gateway: $id, reason: "stolen")'),
         write=True,
     ),
     Door(
         "Mutation.setGatewayDialIn",
         "gateway",
         "DialInGateway",
-        _mutation("$id: ID!, $r: String!", "setGatewayDialIn(gateway: $id, registration: $r)"),
-        lambda _: {"r": _unique()},
+        mutation("$id: ID!, $r: String!", "setGatewayDialIn(gateway: $id, registration: $r)"),
+        lambda _: {"r": unique()},
         write=True,
     ),
     Door(
         "Mutation.addMeter",
         "gateway",
         "Gateway",
-        _mutation(
+        mutation(
             "$id: ID!, $s: String!, $b: String!",
             'addMeter(gateway: $id, serial: $s, profile: "DDSY1352-NK", busAddress: $b)',
         ),
-        lambda _: {"s": _unique(), "b": str(100 + secrets.randbelow(99))},
+        lambda _: {"s": unique(), "b": str(100 + secrets.randbelow(99))},
         write=True,
     ),
     Door(
         "Mutation.assignMeter",
         "meter",
         "FreeMeter",
-        _mutation("$id: ID!, $a: ID!", "assignMeter(meter: $id, account: $a)"),
+        mutation("$id: ID!, $a: ID!", "assignMeter(meter: $id, account: $a)"),
         lambda mine: {"a": mine.Account},
         write=True,
     ),
@@ -188,7 +146,7 @@ DOORS = (
         "Mutation.assignMeter",
         "account",
         "Account",
-        _mutation("$m: ID!, $id: ID!", "assignMeter(meter: $m, account: $id)"),
+        mutation("$m: ID!, $id: ID!", "assignMeter(meter: $m, account: $id)"),
         lambda mine: {"m": mine.FreeMeter},
         write=True,
     ),
@@ -196,28 +154,28 @@ DOORS = (
         "Mutation.commandMeter",
         "meter",
         "Meter",
-        _mutation("$id: ID!", 'commandMeter(meter: $id, kind: TRIP, reason: "moved out")'),
+        mutation("$id: ID!", 'commandMeter(meter: $id, kind: TRIP, reason: "moved out")'),
         write=True,
     ),
     Door(
         "Mutation.refreshMeter",
         "id",
         "Meter",
-        _mutation("$id: ID!", "refreshMeter(id: $id)"),
+        mutation("$id: ID!", "refreshMeter(id: $id)"),
         write=True,
     ),
     Door(
         "Mutation.refreshProject",
         "id",
         "Project",
-        _mutation("$id: ID!", "refreshProject(id: $id)"),
+        mutation("$id: ID!", "refreshProject(id: $id)"),
         write=True,
     ),
     Door(
         "Mutation.grantRole",
         "operator",
         "Operator",
-        _mutation("$id: ID!", 'grantRole(operator: $id, role: "auditor")'),
+        mutation("$id: ID!", 'grantRole(operator: $id, role: "auditor")'),
         write=True,
         group_wide=True,
     ),
@@ -225,7 +183,7 @@ DOORS = (
         "Mutation.grantRole",
         "project",
         "Project",
-        _mutation("$o: ID!, $id: ID!", 'grantRole(operator: $o, role: "auditor", project: $id)'),
+        mutation("$o: ID!, $id: ID!", 'grantRole(operator: $o, role: "auditor", project: $id)'),
         lambda mine: {"o": mine.Operator},
         write=True,
         group_wide=True,
@@ -259,15 +217,15 @@ DOORS = (
         "Mutation.addTariff",
         "project",
         "Project",
-        _mutation("$id: ID!, $n: String!", "addTariff(project: $id, kind: WATER, name: $n)"),
-        lambda _: {"n": _unique()},
+        mutation("$id: ID!, $n: String!", "addTariff(project: $id, kind: WATER, name: $n)"),
+        lambda _: {"n": unique()},
         write=True,
     ),
     Door(
         "Mutation.draftTariffVersion",
         "tariff",
         "Tariff",
-        _mutation(
+        mutation(
             "$id: ID!",
             'draftTariffVersion(tariff: $id, effectiveAt: "2026-12-01T00:00:00Z",'
             ' terms: {seasons: [{prices: [{band: "flat", price: "0.60"}]}]})',
@@ -278,28 +236,28 @@ DOORS = (
         "Mutation.submitTariffVersion",
         "version",
         "TariffVersion",
-        _mutation("$id: ID!", "submitTariffVersion(version: $id)"),
+        mutation("$id: ID!", "submitTariffVersion(version: $id)"),
         write=True,
     ),
     Door(
         "Mutation.approveTariffVersion",
         "version",
         "SubmittedVersion",
-        _mutation("$id: ID!", "approveTariffVersion(version: $id)"),
+        mutation("$id: ID!", "approveTariffVersion(version: $id)"),
         write=True,
     ),
     Door(
         "Mutation.rejectTariffVersion",
         "version",
         "SubmittedVersion",
-        _mutation("$id: ID!", 'rejectTariffVersion(version: $id, note: "too dear")'),
+        mutation("$id: ID!", 'rejectTariffVersion(version: $id, note: "too dear")'),
         write=True,
     ),
     Door(
         "Mutation.assignTariff",
         "tariff",
         "Tariff",
-        _mutation(
+        mutation(
             "$id: ID!, $a: ID!",
             'assignTariff(tariff: $id, accounts: [$a], startedAt: "2026-11-22T04:00:00Z")',
         ),
@@ -310,13 +268,18 @@ DOORS = (
         "Mutation.resolveCase",
         "id",
         "Case",
-        _mutation("$id: ID!", 'resolveCase(id: $id, action: NOTE, note: "looked at it")'),
+        mutation("$id: ID!", 'resolveCase(id: $id, action: NOTE, note: "looked at it")'),
         write=True,
     ),
+    *MONEY_DOORS,
 )
 
 # Held by tests of their own, for what surrounds them (a merchant's keys, a link, a socket).
 ELSEWHERE = {
+    "Mutation.cashierTopUp(account)": "test_cashier.py",
+    "Mutation.handOverShift(shift)": "test_cashier.py",
+    "Mutation.handOverShift(to)": "test_cashier.py",
+    "Mutation.payOutRefund(refund)": "test_cashier.py",
     "Mutation.setWechatPay(project)": "test_merchants.py",
     "Query.topUpByLink(id)": "test_pay_link.py",
     "Subscription.topUpChanged(id)": "test_live.py",

@@ -30,6 +30,7 @@ from ..world import (
     new_id,
     reading_of,
 )
+from .money_things import make_money_things
 
 # A well-formed id of a type that no door takes.
 WRONG_TYPE = ref("Nothing", new_id())
@@ -56,6 +57,10 @@ class Things:
     Tariff: str
     TariffVersion: str
     SubmittedVersion: str
+    PaidTopUp: str
+    Refund: str
+    Shift: str
+    RightAccount: str
     link: str
     order_id: UUID
 
@@ -125,6 +130,7 @@ async def make_things(world: World, *, prefix: str = "1") -> Things:
         Tariff=ref("Tariff", tariff.id),
         TariffVersion=ref("TariffVersion", draft.id),
         SubmittedVersion=ref("TariffVersion", submitted.id),
+        **await make_money_things(world, prefix=prefix),
         link=link,
         order_id=order.id,
     )
@@ -144,10 +150,13 @@ def nothing() -> Things:
         "Operator",
         "Tariff",
         "TariffVersion",
+        "Refund",
+        "Shift",
     )
     made = {kind: ref(kind, new_id()) for kind in kinds}
     made |= {kind: ref("Gateway", new_id()) for kind in _GATEWAYS}
     made["SubmittedVersion"] = ref("TariffVersion", new_id())
+    made |= {"PaidTopUp": ref("TopUp", new_id()), "RightAccount": ref("Account", new_id())}
     return Things(**made, FreeMeter=ref("Meter", new_id()), link="none.none", order_id=new_id())
 
 
