@@ -179,6 +179,13 @@ def _demo_check(options: argparse.Namespace) -> int:
     return asyncio.run(check.run_check(data=options.data))
 
 
+def _chaos(options: argparse.Namespace) -> int:
+    from backend.chaos.run import Size, chaos_command
+
+    size = Size(options.kills, options.pg_crashes, options.payments, options.seed)
+    return asyncio.run(chaos_command(size, as_json=options.json, keep=options.keep))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="shuidian", description="Prepaid electricity and water.")
     words = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -235,6 +242,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     checked.add_argument("--data", type=Path, default=None, help="default: a folder of its own")
     checked.set_defaults(run=_demo_check)
+
+    chaos = words.add_parser(
+        "chaos", help="kill everything while tenants pay, then compare four sums (throw-away data)"
+    )
+    chaos.add_argument("--kills", type=int, default=200)
+    chaos.add_argument("--pg-crashes", type=int, default=3)
+    chaos.add_argument("--payments", type=int, default=1500)
+    chaos.add_argument("--seed", type=int, default=1)
+    chaos.add_argument("--json", action="store_true", help="print one JSON object")
+    chaos.add_argument("--keep", type=Path, default=None, help="an empty folder for data and logs")
+    chaos.set_defaults(run=_chaos)
 
     frame = words.add_parser("frame", help="say what a captured meter frame holds")
     frame_command.add_words(frame)

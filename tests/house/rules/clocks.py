@@ -15,7 +15,7 @@ from ..tree import Finding, Source, Tree
 CLOCK_FILE = "backend/kernel/clock.py"
 LOOP_TIME = ("workers/links/",)
 STOPWATCHES = (
-    "schema/", "bots/", "workers/", "backend/sandbox/", "backend/demo/",
+    "schema/", "bots/", "workers/", "backend/sandbox/", "backend/demo/", "backend/chaos/",
     "backend/cli.py", "backend/cli/", "backend/asgi.py",
 )  # fmt: skip
 _DECIDING = frozenset({"rules.py", "operations.py", "queries.py"})

@@ -1,0 +1,1 @@
+"""Proof by breaking: `shuidian chaos` on the real system, `shuidian simulate` on a virtual clock."""

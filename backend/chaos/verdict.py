@@ -1,0 +1,141 @@
+"""The judge: four sums and every single payment, from four witnesses who do not know each other. Pure.
+
+A balanced book proves nothing about the meter (trust.md section 1, finding 1): what the channel took,
+what the book holds, what the meters' own wallets grew by and what the channel's bill says must be one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Sold:
+    """A credit as a meter's own record or the book's vend tells it."""
+
+    meter: str
+    purchase_no: int
+    amount_fen: int
+
+
+@dataclass(frozen=True, slots=True)
+class BookVend:
+    """A vend of the book: for which order, what, and its state."""
+
+    order_no: str
+    sold: Sold
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """What the product's database says, over all groups. `paid`: fen by order in state PAID.
+
+    `channel_fen` is what the channels owe, `wallets_fen` what meters hold, `waiting_fen` what is on its
+    way or fits nothing; `broken` counts entries that do not sum to zero and balances that are not the
+    sum of their postings; `unfinished` counts events of the outbox that wait, by topic; `cases` are
+    open exception cases by kind.
+    """
+
+    paid: Mapping[str, int]
+    vends: Sequence[BookVend]
+    channel_fen: int
+    wallets_fen: int
+    waiting_fen: int
+    broken: int
+    unfinished: Mapping[str, int]
+    cases: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Witnesses:
+    """All four. `paid`: fen by order number in the channel's own book; `bill_fen`: the channel's bill;
+    `grown_fen`: what each meter's wallet grew by, `sold`: the sales each meter recorded; `baits`: orders
+    that nobody ever paid, `believed`: forged notices that were answered as good."""
+
+    paid: Mapping[str, int]
+    book: Book
+    grown_fen: Mapping[str, int]
+    sold: Sequence[Sold]
+    bill_fen: int
+    baits: frozenset[str] = frozenset()
+    believed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The sums, and what is wrong: `reasons` is empty when nothing is."""
+
+    paid_fen: int
+    ledger_fen: int
+    meter_fen: int
+    bill_fen: int
+    double: int
+    lost: int
+    stuck: int
+    forged_accepted: int
+    reasons: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def good(self) -> bool:
+        """Whether the run may pass."""
+        return not self.reasons
+
+
+def unsettled(paid: Mapping[str, int], book: Book) -> int:
+    """How many payments and events still wait for somebody."""
+    unbooked = sum(1 for number in paid if number not in book.paid)
+    unsent = sum(1 for vend in book.vends if vend.state != "VERIFIED")
+    return unbooked + unsent + sum(book.unfinished.values())
+
+
+def judge(seen: Witnesses) -> Verdict:
+    """Compare the witnesses, payment by payment and sum by sum."""
+    book = seen.book
+    by_order = Counter(vend.order_no for vend in book.vends)
+    verified = {vend.order_no: vend.sold for vend in book.vends if vend.state == "VERIFIED"}
+    recorded = Counter(seen.sold)
+    in_book = Counter(vend.sold for vend in book.vends)
+    double = sum(count - 1 for count in by_order.values() if count > 1)
+    double += (recorded - in_book).total()
+    lost = sum(
+        1
+        for number in seen.paid
+        if number not in verified or not recorded[verified[number]] or number not in book.paid
+    )
+    forged = seen.believed + len(seen.baits & book.paid.keys())
+    stuck = unsettled(seen.paid, book)
+    sums = {
+        "paid_fen": sum(seen.paid.values()),
+        "ledger_fen": book.channel_fen,
+        "meter_fen": sum(seen.grown_fen.values()),
+        "bill_fen": seen.bill_fen,
+    }
+    wrong = {
+        "the four sums differ": len({*sums.values(), book.wallets_fen}) > 1,
+        "a payment was credited twice": double,
+        "a payment was lost": lost,
+        "work is stuck": stuck,
+        "a forged notice was believed": forged,
+        "an order was booked with another amount": any(
+            seen.paid.get(number) != fen for number, fen in book.paid.items()
+        ),
+        "money waits in the book": book.waiting_fen,
+        "the book is broken": book.broken,
+        "a wallet did not grow by its sales": _grown_by_sales(seen),
+        "an exception case is open": sum(book.cases.values()),
+    }
+    reasons = tuple(reason for reason, found in wrong.items() if found)
+    return Verdict(
+        **sums, double=double, lost=lost, stuck=stuck, forged_accepted=forged, reasons=reasons
+    )
+
+
+def _grown_by_sales(seen: Witnesses) -> int:
+    """How many meters hold another amount than their own sales explain."""
+    sold: Counter[str] = Counter()
+    for sale in seen.sold:
+        sold[sale.meter] += sale.amount_fen
+    return sum(1 for meter, fen in seen.grown_fen.items() if fen != sold[meter])

@@ -1,0 +1,1 @@
+"""Proof machinery in small sizes, and proof that it can fail."""
