@@ -153,8 +153,8 @@ CREATE TABLE reconcile_proof (
     note text,
     PRIMARY KEY (group_id, id),
     UNIQUE (group_id, meter_id, day),
-    CHECK (verdict NOT IN ('AGREES', 'DRIFT') OR read_at IS NOT NULL),
-    CHECK (verdict <> 'AGREES' OR (total IS NOT NULL AND left_hao IS NOT NULL)),
+    CHECK (verdict NOT IN ('AGREES', 'DRIFT')
+        OR (read_at IS NOT NULL AND total IS NOT NULL AND left_hao IS NOT NULL)),
     CHECK (posted_hao = 0 OR verdict = 'AGREES'),
     CHECK ((resolved_at IS NULL) = (resolved_by IS NULL)),
     CHECK (resolved_at IS NULL OR (verdict = 'DRIFT' AND coalesce(length(note), 0) >= 4)),

@@ -99,6 +99,11 @@ async def project(work: UnitOfWork, *, scope: Scope, project_id: UUID) -> Projec
     return found
 
 
+async def all_projects(work: UnitOfWork) -> list[Project]:
+    """The projects of this group, for jobs that act without an operator."""
+    return await Project.filter(group_id=work.group_id).order_by("id")
+
+
 async def project_by_id(work: UnitOfWork, *, project_id: UUID) -> Project:
     """One project of this group, for journeys that act without an operator."""
     found = await Project.get_or_none(group_id=work.group_id, id=project_id)
