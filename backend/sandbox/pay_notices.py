@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import uuid
 from collections.abc import Sequence
@@ -10,21 +9,15 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import httpx
-
 from backend.kernel.clock import CHINA, Clock
-from backend.sandbox.answers import caller
 from backend.sandbox.faults import Faults
+from backend.sandbox.notice_sender import RETRIES_S, SENDING_FAULTS, NoticeSender
 from backend.sandbox.pay_book import Order, PayBook
 from backend.sandbox.pay_keys import Platform, seal
+from backend.sandbox.sending import SENDING_FAULTS
 
-# The real platform tries 15 times over a day; a demo wants the first four of them.
-RETRIES_S = (15.0, 15.0, 30.0, 180.0)
-_ANSWER_S = 5.0
 NOTICE_FAULTS = (
-    "lost_notice",
-    "duplicate_notice",
-    "delay_notice",
+    *SENDING_FAULTS,
     "wrong_amount_notice",
     "bad_signature_notice",
     "stale_notice",
@@ -54,8 +47,8 @@ def order_json(order: Order, /) -> dict[str, Any]:
     return shown
 
 
-class Notices:
-    """Sends notices; retries run in the background until `stop`."""
+class Notices(NoticeSender[Order]):
+    """Payment notices of APIv3."""
 
     def __init__(
         self,
@@ -66,30 +59,14 @@ class Notices:
         clock: Clock,
         retries_s: Sequence[float] = RETRIES_S,
     ) -> None:
+        super().__init__(faults=faults, retries_s=retries_s)
         self._book = book
         self._platform = platform
-        self._faults = faults
         self._clock = clock
-        self._retries_s = tuple(retries_s)
-        self._running: set[asyncio.Task[None]] = set()
 
-    async def tell(self, order: Order, /) -> list[int]:
-        """Send the notice of a paid order; returns the HTTP status of each try made at once.
-
-        0 stands for no answer. A lost or delayed notice gives an empty list.
-        """
-        if self._faults.take("lost_notice"):
-            return []
-        copies = 1 + self._faults.use_up("duplicate_notice")
-        delay = self._faults.use_up("delay_notice")
-        if delay:
-            self._later(order, (float(delay),))
-            return []
-        headers, body = self.message(order)
-        found = [await _post(order.notify_url, headers, body) for _ in range(copies)]
-        if not any(200 <= status < 300 for status in found):
-            self._later(order, self._retries_s)
-        return found
+    def address(self, order: Order, /) -> str:
+        """The merchant's notify_url."""
+        return order.notify_url
 
     def message(self, order: Order, /) -> tuple[dict[str, str], bytes]:
         """Headers and body of a notice, with a fault when one is switched on."""
@@ -117,31 +94,3 @@ class Notices:
         signed = body + b" " if self._faults.take("bad_signature_notice") else body
         headers = self._platform.headers(body=signed, at=now)
         return headers | {"Content-Type": "application/json"}, body
-
-    async def stop(self) -> None:
-        """Give up what is still to be sent."""
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
-
-    def _later(self, order: Order, delays: Sequence[float]) -> None:
-        """Send again after each delay until it is taken."""
-        task = asyncio.create_task(self._retry(order, delays))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-
-    async def _retry(self, order: Order, delays: Sequence[float]) -> None:
-        for delay in delays:
-            await asyncio.sleep(delay)
-            headers, body = self.message(order)
-            if 200 <= await _post(order.notify_url, headers, body) < 300:
-                return
-
-
-async def _post(url: str, headers: dict[str, str], body: bytes) -> int:
-    """The status of one try, 0 when nobody answered in five seconds."""
-    async with caller(timeout_s=_ANSWER_S) as client:
-        try:
-            return (await client.post(url, content=body, headers=headers)).status_code
-        except httpx.HTTPError:
-            return 0

@@ -1,0 +1,67 @@
+"""How the stand-ins send notices: lost, doubled, late or at once, and again until somebody takes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import httpx
+
+from backend.sandbox.answers import caller
+from backend.sandbox.faults import Faults
+
+SENDING_FAULTS = ("lost_notice", "duplicate_notice", "delay_notice")
+_ANSWER_S = 5.0
+Message = Callable[[], tuple[dict[str, str], bytes]]
+
+
+class Sender:
+    """Posts messages; tries that follow run in the background until `stop`. `retries_s` are the pauses."""
+
+    def __init__(self, *, faults: Faults, retries_s: Sequence[float]) -> None:
+        self._faults = faults
+        self._retries_s = tuple(retries_s)
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def tell(self, url: str, message: Message, /) -> list[int]:
+        """Send what `message` makes (anew for each later try); the HTTP status of each try made at once.
+
+        0 stands for no answer. A lost or delayed notice gives an empty list.
+        """
+        if self._faults.take("lost_notice"):
+            return []
+        copies = 1 + self._faults.use_up("duplicate_notice")
+        if delay := self._faults.use_up("delay_notice"):
+            self._later(url, message, (float(delay),))
+            return []
+        headers, body = message()
+        found = [await _post(url, headers, body) for _ in range(copies)]
+        if not any(200 <= status < 300 for status in found):
+            self._later(url, message, self._retries_s)
+        return found
+
+    async def stop(self) -> None:
+        """Give up what is still to be sent."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _later(self, url: str, message: Message, delays: Sequence[float]) -> None:
+        task = asyncio.create_task(self._retry(url, message, delays))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _retry(self, url: str, message: Message, delays: Sequence[float]) -> None:
+        for delay in delays:
+            await asyncio.sleep(delay)
+            if 200 <= await _post(url, *message()) < 300:
+                return
+
+
+async def _post(url: str, headers: dict[str, str], body: bytes) -> int:
+    """The status of one try, 0 when nobody answered in five seconds."""
+    async with caller(timeout_s=_ANSWER_S) as client:
+        try:
+            return (await client.post(url, content=body, headers=headers)).status_code
+        except httpx.HTTPError:
+            return 0
