@@ -37,19 +37,35 @@ class Hold:
         self._lease = lease
         self._key = key
 
-    async def __aenter__(self) -> None:
-        held = self._lease.use(self._key)
+    def seize(self) -> bool:
+        """Hold the bus if this process has it; whoever holds it must `leave`. Better: `async with`."""
+        return self._lease.use(self._key)
+
+    async def wait(self) -> None:
+        """Get the bus from another process, and hold it as after `seize`. Raises BusBusy."""
+        held = False
         try:
-            if not held:
-                await self._lease.take(self._key)
+            await self._lease.take(self._key)
             held = True
         finally:
             if not held:
                 self._lease.done(self._key)
 
+    def leave(self) -> bool:
+        """The turn is over; True when another process waits for the bus: then `give` it."""
+        return self._lease.done(self._key)
+
+    async def give(self) -> None:
+        """Give the bus to whoever waits for it."""
+        await asyncio.shield(self._lease.give(self._key))
+
+    async def __aenter__(self) -> None:
+        if not self.seize():
+            await self.wait()
+
     async def __aexit__(self, *failure: object) -> None:
-        if self._lease.done(self._key):
-            await asyncio.shield(self._lease.give(self._key))
+        if self.leave():
+            await self.give()
 
 
 class BusLease:

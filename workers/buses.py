@@ -119,20 +119,23 @@ class BusTurn:
         self._turn = turn
 
     async def __aenter__(self) -> Turn:
-        lane, held = self._lane, False
+        lane = self._lane
         if not lane.seize():
             await lane.wait(self._priority)
-        try:
-            await self._hold.__aenter__()
-            held = True
-        finally:
-            if not held:
-                lane.leave()
+        if not self._hold.seize():
+            held = False
+            try:
+                await self._hold.wait()
+                held = True
+            finally:
+                if not held:
+                    lane.leave()
         return self._turn
 
     async def __aexit__(self, *failure: object) -> None:
         try:
-            await self._hold.__aexit__()
+            if self._hold.leave():
+                await self._hold.give()
         finally:
             self._lane.leave()
 

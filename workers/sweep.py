@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from uuid import UUID
 from zlib import crc32
@@ -161,7 +160,10 @@ async def _take(bus: Bus, meter: OnBus, *, tries: int) -> Taken:
     """
     async with bus.turn(Priority.READ) as turn:
         driver = turn.driver(meter)
-        for _ in range(tries - 1):
-            with suppress(NoAnswer, FrameError):
+        while True:
+            tries -= 1
+            try:
                 return await driver.take()
-        return await driver.take()
+            except (NoAnswer, FrameError):
+                if tries <= 0:
+                    raise
