@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -72,15 +72,19 @@ class Relay:
         oldest = await oldest_due(now)
         OUTBOX_OLDEST_SECONDS.set((now - oldest).total_seconds() if oldest else 0)
         for group_id in await groups_due(now):
-            while True:
-                async with unit_of_work(group_id) as work:
-                    claimed = await outbox.claim(work, at=now, lease=LEASE_EVENTS, limit=BATCH)
-                    slow = [event.id for event in claimed if event.topic in SLOW_TOPICS]
-                    if slow:
-                        await outbox.extend_lease(work, event_ids=slow, until=now + LEASE_SWEEPS)
-                await self._hand_on(group_id, claimed)
-                if len(claimed) < BATCH:
-                    break
+            await self.relay_group(group_id, now)
+
+    async def relay_group(self, group_id: int, now: datetime) -> None:
+        """Claim what is due of one group and hand it on. Raises RedisError, OSError."""
+        while True:
+            async with unit_of_work(group_id) as work:
+                claimed = await outbox.claim(work, at=now, lease=LEASE_EVENTS, limit=BATCH)
+                slow = [event.id for event in claimed if event.topic in SLOW_TOPICS]
+                if slow:
+                    await outbox.extend_lease(work, event_ids=slow, until=now + LEASE_SWEEPS)
+            await self._hand_on(group_id, claimed)
+            if len(claimed) < BATCH:
+                break
 
     async def _hand_on(self, group_id: int, claimed: list[outbox.Event]) -> None:
         """Enqueue; what Redis does not take is given back at once. Raises RedisError, OSError."""

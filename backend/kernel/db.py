@@ -26,6 +26,8 @@ from tortoise.backends.base import client as tortoise_client
 from tortoise.connection import get_connection, get_connections
 from tortoise.transactions import in_transaction
 
+from backend.kernel import failpoints
+
 ALIAS = "app"
 MODEL_MODULES = (
     "backend.tenancy.models",
@@ -121,10 +123,13 @@ async def unit_of_work(group_id: int) -> AsyncIterator[UnitOfWork]:
         raise ValueError("a group id is a positive bigint")
     if isinstance(get_connection(ALIAS), TransactionWrapper):
         raise RuntimeError("a unit of work is open here already: pass it on")
+    place = failpoints.place_of_caller()
     async with in_transaction(ALIAS) as tx:
         connection = cast("asyncpg.Connection[Any]", tx._connection)
         await connection.execute(f"SET LOCAL app.group_id = '{group_id:d}'")
         yield UnitOfWork(connection, group_id)
+        failpoints.reach(place, failpoints.Moment.COMMITTING)
+    failpoints.reach(place, failpoints.Moment.COMMITTED)
 
 
 @asynccontextmanager
