@@ -218,33 +218,7 @@ async def assign_tariff(
     if held is None:
         raise Conflict("no approved version of this tariff holds at that instant")
     await _check_accounts(work, scope, of, wanted, started_at, at)
-    await work.execute(
-        "UPDATE tariffs_assignment SET superseded_at = $5 WHERE group_id = $1"
-        " AND account_id = ANY($2) AND kind = $3 AND started_at >= $4 AND started_at >= $5"
-        " AND superseded_at IS NULL",
-        work.group_id,
-        wanted,
-        of.kind,
-        started_at,
-        at,
-    )
-    made = await work.execute(
-        "INSERT INTO tariffs_assignment (group_id, id, project_id, account_id, kind, tariff_id,"
-        " started_at, assigned_by, assigned_at)"
-        " SELECT $1, ids.id, $2, ids.account_id, $3, $4, $5, $6, $7"
-        " FROM unnest($8::uuid[], $9::uuid[]) AS ids(id, account_id)"
-        " ON CONFLICT (group_id, account_id, kind, started_at) WHERE superseded_at IS NULL"
-        " DO NOTHING",
-        work.group_id,
-        of.project_id,
-        of.kind,
-        tariff_id,
-        started_at,
-        scope.actor.id,
-        at,
-        [uuid7(at) for _ in wanted],
-        wanted,
-    )
+    made = await _assign(work, scope, of, wanted, started_at, at)
     if made != len(wanted):
         raise Conflict("another assignment of the same instant came first; look again")
     await record(
@@ -260,6 +234,44 @@ async def assign_tariff(
         },
     )
     return made
+
+
+async def _assign(
+    work: UnitOfWork,
+    scope: Scope,
+    of: Tariff,
+    wanted: Sequence[UUID],
+    started_at: datetime,
+    at: datetime,
+) -> int:
+    """Write the rows; fewer than wanted when others wrote some of the same instant."""
+    await work.execute(
+        "UPDATE tariffs_assignment SET superseded_at = $5 WHERE group_id = $1"
+        " AND account_id = ANY($2) AND kind = $3 AND started_at >= $4 AND started_at >= $5"
+        " AND superseded_at IS NULL",
+        work.group_id,
+        wanted,
+        of.kind,
+        started_at,
+        at,
+    )
+    return await work.execute(
+        "INSERT INTO tariffs_assignment (group_id, id, project_id, account_id, kind, tariff_id,"
+        " started_at, assigned_by, assigned_at)"
+        " SELECT $1, ids.id, $2, ids.account_id, $3, $4, $5, $6, $7"
+        " FROM unnest($8::uuid[], $9::uuid[]) AS ids(id, account_id)"
+        " ON CONFLICT (group_id, account_id, kind, started_at) WHERE superseded_at IS NULL"
+        " DO NOTHING",
+        work.group_id,
+        of.project_id,
+        of.kind,
+        of.id,
+        started_at,
+        scope.actor.id,
+        at,
+        [uuid7(at) for _ in wanted],
+        wanted,
+    )
 
 
 async def _check_accounts(
