@@ -13,13 +13,22 @@ from backend.sandbox.faults import Faults
 SENDING_FAULTS = ("lost_notice", "duplicate_notice", "delay_notice")
 _ANSWER_S = 5.0
 Message = Callable[[], tuple[dict[str, str], bytes]]
+Taken = Callable[[int, str], bool]
+
+
+def _is_2xx(status: int, _: str) -> bool:
+    return 200 <= status < 300
 
 
 class Sender:
-    """Posts messages; tries that follow run in the background until `stop`. `retries_s` are the pauses."""
+    """Posts messages; tries that follow run in the background until `stop`. `retries_s` are the pauses,
+    `taken` says by status and text whether an answer ends the tries."""
 
-    def __init__(self, *, faults: Faults, retries_s: Sequence[float]) -> None:
+    def __init__(
+        self, *, faults: Faults, retries_s: Sequence[float], taken: Taken = _is_2xx
+    ) -> None:
         self._faults = faults
+        self._taken = taken
         self._retries_s = tuple(retries_s)
         self._running: set[asyncio.Task[None]] = set()
 
@@ -36,9 +45,9 @@ class Sender:
             return []
         headers, body = message()
         found = [await _post(url, headers, body) for _ in range(copies)]
-        if not any(200 <= status < 300 for status in found):
+        if not any(self._taken(*answer) for answer in found):
             self._later(url, message, self._retries_s)
-        return found
+        return [status for status, _ in found]
 
     async def stop(self) -> None:
         """Give up what is still to be sent."""
@@ -54,14 +63,15 @@ class Sender:
     async def _retry(self, url: str, message: Message, delays: Sequence[float]) -> None:
         for delay in delays:
             await asyncio.sleep(delay)
-            if 200 <= await _post(url, *message()) < 300:
+            if self._taken(*await _post(url, *message())):
                 return
 
 
-async def _post(url: str, headers: dict[str, str], body: bytes) -> int:
-    """The status of one try, 0 when nobody answered in five seconds."""
+async def _post(url: str, headers: dict[str, str], body: bytes) -> tuple[int, str]:
+    """Status and text of one try, (0, '') when nobody answered in five seconds."""
     async with caller(timeout_s=_ANSWER_S) as client:
         try:
-            return (await client.post(url, content=body, headers=headers)).status_code
+            answer = await client.post(url, content=body, headers=headers)
         except httpx.HTTPError:
-            return 0
+            return 0, ""
+        return answer.status_code, answer.text
