@@ -35,6 +35,8 @@ APPEND_ONLY = frozenset(
         "audit_entry",
         "metering_reading",
         "metering_packed",
+        "reconcile_line",
+        "reconcile_statement",
     }
 )
 POLICY = "(group_id = (NULLIF(current_setting('app.group_id'::text, true), ''::text))::bigint)"
