@@ -14,6 +14,8 @@ from workers.charge import charge_due
 from workers.command import command_due
 from workers.context import WorkerContext
 from workers.control import vend_due
+from workers.occupancy import closing_due, takedown_due
+from workers.reconcile import bill_due, proof_due, statement_due
 from workers.sweep import meter_refresh, sweep_due
 
 Handler = Callable[[WorkerContext, int, Mapping[str, str]], Awaitable[datetime | None]]
@@ -90,8 +92,13 @@ HANDLERS: dict[str, Handler] = {
     "sweep.due": _sweep_due,
     "meter.refresh": _meter_refresh,
     "charge.due": _charge_due,
+    "takedown.due": takedown_due,
+    "closing.due": closing_due,
+    "bill.due": bill_due,
+    "proof.due": proof_due,
+    "statement.due": statement_due,
 }
 # Long work has a queue of its own: one long time-out would delay the recovery of every short job.
-SLOW_TOPICS = frozenset({"sweep.due"})
+SLOW_TOPICS = frozenset({"sweep.due", "bill.due", "proof.due", "statement.due"})
 # A late answer to these is worthless: they are dropped after a few tries instead of kept for ever.
 GIVE_UP_AFTER = {"meter.refresh": 3, "sweep.due": 3, "message.send": 40}

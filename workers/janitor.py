@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from backend.control.queries import vends_unfinished
 from backend.journeys.charge_missed import charge_missed
+from backend.journeys.closing_steps import tend_closings
 from backend.journeys.command import tend
 from backend.journeys.refund_sending import tend_refunds
+from backend.journeys.takedown_steps import tend_takedowns
 from backend.kernel.db import unit_of_work
 from backend.metering.retention import prepare
 from backend.outbox import operations as outbox
@@ -20,16 +22,23 @@ _KEEP_TRIES = timedelta(days=1)
 
 
 async def tidy(context: WorkerContext) -> None:
-    """Ring again for unfinished vends, refunds and commands without a waiting event, end overdue
-    commands, drop old done events, make partitions."""
+    """Ring again for unfinished vends, refunds, takedowns, closings and commands without a waiting event,
+    end overdue commands, drop old done events, make partitions."""
     now = context.ports.clock.now()
     await prepare(at=now)
     for group_id in await all_groups():
-        async with unit_of_work(group_id) as work:
-            for vend_id in await vends_unfinished(work):
-                await outbox.reopen_if_done(work, topic="vend.due", key=str(vend_id), due_at=now)
-            await tend_refunds(work, at=now)
-            await outbox.forget_done(work, before=now - _KEEP_DONE)
-            await forget_login_tries(work, before=now - _KEEP_TRIES)
-        await tend(group_id=group_id, at=now)
-        await charge_missed(group_id=group_id, at=now)
+        await tidy_group(group_id=group_id, at=now)
+
+
+async def tidy_group(*, group_id: int, at: datetime) -> None:
+    """What `tidy` does for one group."""
+    async with unit_of_work(group_id) as work:
+        for vend_id in await vends_unfinished(work):
+            await outbox.reopen_if_done(work, topic="vend.due", key=str(vend_id), due_at=at)
+        await tend_refunds(work, at=at)
+        await tend_takedowns(work, at=at)
+        await tend_closings(work, at=at)
+        await outbox.forget_done(work, before=at - _KEEP_DONE)
+        await forget_login_tries(work, before=at - _KEEP_TRIES)
+    await tend(group_id=group_id, at=at)
+    await charge_missed(group_id=group_id, at=at)

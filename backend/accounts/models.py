@@ -25,7 +25,8 @@ class Area(Model):
 
 class Account(Model):
     """户: a household or shop that buys. `phone` is the registered phone, shown masked;
-    `purse_account_id` the account whose purse its meters draw from, None: its own."""
+    `closing_at`: it is being closed; `purse_account_id`: the account whose purse its meters draw from,
+    None: its own."""
 
     id = fields.UUIDField(primary_key=True)
     group_id = fields.BigIntField()
@@ -35,6 +36,7 @@ class Account(Model):
     name = fields.TextField()
     phone = fields.TextField()
     opened_at = fields.DatetimeField()
+    closing_at = fields.DatetimeField(null=True)
     closed_at = fields.DatetimeField(null=True)
     purse_account_id = fields.UUIDField(null=True)
 

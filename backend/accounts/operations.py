@@ -222,3 +222,11 @@ async def unbind(
             before={"customer": str(customer_id)},
         )
     return bool(ended)
+
+
+async def move_to_area(work: UnitOfWork, *, account_id: UUID, area_id: UUID) -> None:
+    """The account is at another place of its project (转户). Raises Conflict: a place of another one."""
+    try:
+        await Account.filter(group_id=work.group_id, id=account_id).update(area_id=area_id)
+    except IntegrityError as error:
+        raise Conflict("the place is not of this project") from error

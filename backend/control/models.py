@@ -9,12 +9,13 @@ from uuid import UUID
 from backend.kernel.db import Row
 from backend.kernel.money import Money
 
-from .rules import VendState, Wallet
+from .rules import VendSource, VendState, Wallet
 
 
 @dataclass(frozen=True, slots=True)
 class Vend:
-    """A numbered credit for a meter. `before` and `after` are the meter's own wallet read around it."""
+    """A numbered credit for a meter. `before` and `after` are the meter's own wallet read around it;
+    `source_id` is what the money comes from (a TOPUP's order)."""
 
     id: UUID
     project_id: UUID
@@ -22,7 +23,8 @@ class Vend:
     assignment_id: UUID
     purchase_no: int
     amount: Money
-    topup_id: UUID
+    source: VendSource
+    source_id: UUID
     state: VendState
     attempts: int
     created_at: datetime
@@ -43,7 +45,8 @@ def vend_of(row: Row) -> Vend:
         assignment_id=row["assignment_id"],
         purchase_no=row["purchase_no"],
         amount=Money.of_fen(row["amount_fen"]),
-        topup_id=row["source_id"],
+        source=VendSource(row["source"]),
+        source_id=row["source_id"],
         state=VendState(row["state"]),
         attempts=row["attempts"],
         created_at=row["created_at"],

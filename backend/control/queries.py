@@ -8,6 +8,7 @@ from uuid import UUID
 from backend.kernel.db import UnitOfWork
 
 from .models import Vend, vend_of
+from .rules import VendSource
 
 
 async def vends_of_topups(work: UnitOfWork, *, topup_ids: Sequence[UUID]) -> dict[UUID, Vend]:
@@ -27,8 +28,8 @@ async def next_vend(work: UnitOfWork, *, meter_id: UUID) -> Vend | None:
     A STOPPED vend is next as well: later numbers may not overtake it.
     """
     row = await work.fetchrow(
-        "SELECT * FROM control_vend WHERE group_id = $1 AND meter_id = $2 AND state <> 'VERIFIED'"
-        " ORDER BY counter_epoch, purchase_no LIMIT 1",
+        "SELECT * FROM control_vend WHERE group_id = $1 AND meter_id = $2"
+        " AND state IN ('QUEUED', 'SENT', 'STOPPED') ORDER BY counter_epoch, purchase_no LIMIT 1",
         work.group_id,
         meter_id,
     )
@@ -53,3 +54,37 @@ async def vends_unfinished(work: UnitOfWork) -> list[UUID]:
         work.group_id,
     )
     return [row["id"] for row in rows]
+
+
+async def lock_undecided(work: UnitOfWork, *, meter_id: UUID) -> list[Vend]:
+    """The vends of a meter that are neither verified nor voided, by number, locked until commit."""
+    rows = await work.fetch(
+        "SELECT * FROM control_vend WHERE group_id = $1 AND meter_id = $2"
+        " AND state IN ('QUEUED', 'SENT', 'STOPPED') ORDER BY counter_epoch, purchase_no FOR UPDATE",
+        work.group_id,
+        meter_id,
+    )
+    return [vend_of(row) for row in rows]
+
+
+async def last_verified_no(work: UnitOfWork, *, meter_id: UUID, counter_epoch: int) -> int | None:
+    """The newest purchase number of an epoch that the meter was seen to take, or None."""
+    number: int | None = await work.fetchval(
+        "SELECT max(purchase_no) FROM control_vend WHERE group_id = $1 AND meter_id = $2"
+        " AND counter_epoch = $3 AND state = 'VERIFIED'",
+        work.group_id,
+        meter_id,
+        counter_epoch,
+    )
+    return number
+
+
+async def vend_of_source(work: UnitOfWork, *, source: VendSource, source_id: UUID) -> Vend | None:
+    """The vend that something became, or None."""
+    row = await work.fetchrow(
+        "SELECT * FROM control_vend WHERE group_id = $1 AND source = $2 AND source_id = $3",
+        work.group_id,
+        source,
+        source_id,
+    )
+    return None if row is None else vend_of(row)

@@ -11,12 +11,24 @@ from backend.kernel.money import HAO_PER_YUAN, Money
 
 class VendState(StrEnum):
     """QUEUED: number allocated. SENT: a write may have reached the meter. VERIFIED: the meter's own
-    read-back says credited. STOPPED: a person must decide."""
+    read-back says credited. STOPPED: a person must decide. VOIDED: the meter was taken down before it
+    took it, and the money went on with the account's."""
 
     QUEUED = "QUEUED"
     SENT = "SENT"
     VERIFIED = "VERIFIED"
     STOPPED = "STOPPED"
+    VOIDED = "VOIDED"
+
+
+class VendSource(StrEnum):
+    """Where a vend's money comes from: an order, the meter that served before (A17), a grant, a grant at
+    an account's opening."""
+
+    TOPUP = "TOPUP"
+    TRANSFER = "TRANSFER"
+    GRANT = "GRANT"
+    OPENING = "OPENING"
 
 
 class VendStep(StrEnum):

@@ -18,6 +18,7 @@ from backend.control.command_rules import (
     CommandKind,
     CommandState,
     Family,
+    Order,
     family_of,
     order_of,
     worded,
@@ -67,34 +68,48 @@ async def command_meter(
         meter = await metering.meter(work, scope=scope, meter_id=meter_id)
         scope.require(Permission.METER_CONTROL, meter.project_id)
         order = order_of(kind=kind, reason=reason, prices=prices, thresholds=thresholds)
-        _refuse_unless_able(kind, models.get(meter.profile), meter.profile)
-        command, superseded = await control.queue_command(
-            work,
-            project_id=meter.project_id,
-            meter_id=meter.id,
-            order=order,
-            requested_by=scope.actor.name,
-            at=at,
-        )
-        payload = {"command_id": str(command.id)}
-        await emit(work, topic=TOPIC, key=str(command.id), payload=payload, at=at)
-        for older in superseded:
-            await _record_end(work, older, actor=scope.actor, at=at)
-        await record(
-            work,
-            actor=scope.actor,
-            action="meter:command:request",
-            subject=str(meter.id),
-            at=at,
-            project_id=meter.project_id,
-            after={
-                "command": str(command.id),
-                "kind": str(kind),
-                "reason": order.reason,
-                "expiresAt": command.expires_at.isoformat(),
-                **{name: worded(name, value) for name, value in order.settings.items()},
-            },
-        )
+        return await ask(work, meter=meter, order=order, models=models, actor=scope.actor, at=at)
+
+
+async def ask(
+    work: UnitOfWork,
+    *,
+    meter: Meter,
+    order: Order,
+    models: Mapping[str, MeterModel],
+    actor: Actor,
+    at: datetime,
+) -> Command:
+    """As `command_meter`, in the caller's transaction; the caller has checked the right. Raises Conflict
+    (the meter's model cannot do it)."""
+    _refuse_unless_able(order.kind, models.get(meter.profile), meter.profile)
+    command, superseded = await control.queue_command(
+        work,
+        project_id=meter.project_id,
+        meter_id=meter.id,
+        order=order,
+        requested_by=actor.name,
+        at=at,
+    )
+    payload = {"command_id": str(command.id)}
+    await emit(work, topic=TOPIC, key=str(command.id), payload=payload, at=at)
+    for older in superseded:
+        await _record_end(work, older, actor=actor, at=at)
+    await record(
+        work,
+        actor=actor,
+        action="meter:command:request",
+        subject=str(meter.id),
+        at=at,
+        project_id=meter.project_id,
+        after={
+            "command": str(command.id),
+            "kind": str(order.kind),
+            "reason": order.reason,
+            "expiresAt": command.expires_at.isoformat(),
+            **{name: worded(name, value) for name, value in order.settings.items()},
+        },
+    )
     return command
 
 

@@ -6,12 +6,16 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from backend.accounts import queries as accounts
-from backend.kernel.db import unit_of_work
+from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import Conflict
+from backend.kernel.money import Money
 from backend.kernel.scope import Scope
+from backend.ledger import operations as ledger
+from backend.ledger.rules import AccountKey, AccountKind, move
 from backend.metering import operations
 from backend.metering import queries as metering
-from backend.metering.models import MeterAssignment
+from backend.metering.models import Meter, MeterAssignment
+from backend.metering.rules import CreditMode
 
 # The opening count decides every later purchase number, so it must be what the meter says now.
 OPENING_AT_MOST = timedelta(minutes=60)
@@ -30,9 +34,54 @@ async def assign_meter(
         account = await accounts.account(work, scope=scope, account_id=account_id)
         if account.closed_at is not None:
             raise Conflict("the account is closed")
-        latest = (await metering.latest_of_meters(work, meter_ids=[meter_id])).get(meter_id)
-        if latest is None or at - latest.at > OPENING_AT_MOST:
-            raise Conflict("read the meter first: its latest reading is older than 60 minutes")
-        return await operations.assign(
-            work, scope=scope, meter=meter, account_id=account_id, opening=latest, at=at
-        )
+        if account.closing_at is not None:
+            raise Conflict("the account is being closed")
+        return await hang(work, scope=scope, meter=meter, account_id=account_id, at=at)
+
+
+async def hang(
+    work: UnitOfWork, *, scope: Scope, meter: Meter, account_id: UUID, at: datetime
+) -> MeterAssignment:
+    """Let a meter serve an account from now on; what it holds already is booked as taken over. Raises as
+    `assign_meter`."""
+    latest = (await metering.latest_of_meters(work, meter_ids=[meter.id])).get(meter.id)
+    if latest is None or at - latest.at > OPENING_AT_MOST:
+        raise Conflict("read the meter first: its latest reading is older than 60 minutes")
+    # The purse before the audit's lock, which is the whole group's.
+    purse = AccountKey(AccountKind.PURSE, account_id)
+    ids = await ledger.account_ids(work, project_id=meter.project_id, keys=[purse], at=at)
+    await ledger.hold(work, accounts=list(ids.values()))
+    served = await operations.assign(
+        work, scope=scope, meter=meter, account_id=account_id, opening=latest, at=at
+    )
+    await operations.resume_selling(work, meter_id=meter.id)
+    await take_over(work, served=served, at=at)
+    return served
+
+
+async def take_over(work: UnitOfWork, *, served: MeterAssignment, at: datetime) -> None:
+    """Book what a meter held when it began to serve, so that book and meter agree from the start (C11): a
+    grant to the household, which stands at the meter. Twice books once."""
+    held = Money(served.opening_remaining_hao or 0)
+    meter = await metering.meter_by_id(work, meter_id=served.meter_id)
+    if held.hao <= 0 or meter.credit_mode != CreditMode.METER:
+        return
+    source = f"opening:{served.id}"
+    new = await ledger.give_grant(
+        work,
+        project_id=served.project_id,
+        account_id=served.account_id,
+        source=source,
+        amount=held,
+        at=at,
+    )
+    if not new:
+        return
+    at_meter = move(
+        business_key=f"{source}:at-meter",
+        kind="OPENING_AT_METER",
+        debit=AccountKey(AccountKind.PURSE, served.account_id),
+        credit=AccountKey(AccountKind.METER_WALLET, served.meter_id),
+        amount=held,
+    )
+    await ledger.post(work, project_id=served.project_id, transfer=at_meter, at=at)

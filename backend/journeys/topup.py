@@ -16,6 +16,7 @@ from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import Conflict, InvalidInput
 from backend.kernel.metrics import TOPUPS
 from backend.metering import queries as metering
+from backend.metering.rules import CreditMode
 from backend.outbox.operations import emit
 from backend.tenancy import queries as tenancy
 from backend.topups import operations
@@ -49,8 +50,10 @@ async def start(
     amount_fen: int,
     payer: Payer,
     idempotency_key: str,
+    meter_id: UUID | None = None,
 ) -> Order:
-    """Create an order and register it at the channel; the order holds what the page needs.
+    """Create an order and register it at the channel; the order holds what the page needs. `meter_id`:
+    which of the account's meters gets the money, None: the first that holds money.
 
     A repeat with the same key, or an unpaid order of the same account, amount, way and payer, answers
     the same order. Raises InvalidInput (amount, way), Conflict (selling is stopped, no meter, key
@@ -68,6 +71,7 @@ async def start(
             amount_fen=amount_fen,
             payer=payer,
             idempotency_key=idempotency_key,
+            meter_id=meter_id,
             ports=ports,
             at=at,
         )
@@ -110,6 +114,7 @@ async def _order(
     amount_fen: int,
     payer: Payer,
     idempotency_key: str,
+    meter_id: UUID | None,
     ports: Ports,
     at: datetime,
 ) -> tuple[Order, str]:
@@ -117,13 +122,19 @@ async def _order(
     project = await tenancy.project_by_id(work, project_id=account.project_id)
     if account.closed_at is not None:
         raise Conflict("the account is closed")
+    if account.closing_at is not None:
+        raise Conflict("the account is being closed")
     check_amount(
         amount_fen=amount_fen, min_fen=project.topup_min_fen, max_fen=project.topup_max_fen
     )
-    assignment = await metering.live_assignment_of_account(work, account_id=account_id)
+    assignment = await metering.live_assignment_of_account(
+        work, account_id=account_id, meter_id=meter_id
+    )
     if assignment is None:
-        raise Conflict("no meter that is sold to serves this account yet")
+        raise Conflict("no such meter that is sold to serves this account now")
     meter = await metering.meter_by_id(work, meter_id=assignment.meter_id)
+    if meter.credit_mode == CreditMode.NONE:
+        raise Conflict("this meter is not sold to")
     if meter.selling_stopped_at is not None:
         raise Conflict("selling to this meter is stopped until the manager has checked it")
     alike = await topups.live_order(
@@ -134,7 +145,7 @@ async def _order(
         payer_id=payer.payer_id,
         at=at,
     )
-    if alike is not None:
+    if alike is not None and alike.assignment_id == assignment.id:
         return alike, project.name
     credential = await tenancy.credential(
         work, box=ports.box, kind=payer.way.channel, project_id=project.id

@@ -17,7 +17,7 @@ from backend.alerts.texts import text
 from backend.control import operations as control
 from backend.control.models import Vend
 from backend.control.queries import next_vend, vends_waiting_of_meters
-from backend.control.rules import VendState, Wallet
+from backend.control.rules import VendSource, VendState, Wallet
 from backend.kernel.clock import CHINA
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.metrics import VENDS
@@ -27,7 +27,6 @@ from backend.metering import operations as metering
 from backend.metering import queries as meters
 from backend.metering.models import Gateway, Meter
 from backend.outbox.operations import postpone
-from backend.topups import queries as topups
 from backend.topups.operations import BELL
 
 DELAYED_AFTER = timedelta(minutes=30)
@@ -45,13 +44,17 @@ class VendWork:
 async def next_work(*, group_id: int, meter_id: UUID) -> VendWork | None:
     """The meter's next unfinished vend, or None when there is none to send now.
 
-    A stopped vend blocks the ones behind it: later numbers may not overtake it (C8).
+    A stopped vend blocks the ones behind it: later numbers may not overtake it (C8). So does a meter
+    to which nothing is sold, such as one that is being taken down.
     """
     async with unit_of_work(group_id) as work:
         vend = await next_vend(work, meter_id=meter_id)
         if vend is None or vend.state is VendState.STOPPED:
             return None
+        # Read after the vend: whoever stops selling stops the vends that are there in the same commit.
         meter = await meters.meter_by_id(work, meter_id=meter_id)
+        if meter.selling_stopped_at is not None:
+            return None
         gateway = await meters.gateway_by_id(work, gateway_id=meter.gateway_id)
     return VendWork(vend, meter, gateway)
 
@@ -63,7 +66,7 @@ async def about_to_write(*, group_id: int, vend: Vend, before: Wallet, at: datet
     """
     async with unit_of_work(group_id) as work:
         await control.mark_sending(work, vend_id=vend.id, before=before, at=at)
-        await work.notify(BELL, f"{group_id}:{vend.topup_id}")
+        await work.notify(BELL, f"{group_id}:{vend.source_id}")
 
 
 async def verified(
@@ -79,7 +82,7 @@ async def verified(
         transfer = vend_settled(vend_id=vend.id, meter=vend.meter_id, amount=vend.amount)
         await ledger.post(work, project_id=vend.project_id, transfer=transfer, at=at)
         await _tell_customers(work, vend, after, at)
-        await work.notify(BELL, f"{group_id}:{vend.topup_id}")
+        await work.notify(BELL, f"{group_id}:{vend.source_id}")
     VENDS.labels(outcome="verified").inc()
 
 
@@ -104,7 +107,7 @@ async def stopped(*, group_id: int, vend: Vend, meter: Wallet, reason: str, at: 
             },
             at=at,
         )
-        await work.notify(BELL, f"{group_id}:{vend.topup_id}")
+        await work.notify(BELL, f"{group_id}:{vend.source_id}")
     VENDS.labels(outcome="stopped").inc()
 
 
@@ -125,26 +128,26 @@ async def not_reached(*, group_id: int, vend: Vend, error: str, at: datetime) ->
 
 
 async def _tell_customers(work: UnitOfWork, vend: Vend, after: Wallet, at: datetime) -> None:
-    order = await topups.order_by_id(work, order_id=vend.topup_id)
-    assert order is not None
-    account = await accounts.account_by_id(work, account_id=order.account_id)
+    served = await meters.assignment_by_id(work, assignment_id=vend.assignment_id)
+    account = await accounts.account_by_id(work, account_id=served.account_id)
     params = {
         "account": account.name,
         "amount": str(vend.amount),
         "remaining": str(after.remaining),
         "time": at.astimezone(CHINA).strftime("%H:%M"),
     }
+    event = "topup_credited" if vend.source is VendSource.TOPUP else "money_moved"
     for customer in await accounts.bound_customers(work, account_id=account.id):
         await queue_delivery(
             work,
             channel=MessageChannel.WECHAT,
-            event="topup_credited",
+            event=event,
             key=f"credited-{vend.id.hex}-{customer.id.hex[-8:]}",
             customer_id=customer.id,
             content={
                 "address": customer.external_id,
                 "app_id": customer.app_id,
-                "text": text("topup_credited", **params),
+                "text": text(event, **params),
                 **{f"param_{name}": value for name, value in params.items()},
             },
             at=at,

@@ -25,12 +25,14 @@ class MoneyState(StrEnum):
 
 
 class MeterCreditState(StrEnum):
-    """Does the meter itself say that it holds the money?"""
+    """Does the meter itself say that it holds the money? MOVED: the meter was taken down before it took
+    it, and the money went on with the account's."""
 
     WAITING = "WAITING"
     SENDING = "SENDING"
     CREDITED = "CREDITED"
     STOPPED = "STOPPED"
+    MOVED = "MOVED"
 
 
 class PowerState(StrEnum):
@@ -64,6 +66,7 @@ _CREDIT = {
     VendState.SENT: MeterCreditState.SENDING,
     VendState.VERIFIED: MeterCreditState.CREDITED,
     VendState.STOPPED: MeterCreditState.STOPPED,
+    VendState.VOIDED: MeterCreditState.MOVED,
 }
 
 

@@ -72,7 +72,8 @@ _METERS_LOST = (
     " FROM metering_meter m JOIN lines g ON g.id = m.gateway_id"
     " JOIN tenancy_project p ON p.group_id = m.group_id AND p.id = m.project_id"
     " LEFT JOIN metering_latest l ON l.group_id = m.group_id AND l.meter_id = m.id"
-    " WHERE m.group_id = $1 AND (g.answered_at IS NOT NULL OR l.at IS NOT NULL)"
+    " WHERE m.group_id = $1 AND m.removed_at IS NULL"
+    "   AND (g.answered_at IS NOT NULL OR l.at IS NOT NULL)"
     "   AND NOT EXISTS (SELECT FROM metering_episode o WHERE o.group_id = $1 AND o.meter_id = m.id"
     "     AND o.kind = 'LOST' AND o.ended_at IS NULL)"
     "   AND greatest(coalesce(l.at, m.created_at), g.back_at, $3::timestamptz)"
@@ -225,7 +226,8 @@ async def unread_meters(
         "   AND e.kind = 'LOST' AND e.ended_at IS NULL"
         " LEFT JOIN metering_episode s ON s.group_id = $1 AND s.gateway_id = m.gateway_id"
         "   AND s.meter_id IS NULL AND s.kind = 'SILENT' AND s.ended_at IS NULL"
-        " WHERE m.group_id = $1 AND m.project_id = $2 AND (e.id IS NOT NULL OR s.id IS NOT NULL)"
+        " WHERE m.group_id = $1 AND m.project_id = $2 AND m.removed_at IS NULL"
+        " AND (e.id IS NOT NULL OR s.id IS NOT NULL)"
         " AND ($3::text IS NULL OR m.serial > $3) ORDER BY m.serial LIMIT $4",
         work.group_id,
         project_id,

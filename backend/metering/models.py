@@ -29,7 +29,7 @@ class Gateway(Model):
 
 class Meter(Model):
     """表计: one metering point with its own relay or valve. `selling_stopped_at`: no vend until a
-    person acts."""
+    person acts; `removed_at`: it left the site."""
 
     id = fields.UUIDField(primary_key=True)
     group_id = fields.BigIntField()
@@ -42,6 +42,7 @@ class Meter(Model):
     bus_address = fields.TextField()
     credit_mode = fields.TextField()
     selling_stopped_at = fields.DatetimeField(null=True)
+    removed_at = fields.DatetimeField(null=True)
     created_at = fields.DatetimeField()
 
     class Meta:
@@ -51,7 +52,8 @@ class Meter(Model):
 
 
 class MeterAssignment(Model):
-    """挂表: meter M serves account A; a new one starts a new counter epoch (C9)."""
+    """挂表: meter M serves account A; a new one starts a new counter epoch (C9). What the meter held at its
+    opening and closing is in hao; `closing_by`: READ from the meter or TYPED by an operator."""
 
     id = fields.UUIDField(primary_key=True)
     group_id = fields.BigIntField()
@@ -65,6 +67,10 @@ class MeterAssignment(Model):
     opening_purchase_no = fields.IntField()
     closing_total = fields.BigIntField(null=True)
     last_purchase_no = fields.IntField()
+    opening_remaining_hao = fields.BigIntField(null=True)
+    closing_remaining_hao = fields.BigIntField(null=True)
+    closing_purchase_no = fields.IntField(null=True)
+    closing_by = fields.TextField(null=True)
 
     class Meta:
         """Table name."""
