@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import random
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from .clock import CHINA
 
 _UNIX = datetime(1970, 1, 1, tzinfo=UTC)
+_chance: random.Random = secrets.SystemRandom()
+
+
+@contextmanager
+def drawn_from(chance: random.Random) -> Iterator[None]:
+    """Draw ids and order numbers from `chance` until the block ends: a simulation must be able to run
+    the same again. Tokens, which are secrets, are never drawn from it."""
+    global _chance
+    _chance = chance
+    try:
+        yield
+    finally:
+        _chance = secrets.SystemRandom()
 
 
 def uuid7(at: datetime) -> UUID:
     """A UUIDv7 (RFC 9562): 48 bits of unix milliseconds of `at`, the rest random."""
     millis = int(at.timestamp() * 1000)
-    value = (millis << 80) | secrets.randbits(80)
+    value = (millis << 80) | _chance.getrandbits(80)
     value = (value & ~(0xF << 76)) | (0x7 << 76)
     value = (value & ~(0x3 << 62)) | (0x2 << 62)
     return UUID(int=value)
@@ -31,7 +47,7 @@ def order_no(at: datetime) -> str:
     Letters and digits only and at most 32, so that WeChat, Alipay and UnionPay (which forbids
     `-` and `_`) all take it (reference/channels.md section 8 rule 8).
     """
-    return at.astimezone(CHINA).strftime("%Y%m%d%H%M%S") + secrets.token_hex(8)
+    return at.astimezone(CHINA).strftime("%Y%m%d%H%M%S") + f"{_chance.getrandbits(64):016x}"
 
 
 def token() -> str:
