@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from backend.kernel.clock import Clock
-from backend.sandbox.pay_notices import RETRIES_S
+from backend.sandbox.chinapay import chinapay_app
+from backend.sandbox.sending import RETRIES_S
 from backend.sandbox.sms import sms_app
+from backend.sandbox.unionpay import unionpay_app
 from backend.sandbox.wechat import wechat_app
 from backend.sandbox.wechat_pay import wechat_pay_app
 
@@ -22,10 +25,11 @@ def sandbox_app(
     public_url: str | None = None,
     notice_retries_s: Sequence[float] = RETRIES_S,
 ) -> Starlette:
-    """The stand-ins under /wechat-pay, /wechat and /sms. Serve it on loopback only.
+    """The stand-ins under /wechat-pay, /unionpay, /chinapay, /wechat and /sms. Serve it on loopback only.
 
-    `pay_store` is a SQLite file that survives a restart; `public_url` is the address of this
-    application as a browser sees it (without /wechat-pay), when it differs from the request's.
+    `pay_store` is a SQLite file that survives a restart (UnionPay and ChinaPay have theirs beside it);
+    `public_url` is the address of this application as a browser sees it (without /wechat-pay), when it
+    differs from the request's.
     """
     pay = wechat_pay_app(
         clock=clock,
@@ -33,7 +37,17 @@ def sandbox_app(
         public_url=f"{public_url.rstrip('/')}/wechat-pay" if public_url else None,
         retries_s=notice_retries_s,
     )
-    parts = {"/wechat-pay": pay, "/wechat": wechat_app(clock=clock), "/sms": sms_app(clock=clock)}
+    parts = {
+        "/wechat-pay": pay,
+        "/unionpay": unionpay_app(
+            clock=clock, store=_beside(pay_store, "unionpay"), retries_s=notice_retries_s
+        ),
+        "/chinapay": chinapay_app(
+            clock=clock, store=_beside(pay_store, "chinapay"), retries_s=notice_retries_s
+        ),
+        "/wechat": wechat_app(clock=clock),
+        "/sms": sms_app(clock=clock),
+    }
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -46,3 +60,8 @@ def sandbox_app(
     return Starlette(
         routes=[Mount(path, app=part) for path, part in parts.items()], lifespan=lifespan
     )
+
+
+def _beside(store: str, name: str) -> str:
+    """A further store beside `store`: a file in its folder, or memory as well."""
+    return store if store == ":memory:" else str(Path(store).with_name(f"{name}.sqlite"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from html import escape
 from urllib.parse import urlsplit
 
@@ -35,7 +36,7 @@ class Brand:
 @dataclass(frozen=True, slots=True)
 class Bill:
     """What is shown of an order. `stopped` says why it cannot be paid; `action` is where the button posts,
-    `back` the merchant's page."""
+    `back` the merchant's page, to which `back_form` is posted when there is one (else it is a link)."""
 
     subject: str
     fen: int
@@ -44,6 +45,7 @@ class Bill:
     back: str = ""
     paid: bool = False
     stopped: str = ""
+    back_form: Mapping[str, str] = field(default_factory=dict)
 
 
 def cashier_page(brand: Brand, bill: Bill, /) -> HTMLResponse:
@@ -59,8 +61,20 @@ def cashier_page(brand: Brand, bill: Bill, /) -> HTMLResponse:
         )
         return _page(brand, f"{head}<dl>{rows}</dl>{button}")
     state = "支付成功" if bill.paid else bill.stopped
-    link = f'<a class="button" href="{escape(bill.back)}">返回商家</a>' if bill.back else ""
-    return _page(brand, f"<h1>{escape(state)}</h1>{head}<dl>{rows}</dl>{link}")
+    return _page(brand, f"<h1>{escape(state)}</h1>{head}<dl>{rows}</dl>{_way_back(bill)}")
+
+
+def _way_back(bill: Bill) -> str:
+    if not bill.back:
+        return ""
+    if not bill.back_form:
+        return f'<a class="button" href="{escape(bill.back)}">返回商家</a>'
+    fields = "".join(
+        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
+        for name, value in bill.back_form.items()
+    )
+    action = escape(bill.back)
+    return f'<form method="post" action="{action}">{fields}<button>返回商家</button></form>'
 
 
 def refusal_page(brand: Brand, words: str, /, *, status: int = 404) -> HTMLResponse:

@@ -7,14 +7,14 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from backend.kernel.clock import CHINA, Clock
 from backend.sandbox.faults import Faults
-from backend.sandbox.notice_sender import RETRIES_S, SENDING_FAULTS, NoticeSender
 from backend.sandbox.pay_book import Order, PayBook
 from backend.sandbox.pay_keys import Platform, seal
-from backend.sandbox.sending import SENDING_FAULTS
+from backend.sandbox.sending import RETRIES_S, SENDING_FAULTS, Sender
 
 NOTICE_FAULTS = (
     *SENDING_FAULTS,
@@ -47,8 +47,8 @@ def order_json(order: Order, /) -> dict[str, Any]:
     return shown
 
 
-class Notices(NoticeSender[Order]):
-    """Payment notices of APIv3."""
+class Notices:
+    """Payment notices of APIv3; retries run in the background until `stop`."""
 
     def __init__(
         self,
@@ -59,14 +59,19 @@ class Notices(NoticeSender[Order]):
         clock: Clock,
         retries_s: Sequence[float] = RETRIES_S,
     ) -> None:
-        super().__init__(faults=faults, retries_s=retries_s)
         self._book = book
         self._platform = platform
+        self._faults = faults
         self._clock = clock
+        self._sender = Sender(faults=faults, retries_s=retries_s)
 
-    def address(self, order: Order, /) -> str:
-        """The merchant's notify_url."""
-        return order.notify_url
+    async def tell(self, order: Order, /) -> list[int]:
+        """Send the notice of a paid order (see Sender.tell)."""
+        return await self._sender.tell(order.notify_url, partial(self.message, order))
+
+    async def stop(self) -> None:
+        """Give up what is still to be sent."""
+        await self._sender.stop()
 
     def message(self, order: Order, /) -> tuple[dict[str, str], bytes]:
         """Headers and body of a notice, with a fault when one is switched on."""

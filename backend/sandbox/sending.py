@@ -10,6 +10,8 @@ import httpx
 from backend.sandbox.answers import caller
 from backend.sandbox.faults import Faults
 
+# The real platforms try over a day; a demo wants the first four tries of it.
+RETRIES_S = (15.0, 15.0, 30.0, 180.0)
 SENDING_FAULTS = ("lost_notice", "duplicate_notice", "delay_notice")
 _ANSWER_S = 5.0
 Message = Callable[[], tuple[dict[str, str], bytes]]

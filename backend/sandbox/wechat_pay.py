@@ -25,7 +25,8 @@ from backend.sandbox.pay_api import API_FAULTS, PayApi
 from backend.sandbox.pay_book import Order, PayBook
 from backend.sandbox.pay_cashier import VISITOR, Cashier
 from backend.sandbox.pay_keys import Merchant, Platform
-from backend.sandbox.pay_notices import NOTICE_FAULTS, RETRIES_S, Notices, order_json
+from backend.sandbox.pay_notices import NOTICE_FAULTS, Notices, order_json
+from backend.sandbox.sending import RETRIES_S
 
 
 def wechat_pay_app(
