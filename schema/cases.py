@@ -24,7 +24,8 @@ from .scalars import ref, uuid_of
 
 strawberry.enum(
     CaseAction,
-    description="NOTE closes the case; RETRY also lets a stopped meter be sold to again.",
+    description="NOTE: it was dealt with. RETRY tries again what the case is about; a stopped meter is"
+    " sold to again. REFUND gives the money of the case back, which needs `refund:request` too.",
 )
 
 
@@ -102,6 +103,11 @@ class CaseMutations:
         """Close a case with a note."""
         scope, at = info.context.caller(), info.context.now
         row = await resolve(
-            scope=scope, case_id=uuid_of(id, "Case"), action=action, note=note, at=at
+            scope=scope,
+            case_id=uuid_of(id, "Case"),
+            action=action,
+            note=note,
+            at=at,
+            models=info.context.ports.meter_models,
         )
         return case_of(row)

@@ -1,7 +1,8 @@
 """A top-up of the wrong room is moved to the right one: what is left of its lot, by one entry (C4, A15).
 
-Only money in a purse can be moved: what a meter holds is at that meter. Every move is audited, and a
-later refund of the order takes the lot where it is then.
+Only money in a purse can be moved: what a meter holds is at that meter. Where the right room's meter
+holds its money itself, the money goes on to it by a vend. Every move is audited, and a later refund of
+the order takes the lot where it is then.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from uuid import UUID
 from backend.accounts import queries as accounts
 from backend.accounts.models import Account
 from backend.audit.operations import record
+from backend.control.rules import VendSource
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import Conflict, InvalidInput, NotFound
 from backend.kernel.money import ZERO, Money
@@ -21,13 +23,16 @@ from backend.kernel.scope import Scope
 from backend.ledger import operations as ledger
 from backend.ledger.lots import LotState, lot_state
 from backend.ledger.rules import AccountKey, AccountKind, LotKind, Overdrawn
+from backend.metering import queries as metering
 from backend.metering.rules import MeterModel
+from backend.metering.takedowns import lock_assignment
 from backend.tenancy.rules import Permission
 from backend.topups import corrections, refunds
 from backend.topups import operations as topups
 from backend.topups.queries import Order
 from backend.topups.rules import OrderState
 
+from .purse_vend import send_on
 from .refund import order_for, taken_back
 
 
@@ -69,6 +74,9 @@ async def correct_topup(
         lot = await _whole(work, order, place, models)
         if lot.purse_ref == right.purse:
             raise Conflict("this top-up is in the purse of that account already")
+        served = await metering.live_assignment_of_account(work, account_id=right.id)
+        if served is not None:  # before the ledger's accounts, as every sale
+            await lock_assignment(work, assignment_id=served.id)
         source = await corrections.add_correction(
             work,
             order=order,
@@ -79,7 +87,18 @@ async def correct_topup(
             actor=scope.actor,
             at=at,
         )
-        await _move(work, order, lot, place.lot_source, right.purse, source, at)
+        await _move(work, order, lot, place.lot_source, right.purse, source.lot, at)
+        if served is not None:
+            await send_on(
+                work,
+                project_id=order.project_id,
+                account_id=right.id,
+                purse=right.purse,
+                amount=lot.left,
+                source=VendSource.TRANSFER,
+                source_id=source.id,
+                at=at,
+            )
         await record(
             work,
             actor=scope.actor,

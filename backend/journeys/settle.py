@@ -112,8 +112,9 @@ async def _settle_all(group_id: int, statements: Sequence[_Statement]) -> list[S
                         order, state=OrderState.PAID, transaction_id=payment.transaction_id
                     )
             if verdict is Verdict.MISMATCH:
-                number, project_id = order.order_no, order.project_id
-                await _mismatch(work, project_id, number, payment, reason, one.source, at)
+                await _mismatch(
+                    work, order.project_id, credential, payment, reason, one.source, at
+                )
             found.append(Settled(verdict, reason, order.id))
         if sales:
             await book(work, sales=sales, at=at)
@@ -159,14 +160,14 @@ async def _unknown(
     if payment.state is not PaymentState.PAID:
         return Settled(Verdict.WAIT, reason, None)
     assert credential.project_id is not None, "merchant accounts belong to a project"
-    await _mismatch(work, credential.project_id, payment.order_no, payment, reason, source, at)
+    await _mismatch(work, credential.project_id, credential, payment, reason, source, at)
     return Settled(Verdict.MISMATCH, reason, None)
 
 
 async def _mismatch(
     work: UnitOfWork,
     project_id: UUID,
-    order_no: str,
+    credential: Credential,
     payment: Payment,
     reason: str,
     source: str,
@@ -176,13 +177,15 @@ async def _mismatch(
         work,
         project_id=project_id,
         kind="PAYMENT_MISMATCH",
-        subject=order_no,
+        subject=payment.order_no,
         detail={
             "reason": reason,
             "source": source,
             "paid": str(Money.of_fen(payment.amount_fen)),
             "currency": payment.currency,
             "transaction": payment.transaction_id or "",
+            "channel": credential.kind,
+            "credential": str(credential.id),
         },
         at=at,
     )

@@ -22,6 +22,18 @@ class Place:
     lot_source: str
 
 
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """A move, and the source of the lot that it opens."""
+
+    id: UUID
+
+    @property
+    def lot(self) -> str:
+        """The source of its lot."""
+        return f"correction:{self.id}"
+
+
 async def place_of(work: UnitOfWork, *, order: Order) -> Place:
     """Where an order's money is now; the order's lock is held by whoever moves or takes it."""
     row = await work.fetchrow(
@@ -32,7 +44,7 @@ async def place_of(work: UnitOfWork, *, order: Order) -> Place:
     )
     if row is None:
         return Place(order.account_id, f"topup:{order.id}")
-    return Place(row["to_account"], f"correction:{row['id']}")
+    return Place(row["to_account"], Correction(row["id"]).lot)
 
 
 async def add_correction(
@@ -45,8 +57,8 @@ async def add_correction(
     reason: str,
     actor: Actor,
     at: datetime,
-) -> str:
-    """Write down a move; gives the source of the lot that it opens."""
+) -> Correction:
+    """Write down a move."""
     correction_id = uuid7(at)
     await work.execute(
         "INSERT INTO topups_correction (group_id, id, project_id, order_id, from_account,"
@@ -63,4 +75,4 @@ async def add_correction(
         actor.name,
         at,
     )
-    return f"correction:{correction_id}"
+    return Correction(correction_id)

@@ -86,8 +86,8 @@ def check_request(
     if refundable.elsewhere:
         words += (
             f"; {refundable.elsewhere} yuan are at the meter, or were used there. Can a command lower"
-            f" its money? {taken_back or 'no: its model holds none'}. Replacing the meter moves what"
-            " it holds into the purse"
+            f" its money? {taken_back or 'no: its model holds none'}. Taking the meter down moves"
+            " what it holds into the purse"
         )
     raise Conflict(words)
 

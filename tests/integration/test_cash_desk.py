@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from datetime import timedelta
 from uuid import UUID
 
@@ -14,9 +13,8 @@ from backend.alerts.queries import Case, cases_page
 from backend.audit.queries import entries
 from backend.control.queries import vends_of_topups
 from backend.control.rules import VendState
-from backend.journeys.cash_desk import close_shift, hand_over, in_drawer, open_shift, pay_out
-from backend.journeys.cashier import print_receipt, receipt, take_money
-from backend.journeys.correction import correct_topup
+from backend.journeys.cash_desk import close_shift, hand_over, in_drawer, pay_out
+from backend.journeys.cashier import print_receipt, receipt
 from backend.journeys.refund import refuse_refund
 from backend.journeys.refund_sending import tend_refunds
 from backend.kernel.db import unit_of_work
@@ -30,54 +28,13 @@ from backend.topups.queries import Order
 from backend.topups.refund_rules import RefundState
 from backend.topups.rules import Channel, OrderState
 from backend.topups.shifts import Shift, taken_in_shifts
-from workers.models import meter_models
 
+from .desk import cloud, opened, take
 from .refunding import allow_alone, ask, cloud_order, second
 from .test_ledger import expect_kept_is_derived
 from .world import World, admin_scope, make_account, make_project
 
 FIFTY = Money.parse("50")
-
-
-async def cloud(world: World) -> World:
-    """The world's meters leave their money to the cloud."""
-    async with unit_of_work(world.group_id) as work:
-        await work.execute("UPDATE metering_meter SET credit_mode = 'CLOUD'")
-    return world
-
-
-async def opened(
-    world: World, *, desk: str = "一号窗口", change: str = "100", scope: Scope | None = None
-) -> Shift:
-    """An open shift with change in its drawer."""
-    return await open_shift(
-        scope=scope or world.scope,
-        project_id=world.project.id,
-        desk=desk,
-        change=Money.parse(change),
-        at=world.clock.now(),
-    )
-
-
-async def take(
-    world: World,
-    yuan: str = "50",
-    *,
-    slip: str | None = None,
-    key: str = "",
-    scope: Scope | None = None,
-    account_id: UUID | None = None,
-) -> Order:
-    """Money taken at the desk: cash, or by card when there is a slip."""
-    return await take_money(
-        scope=scope or world.scope,
-        account_id=account_id or world.account.id,
-        amount=Money.parse(yuan),
-        channel=Channel.CASH if slip is None else Channel.CARD,
-        slip_no=slip,
-        idempotency_key=key or secrets.token_hex(8),
-        at=world.clock.now(),
-    )
 
 
 async def holds(world: World, kind: AccountKind, ref: UUID | None = None) -> str:
@@ -436,71 +393,3 @@ async def test_a_receipt_is_printed_once_and_every_further_print_is_a_copy(
     )
     with pytest.raises(NotFound):
         await print_receipt(scope=worlds[1].scope, order_id=order.id, at=at)
-
-
-async def test_a_top_up_of_the_wrong_room_is_moved_whole_and_later_refunds_follow_it(
-    worlds: tuple[World, World],
-) -> None:
-    world = await cloud(worlds[0])
-    await allow_alone(world, fen=10**6)
-    right = await make_account(world, no="100002")
-    elsewhere = await make_project(world)
-    await opened(world)
-    order = await take(world)
-    at = world.clock.now()
-
-    async def move(to: UUID, scope: Scope | None = None) -> object:
-        return await correct_topup(
-            scope=scope or world.scope,
-            order_id=order.id,
-            account_id=to,
-            reason="102 paid for 101",
-            models=meter_models(),
-            at=at,
-        )
-
-    for to, error in (
-        (world.account.id, Conflict),
-        (elsewhere.account.id, NotFound),
-        (worlds[1].account.id, NotFound),
-    ):
-        with pytest.raises(error):
-            await move(to)
-    with pytest.raises(NotFound):
-        await move(right.id, worlds[1].scope)
-    await ask(world, order, "10")
-    await move(right.id)
-
-    async def purses() -> tuple[str, str]:
-        async with unit_of_work(world.group_id) as work:
-            refs = [world.account.id, right.id]
-            found = await owed(work, kind=AccountKind.PURSE, refs=refs)
-        return str(found[world.account.id]), str(found[right.id])
-
-    assert await purses() == ("0.00", "40.00")
-    with pytest.raises(Conflict, match="in the purse of that account"):
-        await move(right.id)
-    refund = await ask(world, order, "15")
-    assert refund.source.account_id == right.id
-    assert await purses() == ("0.00", "25.00")
-    await move(world.account.id)
-    assert await purses() == ("25.00", "0.00")
-    with pytest.raises(Conflict, match=r"at most 25\.00"):
-        await ask(world, order, "25.01")
-    await expect_kept_is_derived(world)
-
-
-async def test_money_that_is_at_the_meter_is_not_moved_by_pen(worlds: tuple[World, World]) -> None:
-    world = worlds[0]
-    right = await make_account(world, no="100002")
-    await opened(world)
-    order = await take(world)
-    with pytest.raises(Conflict, match="at the meter"):
-        await correct_topup(
-            scope=world.scope,
-            order_id=order.id,
-            account_id=right.id,
-            reason="wrong room",
-            models=meter_models(),
-            at=world.clock.now(),
-        )

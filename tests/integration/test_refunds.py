@@ -127,7 +127,7 @@ async def test_money_that_a_meter_holds_cannot_go_back_and_the_clerk_is_told_wha
     assert "at most 0.00 yuan" in refused.value.message
     assert "50.00 yuan are at the meter" in refused.value.message
     assert meter_models()["DDSY1352-NK"].taken_back in refused.value.message
-    assert "Replacing the meter" in refused.value.message
+    assert "Taking the meter down" in refused.value.message
     unpaid = await make_order(world, credential_id=await make_credential(world))
     with pytest.raises(Conflict, match="nothing was paid"):
         await ask(world, unpaid, "10")
