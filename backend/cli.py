@@ -153,6 +153,20 @@ def _publish_menu(options: argparse.Namespace) -> int:
     return 0
 
 
+def _statement(options: argparse.Namespace) -> int:
+    from backend.kernel.secrets import SecretBox
+    from backend.kernel.settings import parse_keys
+    from backend.reconcile.statement_command import public_keys, verify_files
+    from backend.reconcile.statement_rules import StatementKeys
+
+    keys = public_keys(options.public_key)
+    if not keys:
+        secret_keys = parse_keys(os.environ.get("SHUIDIAN_SECRET_KEYS", ""))
+        keys = dict(StatementKeys(SecretBox(secret_keys)).public)
+    print("\n".join(verify_files(options.files, keys=keys)))
+    return 0
+
+
 def _schema(options: argparse.Namespace) -> int:
     from schema.schema import SDL_FILE, print_schema
 
@@ -253,6 +267,21 @@ def _parser() -> argparse.ArgumentParser:
     chaos.add_argument("--json", action="store_true", help="print one JSON object")
     chaos.add_argument("--keep", type=Path, default=None, help="an empty folder for data and logs")
     chaos.set_defaults(run=_chaos)
+
+    statement = words.add_parser("statement", help="verify signed daily statements")
+    statement_words = statement.add_subparsers(required=True, metavar="WORD")
+    check = statement_words.add_parser(
+        "verify", help="say whether files are what was signed, add up and follow each other"
+    )
+    check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="in order of their days")
+    check.add_argument(
+        "--public-key",
+        action="append",
+        default=[],
+        metavar="BASE64",
+        help="whose signature is believed; without it, that of SHUIDIAN_SECRET_KEYS",
+    )
+    check.set_defaults(run=_statement)
 
     frame = words.add_parser("frame", help="say what a captured meter frame holds")
     frame_command.add_words(frame)

@@ -19,6 +19,7 @@ from backend.metering.episodes import Changes
 from backend.metering.retention import days_to_close, drop_outlived, drop_raw, pack_some
 from backend.tenancy.queries import all_groups
 from workers.context import WorkerContext
+from workers.reconcile import plan_books
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,12 @@ async def download_all_prices(context: WorkerContext) -> None:
             log.info("prices", extra={"fields": told})
 
     await _each_group("prices", send)
+
+
+async def plan_all_books(context: WorkerContext) -> None:
+    """Plan the bills, proofs and statements of every group that are due."""
+    now = context.ports.clock.now()
+    await _each_group("books", lambda group_id: plan_books(group_id=group_id, at=now))
 
 
 async def close_days(context: WorkerContext) -> None:

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from backend.alerts.operations import NewCase, open_cases
 from backend.control.proving import Said, Sold, prices_since, sold_against
-from backend.kernel.clock import Period, day_period
+from backend.kernel.clock import Period, business_day, day_period
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.money import ZERO, Money
 from backend.ledger import operations as ledger
@@ -54,10 +54,11 @@ async def plan_proofs(*, group_id: int, at: datetime) -> int:
     planned = 0
     async with unit_of_work(group_id) as work:
         for project in await tenancy.all_projects(work):
-            local = at.astimezone(ZoneInfo(project.time_zone))
-            if local.time() < _FROM:
-                continue
+            zone = ZoneInfo(project.time_zone)
+            local = at.astimezone(zone)
             day = local.date() - timedelta(days=1)
+            if local.time() < _FROM or day < business_day(project.created_at, zone):
+                continue
             payload = {"project_id": str(project.id), "day": day.isoformat()}
             key = f"{project.id}:{day}"
             planned += await emit(work, topic=TOPIC, key=key, payload=payload, at=at)

@@ -148,7 +148,7 @@ def _faults(body: Mapping[str, Any]) -> Iterable[str]:
             (str(one["kind"]), [Money.parse(one[name]) for name in _COLUMNS])
             for one in body["accounts"]
         ]
-        channels = [[Money.parse(one[name]) for name in ("in", "out")] for one in body["channels"]]
+        channels = [[Money.parse(one[name]) for name in _COLUMNS[:3]] for one in body["channels"]]
     except (ValueError, KeyError, TypeError) as error:
         yield f"the statement has another shape: {error}"
         return
@@ -163,9 +163,9 @@ def _faults(body: Mapping[str, Any]) -> Iterable[str]:
     if turned[0] != turned[1]:
         yield "the book does not balance: what came in is not what went out"
     by_kind = dict(accounts)
-    for place in (0, 1):
+    for place in range(3):
         total = sum(channel[place].hao for channel in channels)
-        if total != by_kind.get("CHANNEL", [ZERO] * 4)[place + 1].hao:
+        if total != by_kind.get("CHANNEL", [ZERO] * 4)[place].hao:
             yield "the channels together are not the account CHANNEL"
 
 

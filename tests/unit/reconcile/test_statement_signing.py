@@ -140,6 +140,7 @@ def test_the_signing_key_is_no_key_that_seals_anything() -> None:
         ("accounts", 0, "in"),
         ("accounts", 0, "out"),
         ("accounts", 1, "closing"),
+        ("channels", 0, "opening"),
         ("channels", 0, "in"),
         ("channels", 0, "out"),
     ],
@@ -171,6 +172,7 @@ def next_day() -> dict[str, Any]:
     body |= {"day": "2026-11-23", "previous": KEYS.sign(canonical(BODY)).hash.hex()}
     for account in body["accounts"]:
         account |= {"opening": account["closing"], "in": "0.00", "out": "0.00"}
+    body["channels"][0] |= {"opening": "55.00", "in": "0.00", "out": "0.00"}
     return body
 
 
