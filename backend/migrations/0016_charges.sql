@@ -139,7 +139,7 @@ CALL isolate_tenant_table('charges_charge', 'SELECT, INSERT');
 -- accounts, versions and entries are never deleted. The planner must not read whole tables for a few rows.
 CREATE FUNCTION charges_charge_has_all() RETURNS trigger
     LANGUAGE plpgsql SET search_path = public, pg_temp
-    SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     IF EXISTS (SELECT FROM fresh f WHERE NOT EXISTS (
             SELECT FROM charges_position p WHERE p.group_id = f.group_id
