@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
@@ -20,35 +19,12 @@ from backend.kernel.errors import Unavailable
 from backend.tenancy import queries as tenancy
 from backend.topups.ports import ChannelUnavailable
 
+from .book import HAO_PER_FEN, book_of_group, together
 from .plan import OPENING_FEN, TENANTS
 from .town import Town, until
-from .verdict import Book, BookVend, Sold
+from .verdict import Book, Sold
 
-_HAO_PER_FEN = 100
 _BILL_WITHIN_S = 20.0
-# Waits by design for hours, or belongs to the clock and not to a payment.
-_PATIENT = ["topup.query", "sweep.due", "meter.refresh"]
-_ORDERS = "SELECT id, order_no, state, amount_fen FROM topups_order"
-_VENDS = (
-    "SELECT v.source_id, v.purchase_no, v.amount_fen, v.state, m.serial FROM control_vend v"
-    " JOIN metering_meter m ON m.group_id = v.group_id AND m.id = v.meter_id"
-)
-_BALANCES = (
-    "SELECT a.kind, sum(p.amount_hao)::bigint AS hao FROM ledger_posting p"
-    " JOIN ledger_account a ON a.group_id = p.group_id AND a.id = p.account_id GROUP BY a.kind"
-)
-_BROKEN = (
-    "SELECT (SELECT count(*) FROM (SELECT entry_id FROM ledger_posting GROUP BY entry_id"
-    "   HAVING sum(amount_hao) <> 0) e)"
-    " + (SELECT count(*) FROM ledger_balance b WHERE b.balance_hao IS DISTINCT FROM"
-    "   (SELECT coalesce(sum(p.amount_hao), 0) FROM ledger_posting p"
-    "    WHERE p.group_id = b.group_id AND p.account_id = b.account_id))"
-)
-_EVENTS = (
-    "SELECT topic, count(*) AS count FROM outbox_event"
-    " WHERE done_at IS NULL AND NOT topic = ANY($1) GROUP BY topic"
-)
-_CASES = "SELECT kind, count(*) AS count FROM alerts_case WHERE resolved_at IS NULL GROUP BY kind"
 
 
 @asynccontextmanager
@@ -64,37 +40,11 @@ async def read_only(dsn: str, group_id: int) -> AsyncIterator[asyncpg.Connection
 
 async def read_book(dsn: str, group_ids: Sequence[int]) -> Book:
     """The book of all these groups. Raises OSError or asyncpg's errors while PostgreSQL is away."""
-    paid: dict[str, int] = {}
-    vends: list[BookVend] = []
-    hao: Counter[str] = Counter()
-    unfinished: Counter[str] = Counter()
-    cases: Counter[str] = Counter()
-    broken = 0
+    parts = []
     for group_id in group_ids:
         async with read_only(dsn, group_id) as connection:
-            orders = await connection.fetch(_ORDERS)
-            paid |= {o["order_no"]: o["amount_fen"] for o in orders if o["state"] == "PAID"}
-            numbers = {order["id"]: order["order_no"] for order in orders}
-            for row in await connection.fetch(_VENDS):
-                sold = Sold(row["serial"], row["purchase_no"], row["amount_fen"])
-                order_no = numbers.get(row["source_id"], str(row["source_id"]))
-                vends.append(BookVend(order_no, sold, row["state"]))
-            hao.update({row["kind"]: row["hao"] for row in await connection.fetch(_BALANCES)})
-            broken += await connection.fetchval(_BROKEN)
-            found = await connection.fetch(_EVENTS, _PATIENT)
-            unfinished.update({row["topic"]: row["count"] for row in found})
-            cases.update({row["kind"]: row["count"] for row in await connection.fetch(_CASES)})
-    channel, wallets = hao.pop("CHANNEL", 0), hao.pop("METER_WALLET", 0)
-    return Book(
-        paid=paid,
-        vends=vends,
-        channel_fen=channel // _HAO_PER_FEN,
-        wallets_fen=-wallets // _HAO_PER_FEN,
-        waiting_fen=sum(abs(left) for left in hao.values()) // _HAO_PER_FEN,
-        broken=broken,
-        unfinished=unfinished,
-        cases=cases,
-    )
+            parts.append(await book_of_group(connection))
+    return together(parts)
 
 
 def read_wallets(store: Path) -> tuple[dict[str, int], list[Sold]]:
@@ -106,7 +56,7 @@ def read_wallets(store: Path) -> tuple[dict[str, int], list[Sold]]:
     finally:
         file.close()
     held = {serial: json.loads(state)["remaining_hao"] for serial, state in memories}
-    grown = {serial: hao // _HAO_PER_FEN - OPENING_FEN for serial, hao in held.items()}
+    grown = {serial: hao // HAO_PER_FEN - OPENING_FEN for serial, hao in held.items()}
     return grown, [Sold(*sale) for sale in sales]
 
 

@@ -1,0 +1,97 @@
+"""The product's database as a witness: read group by group, whoever asks sees only that group."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from .verdict import Book, BookVend, Sold
+
+HAO_PER_FEN = 100
+# Waits by design for hours, or belongs to the clock and not to a payment.
+_PATIENT = ["topup.query", "sweep.due", "meter.refresh"]
+_ORDERS = "SELECT id, order_no, state, amount_fen FROM topups_order"
+_VENDS = (
+    "SELECT v.source_id, v.purchase_no, v.amount_fen, v.state, m.serial FROM control_vend v"
+    " JOIN metering_meter m ON m.group_id = v.group_id AND m.id = v.meter_id"
+)
+_BALANCES = (
+    "SELECT a.kind, sum(p.amount_hao)::bigint AS hao FROM ledger_posting p"
+    " JOIN ledger_account a ON a.group_id = p.group_id AND a.id = p.account_id GROUP BY a.kind"
+)
+_BROKEN = (
+    "SELECT (SELECT count(*) FROM (SELECT entry_id FROM ledger_posting GROUP BY entry_id"
+    "   HAVING sum(amount_hao) <> 0) e)"
+    " + (SELECT count(*) FROM ledger_balance b WHERE b.balance_hao IS DISTINCT FROM"
+    "   (SELECT coalesce(sum(p.amount_hao), 0) FROM ledger_posting p"
+    "    WHERE p.group_id = b.group_id AND p.account_id = b.account_id))"
+)
+_EVENTS = (
+    "SELECT topic, count(*) AS count FROM outbox_event"
+    " WHERE done_at IS NULL AND NOT topic = ANY($1) GROUP BY topic"
+)
+_CASES = "SELECT kind, count(*) AS count FROM alerts_case WHERE resolved_at IS NULL GROUP BY kind"
+
+
+class Asking(Protocol):
+    """A connection or a unit of work of one group."""
+
+    async def fetch(self, sql: str, /, *args: object) -> Sequence[Any]:
+        """All rows."""
+        ...
+
+    async def fetchval(self, sql: str, /, *args: object) -> Any:
+        """The first value."""
+        ...
+
+
+async def book_of_group(asking: Asking) -> Book:
+    """What the book says of the group that `asking` sees."""
+    orders = await asking.fetch(_ORDERS)
+    numbers = {order["id"]: order["order_no"] for order in orders}
+    vends = [
+        BookVend(
+            order_no=numbers.get(row["source_id"], str(row["source_id"])),
+            sold=Sold(row["serial"], row["purchase_no"], row["amount_fen"]),
+            state=row["state"],
+        )
+        for row in await asking.fetch(_VENDS)
+    ]
+    hao = {row["kind"]: row["hao"] for row in await asking.fetch(_BALANCES)}
+    channel, wallets = hao.pop("CHANNEL", 0), hao.pop("METER_WALLET", 0)
+    return Book(
+        paid={o["order_no"]: o["amount_fen"] for o in orders if o["state"] == "PAID"},
+        vends=vends,
+        channel_fen=channel // HAO_PER_FEN,
+        wallets_fen=-wallets // HAO_PER_FEN,
+        waiting_fen=sum(abs(left) for left in hao.values()) // HAO_PER_FEN,
+        broken=await asking.fetchval(_BROKEN),
+        unfinished=_counts(await asking.fetch(_EVENTS, _PATIENT), "topic"),
+        cases=_counts(await asking.fetch(_CASES), "kind"),
+    )
+
+
+def together(parts: Sequence[Book]) -> Book:
+    """One book of several groups'."""
+    return Book(
+        paid={number: fen for part in parts for number, fen in part.paid.items()},
+        vends=[vend for part in parts for vend in part.vends],
+        channel_fen=sum(part.channel_fen for part in parts),
+        wallets_fen=sum(part.wallets_fen for part in parts),
+        waiting_fen=sum(part.waiting_fen for part in parts),
+        broken=sum(part.broken for part in parts),
+        unfinished=_sum(part.unfinished for part in parts),
+        cases=_sum(part.cases for part in parts),
+    )
+
+
+def _counts(rows: Sequence[Any], name: str) -> dict[str, int]:
+    return {row[name]: row["count"] for row in rows}
+
+
+def _sum(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return total

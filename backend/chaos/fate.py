@@ -1,0 +1,123 @@
+"""Whether something goes wrong now, drawn from a seed; and where the simulated process has died.
+
+Every commit of the money path and every send to the outside has a name: the function that opened the
+unit of work and its place among those of that function, or the send. The names are in COMMITS and SENDS
+(registry); a place that was reached and is in neither, or is there and was never struck, fails a run.
+"""
+
+from __future__ import annotations
+
+import ast
+import random
+from collections import Counter
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+
+from backend.kernel.failpoints import Moment, Place, SimulatedCrash
+
+_ROOT = Path(__file__).resolve().parents[2]
+_FIRST, _AGAIN = 0.10, 0.01
+
+COMMITS = (
+    "backend.journeys.topup.start/1",
+    "backend.journeys.topup.start/2",
+    "backend.callbacks.payment_notice.receive/1",
+    "backend.journeys.notice.store_notice/1",
+    "backend.journeys.notice.settle_notice/1",
+    "backend.journeys.notice.settle_notice/2",
+    "backend.journeys.settle._settle_all/1",
+    "backend.journeys.ask_channel.ask_channel/1",
+    "backend.journeys.ask_channel.ask_channel/2",
+    "backend.journeys.vend.next_work/1",
+    "backend.journeys.vend.about_to_write/1",
+    "backend.journeys.vend.verified/1",
+    "backend.journeys.vend.not_reached/1",
+    "backend.journeys.deliver.deliver/1",
+    "backend.journeys.deliver.deliver/2",
+    "workers.control._verified/1",
+    "workers.relay.relay_group/1",
+    "workers.main.handle_event/1",
+    "workers.janitor.tidy_group/1",
+    "backend.journeys.command.tend/1",
+    "backend.journeys.command.tend/2",
+    "backend.journeys.charge_missed.charge_missed/1",
+)
+
+
+class Send(StrEnum):
+    """Sends to the outside."""
+
+    PREPAY = "send.prepay"
+    QUERY = "send.query"
+    CLOSE = "send.close"
+    MESSAGE = "send.message"
+    READ = "send.meter_read"
+    WRITE = "send.meter_write"
+
+
+class Way(StrEnum):
+    """LEAVING: nothing has left yet. DONE: the other side has acted, and nobody here knows."""
+
+    LEAVING = "LEAVING"
+    DONE = "DONE"
+
+
+REGISTRY = frozenset(f"{name} {moment}" for name in COMMITS for moment in Moment) | frozenset(
+    f"{send} {way}" for send in Send for way in Way
+)
+
+
+class Fate:
+    """The luck of one seed. `cruel` off: nothing goes wrong any more."""
+
+    def __init__(self, seed: int) -> None:
+        self.draw = random.Random(f"fate {seed}")
+        self.cruel = False
+        self.passed: Counter[str] = Counter()
+        self.struck: Counter[str] = Counter()
+
+    def chance(self, share: float) -> bool:
+        """Whether this time it goes wrong."""
+        return self.cruel and self.draw.random() < share
+
+    def at_commit(self, place: Place, moment: Moment) -> None:
+        """See failpoints.Strike."""
+        if self.cruel:
+            self._reached(f"{name_of(place)} {moment}")
+
+    def at_send(self, send: Send, way: Way) -> None:
+        """The same for a send. Raises SimulatedCrash."""
+        if self.cruel:
+            self._reached(f"{send} {way}")
+
+    def _reached(self, name: str) -> None:
+        self.passed[name] += 1
+        # A place that this seed has not struck yet is struck sooner, so that none is forgotten.
+        if self.draw.random() < (_AGAIN if self.struck[name] else _FIRST):
+            self.struck[name] += 1
+            raise SimulatedCrash(name)
+
+
+@cache
+def name_of(place: Place) -> str:
+    """`module.function/N`: the N-th unit of work that this function opens."""
+    path = Path(place.file)
+    module = ".".join(path.resolve().relative_to(_ROOT).with_suffix("").parts)
+    number = sum(1 for line in _opened_in(place.file, place.function) if line <= place.line)
+    return f"{module}.{place.function}/{number}"
+
+
+@cache
+def _opened_in(file: str, function: str) -> tuple[int, ...]:
+    """The lines on which functions of that name open a unit of work."""
+    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+    return tuple(
+        sorted(
+            block.lineno
+            for made in ast.walk(tree)
+            if isinstance(made, ast.AsyncFunctionDef) and made.name == function
+            for block in ast.walk(made)
+            if isinstance(block, ast.AsyncWith) and "unit_of_work" in ast.unparse(block.items[0])
+        )
+    )
