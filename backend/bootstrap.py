@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import redis
 
 from backend.alerts.ports import MessageChannel, Notifier
+from backend.integrations.alipay import AlipayChannel
+from backend.integrations.alipay_config import AlipayConfig, Certificates
 from backend.integrations.aliyun_sms import AliyunSms, AliyunSmsConfig, SmsTemplate
 from backend.integrations.published_keys import refuse_published
 from backend.integrations.registry import Registry
@@ -36,6 +39,7 @@ from backend.topups.rules import Channel
 # Where each channel's notices come in; tenant and channel stand in the path (channels.md section 8).
 NOTICE_PATHS = {
     Channel.WECHAT_PAY: "/callbacks/wechat-pay/{group_id:int}/{credential_id:uuid}",
+    Channel.ALIPAY: "/callbacks/alipay/{group_id:int}/{credential_id:uuid}",
 }
 
 Made = TypeVar("Made")
@@ -61,6 +65,20 @@ class _Kept:
         return made
 
 
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """Where a merchant account's channel is (None: its own address), and where it finds us."""
+
+    notify_url: str
+    base_url: str | None
+    allow_http: bool
+
+    def arguments(self) -> dict[str, Any]:
+        """These as every channel's configuration takes them."""
+        given = {"notify_url": self.notify_url, "allow_http": self.allow_http}
+        return given | ({"base_url": self.base_url} if self.base_url else {})
+
+
 def build_ports(
     settings: Settings,
     *,
@@ -72,34 +90,6 @@ def build_ports(
     allow_http = not settings.production
     tokens: TokenStore = RedisTokenStore(redis.Redis.from_url(settings.redis_url))
     kept = _Kept(production=settings.production)
-
-    channels: Registry[Callable[[int, Credential], PaymentChannel]] = Registry()
-
-    def notify_url(group_id: int, credential: Credential) -> str:
-        path = NOTICE_PATHS[Channel(credential.kind)]
-        path = path.replace("{group_id:int}", str(group_id))
-        return settings.public_url + path.replace("{credential_id:uuid}", str(credential.id))
-
-    def wechat_pay(group_id: int, credential: Credential) -> PaymentChannel:
-        config = WechatPayConfig(
-            mchid=credential.key,
-            appid=credential.public["app_id"],
-            cert_serial_no=credential.public["cert_serial_no"],
-            public_key_id=credential.public["public_key_id"],
-            public_key_pem=credential.public["public_key_pem"],
-            notify_url=notify_url(group_id, credential),
-            private_key_pem=credential.secret["private_key_pem"],
-            apiv3_key=credential.secret["apiv3_key"],
-            allow_http=allow_http,
-            **({"base_url": urls["WECHAT_PAY"]} if "WECHAT_PAY" in urls else {}),
-        )
-        return WechatPayChannel(config, clock=clock)
-
-    channels.register(name=Channel.WECHAT_PAY, adapter=wechat_pay)
-
-    def payment_channel(group_id: int, credential: Credential) -> PaymentChannel:
-        make = channels.get(credential.kind)
-        return kept.get(credential, lambda: make(group_id, credential))
 
     notifiers: Registry[Callable[[Credential], Notifier]] = Registry()
 
@@ -118,11 +108,72 @@ def build_ports(
         clock=clock,
         box=SecretBox(settings.secret_keys),
         public_url=settings.public_url,
-        payment_channel=payment_channel,
+        payment_channel=_payment_channels(settings, clock=clock, kept=kept),
         notifier=lambda channel, credential: notifiers.get(channel)(credential),
         visitor_login=lambda credential: WechatLogin(wechat_account(credential, settings)),
         menu_publisher=wechat,
         meter_models=meter_models,
+    )
+
+
+def _payment_channels(
+    settings: Settings, *, clock: Clock, kept: _Kept
+) -> Callable[[int, Credential], PaymentChannel]:
+    """The adapter of a merchant account, by the account's kind."""
+    channels: Registry[Callable[[Credential, _Where], PaymentChannel]] = Registry()
+    channels.register(
+        name=Channel.WECHAT_PAY,
+        adapter=lambda credential, where: WechatPayChannel(
+            _wechat_pay_config(credential, where), clock=clock
+        ),
+    )
+    channels.register(
+        name=Channel.ALIPAY,
+        adapter=lambda credential, where: AlipayChannel(
+            _alipay_config(credential, where), clock=clock
+        ),
+    )
+
+    def payment_channel(group_id: int, credential: Credential) -> PaymentChannel:
+        make = channels.get(credential.kind)
+        path = NOTICE_PATHS[Channel(credential.kind)].replace("{group_id:int}", str(group_id))
+        where = _Where(
+            notify_url=settings.public_url
+            + path.replace("{credential_id:uuid}", str(credential.id)),
+            base_url=settings.provider_urls.get(credential.kind),
+            allow_http=not settings.production,
+        )
+        return kept.get(credential, lambda: make(credential, where))
+
+    return payment_channel
+
+
+def _wechat_pay_config(credential: Credential, where: _Where) -> WechatPayConfig:
+    return WechatPayConfig(
+        mchid=credential.key,
+        appid=credential.public["app_id"],
+        cert_serial_no=credential.public["cert_serial_no"],
+        public_key_id=credential.public["public_key_id"],
+        public_key_pem=credential.public["public_key_pem"],
+        private_key_pem=credential.secret["private_key_pem"],
+        apiv3_key=credential.secret["apiv3_key"],
+        **where.arguments(),
+    )
+
+
+def _alipay_config(credential: Credential, where: _Where) -> AlipayConfig:
+    public = credential.public
+    certificates = None
+    if public.get("app_cert"):
+        certificates = Certificates(public["app_cert"], public["alipay_cert"], public["root_cert"])
+    return AlipayConfig(
+        app_id=public["app_id"],
+        seller_id=credential.key,
+        private_key=credential.secret["private_key"],
+        alipay_public_key=public.get("alipay_public_key", ""),
+        certificates=certificates,
+        app_auth_token=credential.secret.get("app_auth_token", ""),
+        **where.arguments(),
     )
 
 

@@ -1,4 +1,4 @@
-"""Accounts at providers (WeChat Pay, official account, SMS): written, never read back."""
+"""Accounts at providers (WeChat Pay, Alipay, official account, SMS): written, never read back."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Annotated
 import strawberry
 
 from backend.journeys.provider_accounts import (
+    AlipayMerchant,
     OfficialAccount,
     SmsAccount,
     WechatMerchant,
+    set_alipay,
     set_official_account,
     set_sms_account,
     set_wechat_pay,
@@ -21,7 +23,9 @@ from .problems import AnyProblem
 from .rights import mutation
 from .scalars import uuid_of
 
-_LONG = frozenset({"private_key", "public_key"})
+_LONG = frozenset(
+    {"private_key", "public_key", "alipay_public_key", "app_cert", "alipay_cert", "root_cert"}
+)
 
 
 @strawberry.type(description="The project takes WeChat payments by this merchant account.")
@@ -31,6 +35,15 @@ class WechatPaySet:
     project: strawberry.ID
     mchid: str
     appid: str
+
+
+@strawberry.type(description="The project takes Alipay payments by this app for this seller.")
+class AlipaySet:
+    """What was set, without its secrets."""
+
+    project: strawberry.ID
+    seller_id: str
+    app_id: str
 
 
 @strawberry.type(description="The group's official account; type `callbackUrl` into its console.")
@@ -53,6 +66,7 @@ SetWechatAccountResult = Annotated[
     WechatAccountSet | AnyProblem, strawberry.union("SetWechatAccountResult")
 ]
 SetSmsAccountResult = Annotated[SmsAccountSet | AnyProblem, strawberry.union("SetSmsAccountResult")]
+SetAlipayResult = Annotated[AlipaySet | AnyProblem, strawberry.union("SetAlipayResult")]
 SetWechatPayResult = Annotated[WechatPaySet | AnyProblem, strawberry.union("SetWechatPayResult")]
 
 
@@ -82,6 +96,30 @@ class MerchantMutations:
             info.context.ports, scope=scope, project_id=project_id, merchant=merchant
         )
         return WechatPaySet(project=project, mchid=mchid, appid=appid)
+
+    @mutation(Permission.CREDENTIAL_WRITE, long=_LONG)
+    async def set_alipay(
+        self,
+        info: Info,
+        project: strawberry.ID,
+        seller_id: str,
+        app_id: str,
+        private_key: str,
+        alipay_public_key: str = "",
+        app_cert: str = "",
+        alipay_cert: str = "",
+        root_cert: str = "",
+        app_auth_token: str = "",
+    ) -> SetAlipayResult:
+        """Keep the Alipay account, sealed: Alipay's public key (key mode) or the three certificates;
+        refused when its parts do not fit."""
+        scope, project_id = info.context.caller(), uuid_of(project, "Project")
+        merchant = AlipayMerchant(
+            *(seller_id, app_id, private_key, alipay_public_key),
+            *(app_cert, alipay_cert, root_cert, app_auth_token),
+        )
+        await set_alipay(info.context.ports, scope=scope, project_id=project_id, merchant=merchant)
+        return AlipaySet(project=project, seller_id=seller_id, app_id=app_id)
 
     @mutation(Permission.CREDENTIAL_WRITE)
     async def set_wechat_account(

@@ -16,7 +16,8 @@ from .context import Info
 from .resolvers import Resolver
 
 _LONGEST = 200
-_LONG = 4_000
+# A bundle of root certificates has four of them, about 6,000 characters.
+_LONG = 16_000
 
 
 class _Checked(FieldExtension):
@@ -52,7 +53,7 @@ def _require_somewhere(scope: Scope, permission: Permission) -> None:
 def mutation(
     permission: Permission, *, long: frozenset[str] = frozenset()
 ) -> Callable[[Resolver], Resolver]:
-    """A mutation for operators who hold `permission`; `long` names arguments of up to 4,000 characters."""
+    """A mutation for operators who hold `permission`; `long` names arguments of up to 16,000 characters."""
     made = strawberry.mutation(
         description=f"Needs the permission `{permission}`.",
         metadata={"permission": permission},

@@ -18,6 +18,7 @@ from backend.kernel.db import unit_of_work
 from backend.kernel.errors import InvalidInput
 from backend.kernel.scope import Scope
 from backend.tenancy import operations, queries
+from backend.topups.rules import Channel
 
 from .ports import Ports
 
@@ -45,27 +46,86 @@ async def set_wechat_pay(
 
     Raises NotFound, Forbidden, InvalidInput (the adapter cannot work with it; nothing is kept).
     """
-    if not merchant.mchid.strip():
-        raise InvalidInput("WeChat Pay: mchid is not usable", field="mchid")
+    return await _keep_merchant(
+        ports,
+        scope=scope,
+        channel=Channel.WECHAT_PAY,
+        key=merchant.mchid,
+        project_id=project_id,
+        public={
+            "app_id": merchant.app_id,
+            "cert_serial_no": merchant.cert_serial_no,
+            "public_key_id": merchant.public_key_id,
+            "public_key_pem": merchant.public_key_pem,
+        },
+        secret={
+            "private_key_pem": merchant.private_key_pem,
+            "apiv3_key": merchant.apiv3_key,
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AlipayMerchant:
+    """What Alipay gives an app that collects for a seller (PID): its public key (key mode), or three
+    certificates. `app_auth_token`: the app is a service provider's."""
+
+    seller_id: str
+    app_id: str
+    private_key: str = field(repr=False)
+    alipay_public_key: str = ""
+    app_cert: str = ""
+    alipay_cert: str = ""
+    root_cert: str = ""
+    app_auth_token: str = field(default="", repr=False)
+
+
+async def set_alipay(
+    ports: Ports, *, scope: Scope, project_id: UUID, merchant: AlipayMerchant
+) -> UUID:
+    """Seal and keep the Alipay account of a project; returns the credential's id.
+
+    Raises NotFound, Forbidden, InvalidInput (the adapter cannot work with it; nothing is kept).
+    """
+    names = ("alipay_public_key", "app_cert", "alipay_cert", "root_cert")
+    token = {"app_auth_token": merchant.app_auth_token} if merchant.app_auth_token else {}
+    return await _keep_merchant(
+        ports,
+        scope=scope,
+        channel=Channel.ALIPAY,
+        key=merchant.seller_id,
+        project_id=project_id,
+        public={
+            "app_id": merchant.app_id,
+            **{name: value for name in names if (value := getattr(merchant, name))},
+        },
+        secret={"private_key": merchant.private_key, **token},
+    )
+
+
+async def _keep_merchant(
+    ports: Ports,
+    *,
+    scope: Scope,
+    channel: Channel,
+    key: str,
+    project_id: UUID,
+    public: Mapping[str, str],
+    secret: Mapping[str, str],
+) -> UUID:
+    if not key.strip():
+        raise InvalidInput(f"{channel}: the merchant's number is needed", field="mchid")
     async with unit_of_work(scope.group_id) as work:
         await queries.project(work, scope=scope, project_id=project_id)
         credential_id = await operations.save_credential(
             work,
             scope=scope,
             box=ports.box,
-            kind="WECHAT_PAY",
-            key=merchant.mchid,
+            kind=channel,
+            key=key,
             project_id=project_id,
-            public={
-                "app_id": merchant.app_id,
-                "cert_serial_no": merchant.cert_serial_no,
-                "public_key_id": merchant.public_key_id,
-                "public_key_pem": merchant.public_key_pem,
-            },
-            secret={
-                "private_key_pem": merchant.private_key_pem,
-                "apiv3_key": merchant.apiv3_key,
-            },
+            public=public,
+            secret=secret,
             at=ports.clock.now(),
         )
         kept = await queries.credential_by_id(work, box=ports.box, credential_id=credential_id)

@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from backend.kernel.clock import Clock
+from backend.sandbox.alipay import alipay_app
 from backend.sandbox.chinapay import chinapay_app
 from backend.sandbox.sending import RETRIES_S
 from backend.sandbox.sms import sms_app
@@ -25,9 +26,10 @@ def sandbox_app(
     public_url: str | None = None,
     notice_retries_s: Sequence[float] = RETRIES_S,
 ) -> Starlette:
-    """The stand-ins under /wechat-pay, /unionpay, /chinapay, /wechat and /sms. Serve it on loopback only.
+    """The stand-ins under /wechat-pay, /alipay, /unionpay, /chinapay, /wechat and /sms. Serve it on
+    loopback only.
 
-    `pay_store` is a SQLite file that survives a restart (UnionPay and ChinaPay have theirs beside it);
+    `pay_store` is a SQLite file that survives a restart (the other channels have theirs beside it);
     `public_url` is the address of this application as a browser sees it (without /wechat-pay), when it
     differs from the request's.
     """
@@ -39,6 +41,12 @@ def sandbox_app(
     )
     parts = {
         "/wechat-pay": pay,
+        "/alipay": alipay_app(
+            clock=clock,
+            store=_beside(pay_store, "alipay"),
+            public_url=f"{public_url.rstrip('/')}/alipay" if public_url else None,
+            retries_s=notice_retries_s,
+        ),
         "/unionpay": unionpay_app(
             clock=clock, store=_beside(pay_store, "unionpay"), retries_s=notice_retries_s
         ),

@@ -6,15 +6,16 @@ import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from backend.kernel.clock import CHINA, Clock
 from backend.sandbox.faults import Faults
-from backend.sandbox.pay_book import Order, PayBook
-from backend.sandbox.pay_keys import Platform, seal
-from backend.sandbox.sending import RETRIES_S, SENDING_FAULTS, Sender
+from backend.sandbox.pay_book import Order, PayBook, Refund
+from backend.sandbox.pay_keys import Merchant, Platform, seal
+from backend.sandbox.sending import RETRIES_S as RETRIES_S
+from backend.sandbox.sending import SENDING_FAULTS, Sender
 
 NOTICE_FAULTS = (
     *SENDING_FAULTS,
@@ -45,6 +46,19 @@ def order_json(order: Order, /) -> dict[str, Any]:
         shown["success_time"] = order.paid_at
         shown["amount"] |= {"payer_total": order.total, "payer_currency": "CNY"}
     return shown
+
+
+def refund_json(refund: Refund, /) -> dict[str, Any]:
+    """A refund as the API shows it."""
+    shown: dict[str, Any] = {
+        "refund_id": refund.refund_id,
+        "out_refund_no": refund.out_refund_no,
+        "out_trade_no": refund.out_trade_no,
+        "status": refund.status,
+        "create_time": refund.at,
+        "amount": {"refund": refund.refund, "total": refund.total, "currency": "CNY"},
+    }
+    return shown | ({"success_time": refund.at} if refund.status == "SUCCESS" else {})
 
 
 class Notices:
@@ -83,19 +97,47 @@ class Notices:
             told = replace(told, total=told.total + 1)
         if self._faults.take("wrong_merchant_notice"):
             told = replace(told, mchid="1999999999")
-        notice = {
-            "id": str(uuid.uuid4()),
-            "create_time": now.astimezone(CHINA).isoformat(timespec="seconds"),
-            "resource_type": "encrypt-resource",
-            "event_type": "TRANSACTION.SUCCESS",
-            "summary": "支付成功",
-            "resource": seal(
-                resource=order_json(told), apiv3_key=merchant.apiv3_key, kind="transaction"
-            ),
-        }
-        body = json.dumps(notice, ensure_ascii=False).encode()
+        body = _notice(
+            merchant,
+            order_json(told),
+            event="TRANSACTION.SUCCESS",
+            kind="transaction",
+            at=now,
+        )
         if self._faults.take("stale_notice"):
             now -= timedelta(hours=2)
         signed = body + b" " if self._faults.take("bad_signature_notice") else body
         headers = self._platform.headers(body=signed, at=now)
         return headers | {"Content-Type": "application/json"}, body
+
+    async def tell_refund(self, refund: Refund, /) -> list[int]:
+        """Send the notice of a refund that ended, to where its order's notices go (see Sender.tell)."""
+        order = self._book.order(mchid=refund.mchid, out_trade_no=refund.out_trade_no)
+        assert order is not None  # a refund is only taken for an order
+        return await self._sender.tell(order.notify_url, partial(self.refund_message, refund))
+
+    def refund_message(self, refund: Refund, /) -> tuple[dict[str, str], bytes]:
+        """Headers and body of the notice of a refund."""
+        merchant = self._book.merchant(refund.mchid)
+        assert merchant is not None  # see message
+        now = self._clock.now()
+        shown = refund_json(refund)
+        told = shown | {"mchid": refund.mchid, "refund_status": shown.pop("status")}
+        event = f"REFUND.{refund.status}"
+        body = _notice(merchant, told, event=event, kind="refund", at=now)
+        headers = self._platform.headers(body=body, at=now)
+        return headers | {"Content-Type": "application/json"}, body
+
+
+def _notice(
+    merchant: Merchant, resource: dict[str, Any], *, event: str, kind: str, at: datetime
+) -> bytes:
+    notice = {
+        "id": str(uuid.uuid4()),
+        "create_time": at.astimezone(CHINA).isoformat(timespec="seconds"),
+        "resource_type": "encrypt-resource",
+        "event_type": event,
+        "summary": "支付成功" if kind == "transaction" else "退款结果",
+        "resource": seal(resource=resource, apiv3_key=merchant.apiv3_key, kind=kind),
+    }
+    return json.dumps(notice, ensure_ascii=False).encode()

@@ -41,8 +41,9 @@ _ASK_AGAIN = (
 )
 UNREACHED_FOR = timedelta(minutes=30)
 UNDER_WAY_FOR = timedelta(days=3)
-# The merchant account is short of money that is not paid out yet: it fills by itself (WeChat Pay v3).
-_LATER = frozenset({"NOT_ENOUGH"})
+# The merchant account is short of money that is not paid out yet: it fills by itself (WeChat Pay v3,
+# Alipay).
+_LATER = frozenset({"NOT_ENOUGH", "ACQ.SELLER_BALANCE_NOT_ENOUGH"})
 
 
 @dataclass(frozen=True, slots=True)
