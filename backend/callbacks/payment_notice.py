@@ -15,13 +15,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from backend.journeys.notice import store_notice
+from backend.journeys.notice import refund_noticed, store_notice
 from backend.journeys.ports import Ports
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import NotFound
 from backend.kernel.metrics import NOTICES
 from backend.tenancy import queries as tenancy
-from backend.topups.ports import NoticeRejected
+from backend.topups.ports import NoticeRejected, RefundNotice
 from backend.topups.rules import Channel
 
 log = logging.getLogger(__name__)
@@ -86,6 +86,12 @@ def _route(ports: Ports, channel: Channel, path: str) -> Route:
             NOTICES.labels(channel=channel, outcome="rejected").inc()
             log.warning("payment notice refused", extra={"fields": {"reason": refused.message}})
             return tongue.refuse(401, refused.message)
+        if isinstance(payment, RefundNotice):
+            if payment.merchant_id != credential.key:
+                return tongue.refuse(401, "another merchant's refund")
+            ours = await refund_noticed(ports, group_id=group_id, refund_no=payment.refund_no)
+            NOTICES.labels(channel=channel, outcome="refund" if ours else "foreign_refund").inc()
+            return tongue.take()
         new = await store_notice(
             ports,
             group_id=group_id,

@@ -26,6 +26,7 @@ from backend.topups.ports import (
     PayMethod,
     Prepaid,
     PrepayRequest,
+    RefundNotice,
     RefundRequest,
     RefundState,
 )
@@ -113,6 +114,7 @@ class WechatPayChannel:
                 out_trade_no=_checked(request.order_no),
                 amount=amount,
                 reason=request.reason[:80],
+                notify_url=self._config.notify_url,
             )
         )
         state = _REFUNDS.get(_text(answer, "status"))
@@ -122,8 +124,8 @@ class WechatPayChannel:
 
     def read_notice(
         self, headers: Mapping[str, str], body: bytes, received_at: datetime, /
-    ) -> Payment:
-        """Verify and decrypt a payment notice from its raw body. Raises NoticeRejected.
+    ) -> Payment | RefundNotice:
+        """Verify and decrypt a notice from its raw body. Raises NoticeRejected.
 
         Merchant, app, order, amount and currency are returned for the caller to compare (C5).
         """

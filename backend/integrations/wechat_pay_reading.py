@@ -11,11 +11,13 @@ from wechatpayv3.utils import aes_decrypt
 
 from backend.integrations.wechat_pay_wire import Probe, SignedWire, Unverified
 from backend.kernel.clock import utc
-from backend.topups.ports import NoticeRejected, Payment, PaymentState
+from backend.topups.ports import NoticeRejected, Payment, PaymentState, RefundNotice
 
 FRESH = timedelta(seconds=300)
 BODY_LIMIT = 64 * 1024
 PAID_EVENT = "TRANSACTION.SUCCESS"
+# The refund has ended, one way or another; general knowledge of the APIv3 documents, not re-checked.
+REFUND_EVENTS = frozenset({"REFUND.SUCCESS", "REFUND.ABNORMAL", "REFUND.CLOSED"})
 
 # REVOKED, USERPAYING and PAYERROR belong to payment codes shown to a cashier, which we do not use.
 _STATES = {
@@ -68,8 +70,8 @@ def open_notice(
     headers: Mapping[str, str],
     body: bytes,
     received_at: datetime,
-) -> Payment:
-    """Verify, decrypt and read a payment notice. No network. Raises NoticeRejected, NoticeProbe.
+) -> Payment | RefundNotice:
+    """Verify, decrypt and read a notice. No network. Raises NoticeRejected, NoticeProbe.
 
     A correctly signed notice of long ago is a replay: its time must be within 300 s (FRESH).
     """
@@ -84,15 +86,27 @@ def open_notice(
     if abs(utc(received_at).timestamp() - signed_at) > FRESH.total_seconds():
         raise NoticeRejected("the notice was signed more than five minutes from now")
     try:
-        return _payment_in(json.loads(body), apiv3_key)
+        return _told_in(json.loads(body), apiv3_key)
     except (ValueError, TypeError) as error:
         raise NoticeRejected(f"the notice cannot be read: {error}") from None
 
 
-def _payment_in(notice: object, apiv3_key: str) -> Payment:
-    """The Payment inside a verified notice. Raises ValueError."""
-    if not isinstance(notice, dict) or notice.get("event_type") != PAID_EVENT:
-        raise ValueError("not a payment notice")
+def _told_in(notice: object, apiv3_key: str) -> Payment | RefundNotice:
+    """What is inside a verified notice. Raises ValueError."""
+    event = notice.get("event_type") if isinstance(notice, dict) else None
+    if not isinstance(notice, dict) or event not in {PAID_EVENT, *REFUND_EVENTS}:
+        raise ValueError("not a notice of a payment or a refund")
+    told = _opened(notice, apiv3_key)
+    if event != PAID_EVENT:
+        return RefundNotice(_text(told, "out_refund_no"), _text(told, "mchid"))
+    payment = payment_of(told)
+    if payment.state is not PaymentState.PAID:
+        raise ValueError("the order in it is not paid")
+    return payment
+
+
+def _opened(notice: Mapping[str, Any], apiv3_key: str) -> dict[str, Any]:
+    """The sealed resource of a notice. Raises ValueError."""
     resource = notice.get("resource")
     if notice.get("resource_type") != "encrypt-resource" or not isinstance(resource, dict):
         raise ValueError("no encrypted resource")
@@ -106,13 +120,10 @@ def _payment_in(notice: object, apiv3_key: str) -> Payment:
     )
     if plain is None:
         raise ValueError("the resource does not decrypt")
-    order = json.loads(plain)
-    if not isinstance(order, dict):
+    told = json.loads(plain)
+    if not isinstance(told, dict):
         raise ValueError("the resource is no object")
-    payment = payment_of(order)
-    if payment.state is not PaymentState.PAID:
-        raise ValueError("the order in it is not paid")
-    return payment
+    return told
 
 
 def _text(mapping: Mapping[str, Any], name: str) -> str:

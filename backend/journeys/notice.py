@@ -14,6 +14,7 @@ from backend.outbox.queries import received
 from backend.topups.ports import Payment, PaymentState
 
 from .ports import Ports
+from .refund_sending import ring
 from .settle import Settled, settle
 
 
@@ -68,6 +69,13 @@ async def store_notice(
             at=at,
         )
     return True
+
+
+async def refund_noticed(ports: Ports, *, group_id: int, refund_no: str) -> bool:
+    """A merchant account told of a refund: it is asked for now; False for none of ours (the bill tells
+    what was refunded past us)."""
+    async with unit_of_work(group_id) as work:
+        return await ring(work, refund_no=refund_no, at=ports.clock.now())
 
 
 async def settle_notice(ports: Ports, *, group_id: int, inbox_id: UUID) -> Settled:

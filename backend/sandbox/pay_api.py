@@ -24,9 +24,16 @@ from backend.sandbox.pay_keys import (
     named_merchant,
     require_authorization,
 )
-from backend.sandbox.pay_notices import order_json
+from backend.sandbox.pay_notices import order_json, refund_json
 
-API_FAULTS = ("http_500", "drop_answer", "bad_bill_hash", "refund_processing", "unsigned_answer")
+API_FAULTS = (
+    "http_500",
+    "drop_answer",
+    "bad_bill_hash",
+    "refund_processing",
+    "refund_abnormal",
+    "unsigned_answer",
+)
 _KINDS = {"jsapi": "JSAPI", "h5": "H5", "native": "NATIVE"}
 
 
@@ -214,12 +221,17 @@ class PayApi:
         if known is not None:
             if (known.refund, known.out_trade_no) != (amount["refund"], order.out_trade_no):
                 raise Refused(400, "INVALID_REQUEST", "退款单号重复且参数不一致")
-            settled = replace(known, status="SUCCESS")
-            self._book.put_refund(settled)
-            return _refund_json(settled)
+            if known.status == "PROCESSING":
+                known = replace(known, status=self._ending())
+                self._book.put_refund(known)
+            return refund_json(known)
         if not order.paid_at:
             raise Refused(400, "INVALID_REQUEST", "订单未支付")
-        done = [r for r in self._book.refunds(mchid=mchid) if r.out_trade_no == order.out_trade_no]
+        done = [
+            each
+            for each in self._book.refunds(mchid=mchid)
+            if each.out_trade_no == order.out_trade_no and each.status != "ABNORMAL"
+        ]
         left = order.total - sum(refund.refund for refund in done)
         if amount["total"] != order.total or not 0 < amount["refund"] <= left:
             raise Refused(400, "INVALID_REQUEST", "订单金额或退款金额不正确")
@@ -230,19 +242,23 @@ class PayApi:
             refund=amount["refund"],
             total=order.total,
             refund_id=f"50{secrets.randbelow(10**24):024d}",
-            status="PROCESSING" if self._faults.take("refund_processing") else "SUCCESS",
+            status="PROCESSING" if self._faults.take("refund_processing") else self._ending(),
             at=self._clock.now().astimezone(CHINA).isoformat(timespec="seconds"),
         )
         self._book.put_refund(refund)
         self._book.put_order(replace(order, state="REFUND"))
-        return _refund_json(refund)
+        return refund_json(refund)
+
+    def _ending(self) -> str:
+        """How a refund ends: the payer has it, or the card is void."""
+        return "ABNORMAL" if self._faults.take("refund_abnormal") else "SUCCESS"
 
     async def _query_refund(self, call: Call) -> dict[str, Any]:
         number = call.request.path_params["number"]
         refund = self._book.refund(mchid=call.merchant.mchid, out_refund_no=number)
         if refund is None:
             raise Refused(404, "RESOURCE_NOT_EXISTS", "退款单不存在")
-        return _refund_json(refund)
+        return refund_json(refund)
 
     async def _bill(self, call: Call) -> dict[str, Any]:
         day = call.request.query_params["bill_date"]
@@ -268,16 +284,3 @@ class PayApi:
         if packed is None:
             return JSONResponse({"code": "RESOURCE_NOT_EXISTS", "message": "链接已失效"}, 404)
         return Response(packed, media_type="application/octet-stream")
-
-
-def _refund_json(refund: Refund) -> dict[str, Any]:
-    """A refund as the API shows it."""
-    shown: dict[str, Any] = {
-        "refund_id": refund.refund_id,
-        "out_refund_no": refund.out_refund_no,
-        "out_trade_no": refund.out_trade_no,
-        "status": refund.status,
-        "create_time": refund.at,
-        "amount": {"refund": refund.refund, "total": refund.total, "currency": "CNY"},
-    }
-    return shown | ({"success_time": refund.at} if refund.status == "SUCCESS" else {})

@@ -85,6 +85,8 @@ class _Controls:
             Route("/control/notify", control(self._notify), methods=["POST"]),
             Route("/control/notice", control(self._notice), methods=["POST"]),
             Route("/control/orders", control(self._orders)),
+            Route("/control/refunds", control(self._refunds)),
+            Route("/control/refund-notice", control(self._refund_notice), methods=["POST"]),
             Route("/control/faults", control(self._set_faults), methods=["POST"]),
         ]
 
@@ -140,6 +142,20 @@ class _Controls:
         if not order.paid_at:
             raise Conflict("the order is not paid")
         return JSONResponse({"notices": await self._notices.tell(order)})
+
+    async def _refunds(self, request: Request) -> Response:
+        """The refunds of the merchant named by `mchid`, oldest first."""
+        mchid = request.query_params.get("mchid", "")
+        return JSONResponse({"refunds": [asdict(each) for each in self._book.refunds(mchid=mchid)]})
+
+    async def _refund_notice(self, request: Request) -> Response:
+        """Send the notice of a refund (again)."""
+        body = await json_object(request)
+        mchid, number = text_of(body, "mchid"), text_of(body, "out_refund_no")
+        refund = self._book.refund(mchid=mchid, out_refund_no=number)
+        if refund is None:
+            raise NotFound("no such refund")
+        return JSONResponse({"notices": await self._notices.tell_refund(refund)})
 
     async def _notice(self, request: Request) -> Response:
         """Headers and body of the notice of an order, paid or not, without sending it."""

@@ -59,6 +59,14 @@ class RefundState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class RefundNotice:
+    """A channel tells that a refund ended. Not believed: it rings, and the channel is asked."""
+
+    refund_no: str
+    merchant_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class BillLine:
     """One line of a channel's daily bill, in fen; `refund_fen` is 0 for a payment."""
 
@@ -117,7 +125,7 @@ class PaymentChannel(Protocol):
 
     def read_notice(
         self, headers: Mapping[str, str], body: bytes, received_at: datetime, /
-    ) -> Payment:
+    ) -> Payment | RefundNotice:
         """Verify and decrypt a notice (raw body). Raises NoticeRejected."""
         ...
 

@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from backend.integrations.wechat_pay import WechatPayChannel
 from backend.integrations.wechat_pay_reading import NoticeProbe
 from backend.integrations.wechat_pay_wire import PROBE_PREFIX
 from backend.sandbox.pay_keys import Platform
-from backend.topups.ports import NoticeRejected, PaymentState
+from backend.topups.ports import (
+    NoticeRejected,
+    Payment,
+    PaymentState,
+    RefundNotice,
+    RefundRequest,
+    RefundState,
+)
 
 from .conftest import CLOCK, Till, an_order
 
@@ -25,6 +34,13 @@ async def _notice(till: Till) -> Notice:
     await till.channel.prepay(order)
     assert till.pay(order.order_no)["notices"] == [204]
     return till.shop.notices[-1]
+
+
+def paid(channel: WechatPayChannel, headers: dict[str, str], body: bytes) -> Payment:
+    """What a notice says was paid."""
+    told = channel.read_notice(headers, body, CLOCK.now())
+    assert isinstance(told, Payment)
+    return told
 
 
 async def test_a_true_notice_tells_order_merchant_amount_and_payer(till: Till) -> None:
@@ -42,7 +58,7 @@ async def test_a_true_notice_tells_order_merchant_amount_and_payer(till: Till) -
 async def test_header_names_may_come_in_any_case(till: Till) -> None:
     headers, body = await _notice(till)
     shouted = {name.upper(): value for name, value in headers.items()}
-    assert till.channel.read_notice(shouted, body, CLOCK.now()).amount_fen == 5000
+    assert paid(till.channel, shouted, body).amount_fen == 5000
 
 
 def _forged(headers: dict[str, str], body: bytes) -> Notice:
@@ -128,7 +144,7 @@ async def test_a_stale_notice_of_the_channel_is_rejected_but_the_next_try_is_fre
     assert till.shop.wait_for(2)
     with pytest.raises(NoticeRejected):
         till.channel.read_notice(*till.shop.notices[0], CLOCK.now())
-    assert till.channel.read_notice(*till.shop.notices[1], CLOCK.now()).amount_fen == 5000
+    assert paid(till.channel, *till.shop.notices[1]).amount_fen == 5000
 
 
 async def test_a_probe_is_rejected_as_a_probe_so_that_nobody_is_alarmed(till: Till) -> None:
@@ -162,7 +178,7 @@ async def test_a_ciphertext_changed_under_a_right_signature_is_rejected(
     whole = headers | {
         name.lower(): value for name, value in platform.headers(body=body, at=CLOCK.now()).items()
     }
-    assert channel.read_notice(whole, body, CLOCK.now()).amount_fen == 5000
+    assert paid(channel, whole, body).amount_fen == 5000
     notice = json.loads(body)
     old = notice["resource"][part]
     notice["resource"][part] = ("A" if old[0] != "A" else "B") + old[1:]
@@ -225,7 +241,7 @@ async def test_a_wrong_amount_or_merchant_is_shown_to_the_one_who_compares(till:
     await till.channel.prepay(order)
     till.control("faults", {"wrong_amount_notice": 1})
     till.pay(order.order_no)
-    assert till.channel.read_notice(*till.shop.notices[-1], CLOCK.now()).amount_fen == 5001
+    assert paid(till.channel, *till.shop.notices[-1]).amount_fen == 5001
     till.control("faults", {"wrong_merchant_notice": 1})
     till.control("notify", {"out_trade_no": order.order_no})
     seen = till.channel.read_notice(*till.shop.notices[-1], CLOCK.now())
@@ -239,3 +255,33 @@ async def test_a_badly_signed_notice_of_the_channel_is_rejected(till: Till) -> N
     till.pay(order.order_no)
     with pytest.raises(NoticeRejected):
         till.channel.read_notice(*till.shop.notices[-1], CLOCK.now())
+
+
+async def test_the_notice_of_a_refund_names_it_and_claims_no_payment(till: Till) -> None:
+    order = an_order()
+    await till.channel.prepay(order)
+    till.pay(order.order_no)
+    number = "R" + order.order_no[:29]
+    request = RefundRequest(order.order_no, number, 2000, 5000, "moved out")
+    assert await till.channel.refund(request) is RefundState.DONE
+    named = {"mchid": till.config.mchid, "out_refund_no": number}
+    till.control("faults", {"duplicate_notice": 1})
+    assert till.control("refund-notice", named)["notices"] == [204, 204]
+    for headers, body in till.shop.notices[-2:]:
+        told = till.channel.read_notice(headers, body, CLOCK.now())
+        assert told == RefundNotice(number, till.config.mchid)
+        other = body.replace(b"REFUND.SUCCESS", b"REFUND.SUCCEED")
+        with pytest.raises(NoticeRejected):
+            till.channel.read_notice(headers, other, CLOCK.now())
+
+
+async def test_a_refund_to_a_void_card_fails_and_stays_failed(till: Till) -> None:
+    order = an_order()
+    await till.channel.prepay(order)
+    till.pay(order.order_no)
+    request = RefundRequest(order.order_no, "V" + order.order_no[:29], 5000, 5000, "moved out")
+    till.control("faults", {"refund_processing": 1, "refund_abnormal": 1})
+    words = [await till.channel.refund(request) for _ in range(3)]
+    assert words == [RefundState.ACCEPTED, RefundState.FAILED, RefundState.FAILED]
+    again = replace(request, refund_no="W" + order.order_no[:29])
+    assert await till.channel.refund(again) is RefundState.DONE
