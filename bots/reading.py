@@ -9,11 +9,14 @@ from uuid import UUID
 from backend.accounts.models import Account
 from backend.accounts.queries import area_paths, bound_accounts
 from backend.accounts.rules import mask_place
+from backend.charges.rules import Figures
+from backend.journeys.charge_figures import figures
 from backend.journeys.views import MeterCreditState, MoneyState, TopUpView, topup_views
 from backend.kernel.clock import CHINA, Period, business_day, day_period
 from backend.kernel.db import UnitOfWork
 from backend.kernel.money import Money
 from backend.kernel.quantity import Quantity
+from backend.metering.cloud import cloud_assignments
 from backend.metering.queries import MeterState, meters_of_accounts, use
 from backend.tenancy.queries import project_by_id
 from backend.topups.queries import orders_of_account
@@ -31,6 +34,8 @@ async def view_of_customer(work: UnitOfWork, *, customer_id: UUID, at: datetime)
         return seen.View()
     ids = [account.id for account in accounts]
     meters = await meters_of_accounts(work, account_ids=ids)
+    in_cloud = {each.meter_id for each in await cloud_assignments(work, account_ids=ids)}
+    money = await figures(work, account_ids=ids) if in_cloud else {}
     places = await area_paths(work, area_ids=[account.area_id for account in accounts])
     views = [
         seen.AccountView(
@@ -38,7 +43,14 @@ async def view_of_customer(work: UnitOfWork, *, customer_id: UUID, at: datetime)
             account_no=account.no,
             label=account.name,
             address=mask_place(places.get(account.area_id, "")),
-            meters=tuple([await _meter(work, meter, at) for meter in meters[account.id]]),
+            meters=tuple(
+                [
+                    await _meter(
+                        work, meter, at, money.get(account.id) if meter.id in in_cloud else None
+                    )
+                    for meter in meters[account.id]
+                ]
+            ),
         )
         for account in accounts
     ]
@@ -53,7 +65,10 @@ async def view_of_customer(work: UnitOfWork, *, customer_id: UUID, at: datetime)
     )
 
 
-async def _meter(work: UnitOfWork, meter: MeterState, at: datetime) -> seen.MeterView:
+async def _meter(
+    work: UnitOfWork, meter: MeterState, at: datetime, in_cloud: Figures | None
+) -> seen.MeterView:
+    """`in_cloud`: the figures of its purse when the cloud holds its money."""
     latest = meter.latest
     relay = seen.Relay.UNKNOWN
     if latest is not None and latest.relay_closed is not None:
@@ -61,6 +76,8 @@ async def _meter(work: UnitOfWork, meter: MeterState, at: datetime) -> seen.Mete
     remaining = None
     if latest is not None and latest.remaining_hao is not None:
         remaining = Money(latest.remaining_hao)
+    if in_cloud is not None:
+        remaining = in_cloud.available
     return seen.MeterView(
         id=str(meter.id),
         name=say("meter.name", tail=meter.serial[-4:]),

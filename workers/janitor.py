@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from backend.control.queries import vends_unfinished
+from backend.journeys.charge_grants import give_monthly_grants
 from backend.journeys.charge_missed import charge_missed
 from backend.journeys.closing_steps import tend_closings
 from backend.journeys.command import tend
@@ -41,4 +42,5 @@ async def tidy_group(*, group_id: int, at: datetime) -> None:
         await outbox.forget_done(work, before=at - _KEEP_DONE)
         await forget_login_tries(work, before=at - _KEEP_TRIES)
     await tend(group_id=group_id, at=at)
+    await give_monthly_grants(group_id=group_id, at=at)
     await charge_missed(group_id=group_id, at=at)

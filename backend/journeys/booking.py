@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from backend.accounts import queries as accounts
 from backend.alerts.operations import open_case
 from backend.control.operations import NewVend, queue_vends
 from backend.kernel.db import UnitOfWork
@@ -22,6 +23,8 @@ from backend.outbox.operations import emit_all
 from backend.topups import operations as topups
 from backend.topups.operations import BELL, Paid
 from backend.topups.queries import Order
+
+from .charge_topup import pay_arrears
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +142,13 @@ async def _post(
     vends: dict[UUID, UUID],
     at: datetime,
 ) -> None:
-    """The entries and lots of one project's sales."""
+    """The entries and lots of one project's sales; what stands in arrears is paid before the rest is used."""
+    purses = await accounts.purses(work, account_ids=[sale.order.account_id for sale in sales])
     paid = [
         topup_paid(
             topup_id=sale.order.id,
             into=sale.into or channel_of(sale.order),
-            account=sale.order.account_id,
+            account=purses[sale.order.account_id],
             amount=sale.amount,
         )
         for sale in sales
@@ -152,7 +156,7 @@ async def _post(
     reserved = [
         vend_reserved(
             vend_id=vends[sale.order.id],
-            account=sale.order.account_id,
+            account=purses[sale.order.account_id],
             meter=targets[sale.order.id].meter_id,
             amount=sale.amount,
         )
@@ -161,7 +165,12 @@ async def _post(
     ]
     await ledger.post_all(work, project_id=project_id, transfers=[*paid, *reserved], at=at)
     lots = [
-        NewLot(sale.order.account_id, LotKind.PAID, f"topup:{sale.order.id}", sale.amount)
+        NewLot(purses[sale.order.account_id], LotKind.PAID, f"topup:{sale.order.id}", sale.amount)
         for sale in sales
     ]
     await ledger.open_lots(work, project_id=project_id, lots=lots, at=at)
+    kept = {
+        sale.order.id: purses[sale.order.account_id] for sale in sales if sale.order.id not in vends
+    }
+    if kept:
+        await pay_arrears(work, project_id=project_id, topups=kept, at=at)

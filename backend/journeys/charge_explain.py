@@ -79,7 +79,8 @@ async def explained(work: UnitOfWork, *, charge: Charge) -> Explained:
 
 async def _plans(work: UnitOfWork, versions: set[str]) -> dict[str, Plan]:
     rows = await work.fetch(
-        "SELECT id::text AS id, terms::text AS terms FROM tariffs_version WHERE group_id = $1 AND id = ANY($2)",
+        "SELECT id::text AS id, terms::text AS terms FROM tariffs_version"
+        " WHERE group_id = $1 AND id = ANY($2)",
         work.group_id,
         [UUID(version) for version in versions],
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -12,6 +12,11 @@ from backend.control.models import Vend
 from backend.control.queries import vends_of_topups
 from backend.control.rules import VendState
 from backend.kernel.db import UnitOfWork
+from backend.kernel.money import Money
+from backend.ledger.purses import recovered_by
+from backend.ledger.rules import AccountKind
+from backend.metering.queries import sold_assignments
+from backend.metering.rules import CreditMode
 from backend.topups.queries import Order
 from backend.topups.rules import OrderState
 
@@ -45,7 +50,8 @@ class PowerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TopUpView:
-    """A top-up with its three states. `waiting_for` says why a vend has not gone on, if known."""
+    """A top-up with its three states. `waiting_for` says why a vend has not gone on, if known. `recovered`:
+    what of it paid arrears, by line in their order, so that nothing is swallowed without being told (C7)."""
 
     order: Order
     money: MoneyState
@@ -54,6 +60,7 @@ class TopUpView:
     purchase_no: int | None
     credited_at: datetime | None
     waiting_for: str | None
+    recovered: Mapping[AccountKind, Money] = field(default_factory=dict)
 
 
 _MONEY = {
@@ -70,8 +77,19 @@ _CREDIT = {
 }
 
 
-def view_of(order: Order, vend: Vend | None) -> TopUpView:
-    """The three states of one top-up."""
+def view_of(order: Order, vend: Vend | None, *, in_cloud: bool = False) -> TopUpView:
+    """The three states of one top-up. `in_cloud`: its money stays in the purse, so that what is paid is
+    credited at once."""
+    if in_cloud and vend is None and order.state is OrderState.PAID:
+        return TopUpView(
+            order=order,
+            money=MoneyState.PAID,
+            meter_credit=MeterCreditState.CREDITED,
+            power=PowerState.UNKNOWN,
+            purchase_no=None,
+            credited_at=order.paid_at,
+            waiting_for=None,
+        )
     power = PowerState.UNKNOWN
     if vend is not None and vend.relay_closed_after is not None:
         power = PowerState.ON if vend.relay_closed_after else PowerState.OFF
@@ -87,7 +105,21 @@ def view_of(order: Order, vend: Vend | None) -> TopUpView:
 
 
 async def topup_views(work: UnitOfWork, *, orders: Sequence[Order]) -> list[TopUpView]:
-    """Views of several orders by one more statement."""
+    """Views of several orders by one more statement; two more for those that no meter was to get."""
     ids: list[UUID] = [order.id for order in orders]
     vends = await vends_of_topups(work, topup_ids=ids)
-    return [view_of(order, vends.get(order.id)) for order in orders]
+    kept = [o for o in orders if o.state is OrderState.PAID and o.id not in vends]
+    if not kept:
+        return [view_of(order, vends.get(order.id)) for order in orders]
+    sold = await sold_assignments(work, assignment_ids=[order.assignment_id for order in kept])
+    paid = await recovered_by(work, sources=[f"topup:{order.id}" for order in kept])
+    in_cloud = {
+        order.id
+        for order in kept
+        if order.assignment_id in sold and sold[order.assignment_id].credit_mode is CreditMode.CLOUD
+    }
+    views = [view_of(o, vends.get(o.id), in_cloud=o.id in in_cloud) for o in orders]
+    return [
+        replace(view, recovered=paid.get(f"topup:{view.order.id}", view.recovered))
+        for view in views
+    ]

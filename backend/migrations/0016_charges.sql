@@ -186,7 +186,8 @@ CREATE TABLE charges_class (
 );
 CALL isolate_tenant_table('charges_class', 'SELECT, INSERT, UPDATE');
 
--- emergency_hao: what the account has drawn and not yet had back from a top-up.
+-- emergency_hao: what the account has drawn and not yet had back from a top-up. granted_month: the last month
+-- it was given its grant for.
 CREATE TABLE charges_terms (
     group_id bigint NOT NULL,
     project_id uuid NOT NULL,
@@ -194,6 +195,7 @@ CREATE TABLE charges_terms (
     class_id uuid NOT NULL,
     emergency_hao bigint NOT NULL DEFAULT 0 CHECK (emergency_hao >= 0),
     emergency_at timestamptz,
+    granted_month date,
     PRIMARY KEY (group_id, account_id),
     FOREIGN KEY (group_id, project_id, account_id)
         REFERENCES accounts_account (group_id, project_id, id),
