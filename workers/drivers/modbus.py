@@ -28,8 +28,15 @@ class ModbusDriver(ModbusSettings):
     __slots__ = ("_reader",)
 
     def __init__(self, profile: Profile, unit: int, exchange: Exchange) -> None:
-        super().__init__(profile, unit, exchange)
-        self._reader = reader_of(self._map, profile.model)
+        # All at one place and not by way of the bases: a sweep makes one for each meter it asks.
+        layout = profile.map
+        if not isinstance(layout, ModbusMap):
+            raise InvalidInput(f"{profile.model} does not speak Modbus", field="profile")
+        self._model = profile.model
+        self._map = layout
+        self._unit = unit
+        self._exchange = exchange
+        self._reader = reader_of(layout, profile.model)
 
     async def read(self) -> MeterSnapshot:
         """See CanRead.read."""

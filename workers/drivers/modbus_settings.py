@@ -22,7 +22,6 @@ from workers.profiles.modbus_settings_map import (
     SettingsWrite,
     SettingValue,
 )
-from workers.profiles.model import Profile
 from workers.protocols import modbus
 from workers.protocols.framing import Exchange
 from workers.protocols.modbus import Question
@@ -38,17 +37,12 @@ _MONEY = ("alarm1", "alarm2", "overdraft")
 
 
 class ModbusSettings(BareDriver):
-    """The settings half of a Modbus driver: a meter of `profile` at `unit` (1 to 247)."""
+    """The settings half of a Modbus driver, which sets what is declared here."""
 
     __slots__ = ("_exchange", "_map", "_unit")
-
-    def __init__(self, profile: Profile, unit: int, exchange: Exchange) -> None:
-        super().__init__(profile.model)
-        if not isinstance(profile.map, ModbusMap):
-            raise InvalidInput(f"{profile.model} does not speak Modbus", field="profile")
-        self._map = profile.map
-        self._unit = unit
-        self._exchange = exchange
+    _exchange: Exchange
+    _map: ModbusMap
+    _unit: int
 
     async def prices(self) -> Mapping[str, int]:
         """See CanPrice.prices."""
