@@ -25,6 +25,7 @@ from backend.metering.takedowns import NewTakedown
 from backend.outbox.operations import emit, postpone
 from backend.tenancy.rules import Permission
 
+from .occupancy import hold_purse
 from .takedown import Ask, begin, undo
 
 TOPIC = "closing.due"
@@ -63,6 +64,7 @@ async def close_account(*, scope: Scope, account_id: UUID, cut: bool, ask: Ask) 
 
 
 async def _take_down_all(work: UnitOfWork, closing: Closing, ask: Ask) -> None:
+    await hold_purse(work, project_id=closing.project_id, account_id=closing.account_id, at=ask.at)
     for running in await meters.assignments_of_account(work, account_id=closing.account_id):
         served = await takedowns.lock_assignment(work, assignment_id=running.id)
         if served.ended_at is not None:

@@ -47,16 +47,21 @@ async def hang(
     latest = (await metering.latest_of_meters(work, meter_ids=[meter.id])).get(meter.id)
     if latest is None or at - latest.at > OPENING_AT_MOST:
         raise Conflict("read the meter first: its latest reading is older than 60 minutes")
-    # The purse before the audit's lock, which is the whole group's.
-    purse = AccountKey(AccountKind.PURSE, account_id)
-    ids = await ledger.account_ids(work, project_id=meter.project_id, keys=[purse], at=at)
-    await ledger.hold(work, accounts=list(ids.values()))
+    await hold_purse(work, project_id=meter.project_id, account_id=account_id, at=at)
     served = await operations.assign(
         work, scope=scope, meter=meter, account_id=account_id, opening=latest, at=at
     )
     await operations.resume_selling(work, meter_id=meter.id)
     await take_over(work, served=served, at=at)
     return served
+
+
+async def hold_purse(work: UnitOfWork, *, project_id: UUID, account_id: UUID, at: datetime) -> None:
+    """Take turns on an account's purse until commit: before the audit's lock, which is the group's, or two
+    could wait for each other crosswise."""
+    purse = AccountKey(AccountKind.PURSE, account_id)
+    ids = await ledger.account_ids(work, project_id=project_id, keys=[purse], at=at)
+    await ledger.hold(work, accounts=list(ids.values()))
 
 
 async def take_over(work: UnitOfWork, *, served: MeterAssignment, at: datetime) -> None:

@@ -103,7 +103,7 @@ async def open_household(
             amount=new.credit.cash,
             channel=Channel.CASH,
             slip_no=None,
-            idempotency_key=f"{key}:first"[-255:],
+            idempotency_key=f"{key}:first",
             at=at,
         )
     async with unit_of_work(scope.group_id) as work:

@@ -38,7 +38,7 @@ from backend.outbox.operations import emit, postpone
 from backend.tenancy.rules import Permission
 
 from .command import ask as ask_command
-from .occupancy import take_over
+from .occupancy import hold_purse, take_over
 from .vend import wake_vends
 
 TOPIC = "takedown.due"
@@ -104,7 +104,10 @@ async def move_account(
         if not meters_to:
             return await _only_place(work, scope, account, area_id, ask.at)
         scope.require(Permission.METER_REPLACE, account.project_id)
+        serving = (await meters.meters_of_accounts(work, account_ids=[account_id]))[account_id]
+        left_out = {meter.id for meter in serving} - set(meters_to)
         begun: list[Takedown] = []
+        await hold_purse(work, project_id=account.project_id, account_id=account_id, at=ask.at)
         for number, meter_id in enumerate(sorted(meters_to), 1):
             meter = await meters.meter(work, scope=scope, meter_id=meter_id)
             one = f"{key}:{number}"
@@ -113,15 +116,14 @@ async def move_account(
                 begun.append(known)
                 continue
             served = await _served(work, meter)
+            if left_out:
+                raise InvalidInput("say for each of its meters which takes over", field="meters")
             if served.account_id != account_id:
                 raise InvalidInput("this meter serves another account", field="meters")
             to = meters_to[meter_id]
             await check_next(work, scope=scope, meter=meter, to_meter_id=to)
             new = NewTakedown(served, Purpose.MOVE, cut, reason, one, ask.at, to, area_id)
             begun.append(await begin(work, new=new, meter=meter, ask=ask))
-        serving = (await meters.meters_of_accounts(work, account_ids=[account_id]))[account_id]
-        if not {meter.id for meter in serving} <= set(meters_to):
-            raise InvalidInput("say for each of its meters which one takes over", field="meters")
         return begun
 
 

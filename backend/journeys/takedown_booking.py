@@ -48,7 +48,7 @@ from backend.metering.takedowns import NOTHING, Takedown
 from backend.outbox.operations import emit
 from backend.tenancy.rules import Permission
 
-from .occupancy import hang
+from .occupancy import hang, hold_purse
 
 VOIDED = "the meter was taken down first; the money went on with the account's"
 
@@ -114,8 +114,7 @@ async def book_out(
     assert takedown.final is not None
     assert takedown.final_by is not None
     ending = _Ending(takedown, served, meter, takedown.final, at)
-    ids = await ledger.account_ids(work, project_id=takedown.project_id, keys=[ending.purse], at=at)
-    await ledger.hold(work, accounts=list(ids.values()))
+    await hold_purse(work, project_id=takedown.project_id, account_id=takedown.account_id, at=at)
     settled, moved = NOTHING, ZERO
     target = await _target(work, takedown)
     if meter.credit_mode == CreditMode.METER:

@@ -120,9 +120,10 @@ def check_reason(reason: str) -> str:
 
 
 def check_key(key: str) -> str:
-    """An idempotency key as it is. Raises InvalidInput."""
-    if not 8 <= len(key) <= 255:
-        raise InvalidInput("an idempotency key has 8 to 255 characters", field="idempotencyKey")
+    """An idempotency key as it is; what it begins has keys of its own, so it is not of full length. Raises
+    InvalidInput."""
+    if not 8 <= len(key) <= 200:
+        raise InvalidInput("an idempotency key has 8 to 200 characters", field="idempotencyKey")
     return key
 
 

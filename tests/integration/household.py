@@ -43,7 +43,6 @@ from workers.virtual.site import VirtualSite, parse_site
 from .refunding import channel_says
 from .world import START, World, make_account, make_credential, make_order, pay
 
-UNITS = 8
 WHY = "the display is dark"
 _KINDS = (
     AccountKind.CHANNEL,
@@ -60,7 +59,7 @@ _KINDS = (
 
 @dataclass
 class Street:
-    """One group's meters, by unit 1 to 8: unit 1 holds 20 yuan, the others nothing; all draw `watts`."""
+    """One group's meters, by unit from 1: unit 1 holds 20 yuan, the others nothing; all draw `watts`."""
 
     world: World
     context: WorkerContext
@@ -271,12 +270,17 @@ async def expect_meters_agree(street: Street, served: Mapping[int, Account]) -> 
 
 @asynccontextmanager
 async def streets(
-    worlds: tuple[World, World], services: EmbeddedServices, folder: Path, *, watts: int = 0
+    worlds: tuple[World, World],
+    services: EmbeddedServices,
+    folder: Path,
+    *,
+    watts: int = 0,
+    units: int = 8,
 ) -> AsyncIterator[tuple[Street, Street]]:
     """A street for each group, on one clock; refunds are done at once by the channel."""
     clock = worlds[0].clock
     worlds[1].clock = clock
-    plan = {"gateways": [_plan(world.code, watts) for world in worlds]}
+    plan = {"gateways": [_plan(world.code, watts, units) for world in worlds]}
     buses = Buses(BusLease(services.app_dsn()), access=Access(clock=clock))
     made: list[Street] = []
     async with VirtualSite(parse_site(plan), data_dir=folder, clock=clock) as site:
@@ -303,7 +307,7 @@ async def streets(
             await buses.close()
 
 
-def _plan(serial: str, watts: int) -> dict[str, Any]:
+def _plan(serial: str, watts: int, units: int) -> dict[str, Any]:
     return {
         "serial": serial,
         "meters": [
@@ -313,6 +317,6 @@ def _plan(serial: str, watts: int) -> dict[str, Any]:
                 "remaining": "20.00" if unit == 1 else "0",
                 "average_w": watts,
             }
-            for unit in range(1, UNITS + 1)
+            for unit in range(1, units + 1)
         ],
     }
