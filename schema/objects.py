@@ -23,9 +23,11 @@ from .context import Info
 from .meters import gateway_of, load_meter
 from .nodes import Node
 from .projects import area_of, project_of
+from .reconcile import load_bill_day, load_bill_item, load_meter_proof
 from .refunds import load_refund
 from .resolvers import field
 from .scalars import split_ref
+from .tariff_changes import load_change
 from .tariffs import load_tariff, load_version
 from .topups import load_topup
 
@@ -61,14 +63,20 @@ async def _command(work: UnitOfWork, info: Info, id_: UUID) -> Node:
 DOORS: dict[str, Door] = {
     "Account": load_account,
     "Area": _area,
+    "BillDay": load_bill_day,
+    "BillItem": load_bill_item,
     "Case": _case,
+    "Closing": load_closing,
     "Command": _command,
     "Gateway": _gateway,
     "Meter": load_meter,
+    "MeterProof": load_meter_proof,
     "Project": _project,
     "Refund": load_refund,
     "Shift": load_shift,
+    "Takedown": load_takedown,
     "Tariff": load_tariff,
+    "TariffChange": load_change,
     "TariffVersion": load_version,
     "TopUp": _topup,
 }

@@ -55,7 +55,14 @@ def uuid_of(text: str, kind: str, /) -> UUID:
     return id_
 
 
-_WORDS = {"TopUp": "top-up", "TariffVersion": "tariff version"}
+_WORDS = {
+    "BillDay": "bill day",
+    "BillItem": "bill item",
+    "MeterProof": "meter proof",
+    "TariffVersion": "tariff version",
+    "TariffChange": "tariff change",
+    "TopUp": "top-up",
+}
 
 
 def _money_in(value: Any) -> Money:

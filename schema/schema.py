@@ -21,6 +21,7 @@ from .accounts import AccountMutations, AccountQueries
 from .audit import AuditQueries
 from .cases import CaseMutations, CaseQueries
 from .cashier import CashierMutations, CashierQueries
+from .charges import ChargeMutations, ChargeQueries
 from .commands import CommandMutations
 from .context import Context
 from .dial_in import DialInMutations
@@ -36,9 +37,11 @@ from .operators import OperatorMutations
 from .paylink import PayLinkMutations, PayLinkQueries, PayLinkSubscriptions
 from .problems import ProblemOf, details
 from .projects import ProjectMutations, ProjectQueries
+from .reconcile import ReconcileMutations, ReconcileQueries
 from .refunds import RefundMutations, RefundQueries
 from .scalars import SCALARS
 from .session import SessionMutations, SessionQueries
+from .tariff_changes import TariffChangeMutations, TariffChangeQueries
 from .tariffs import TariffMutations, TariffQueries
 from .topups import TopUpQueries, TopUpSubscriptions
 from .what_if import WhatIfQueries
@@ -56,7 +59,9 @@ class Query(
     TopUpQueries,
     RefundQueries,
     CashierQueries,
+    ChargeQueries,
     TariffQueries,
+    TariffChangeQueries,
     WhatIfQueries,
     MeterPriceQueries,
     CaseQueries,
@@ -64,6 +69,7 @@ class Query(
     HistoryQueries,
     PayLinkQueries,
     ModelQueries,
+    ReconcileQueries,
     NodeQueries,
 ):
     """Reads."""
@@ -77,13 +83,16 @@ class Mutation(
     MeterMutations,
     CommandMutations,
     TariffMutations,
+    TariffChangeMutations,
     OperatorMutations,
     MerchantMutations,
     GatewayKeyMutations,
     DialInMutations,
     RefundMutations,
     CashierMutations,
+    ChargeMutations,
     CaseMutations,
+    ReconcileMutations,
     PayLinkMutations,
 ):
     """Writes."""

@@ -117,17 +117,8 @@ class PricedUse:
     total: Money
 
 
-@strawberry.type(description="How many accounts pay by a tariff now or from an instant on.")
-class TariffAssigned:
-    """批量设置电价."""
-
-    accounts: int
-    started_at: datetime
-
-
 AddTariffResult = Annotated[Tariff | AnyProblem, strawberry.union("AddTariffResult")]
 TariffVersionResult = Annotated[TariffVersion | AnyProblem, strawberry.union("TariffVersionResult")]
-AssignTariffResult = Annotated[TariffAssigned | AnyProblem, strawberry.union("AssignTariffResult")]
 
 
 def tariff_of(row: queries.Tariff) -> Tariff:
@@ -294,20 +285,3 @@ class TariffMutations:
                 work, scope=scope, version_id=wanted, note=note, at=at
             )
         return version_of(row)
-
-    @mutation(Permission.TARIFF_WRITE)
-    async def assign_tariff(
-        self,
-        info: Info,
-        tariff: strawberry.ID,
-        accounts: list[strawberry.ID],
-        started_at: datetime,
-    ) -> AssignTariffResult:
-        """Let accounts pay by a tariff from an instant on; all of them or none."""
-        scope, at, of = info.context.caller(), info.context.now, uuid_of(tariff, "Tariff")
-        ids = [uuid_of(account, "Account") for account in accounts]
-        async with info.context.work() as work:
-            count = await operations.assign_tariff(
-                work, scope=scope, tariff_id=of, account_ids=ids, started_at=started_at, at=at
-            )
-        return TariffAssigned(accounts=count, started_at=started_at)

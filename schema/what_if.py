@@ -31,7 +31,9 @@ class AccountWhatIf:
     )
 
 
-@strawberry.type(description="A version run over a month, for the accounts of its tariff.")
+@strawberry.type(
+    description="A version run over a month, for the accounts of its tariff or of a proposed change."
+)
 class TariffWhatIf:
     """电价试算."""
 
@@ -89,6 +91,23 @@ class WhatIfQueries:
         found = await journey.what_if(
             scope=context.caller(),
             version_id=wanted,
+            month=month,
+            first=size(first),
+            at=context.now,
+        )
+        return _what_if_of(found)
+
+    @field(
+        description="A proposed change run over a month that is over: who would have paid how much more."
+    )
+    async def tariff_change_what_if(
+        self, info: Info, change: strawberry.ID, month: date | None = None, first: int = 50
+    ) -> TariffWhatIf:
+        """Raises NotFound, Forbidden, InvalidInput."""
+        context, wanted = info.context, uuid_of(change, "TariffChange")
+        found = await journey.what_if_changed(
+            scope=context.caller(),
+            change_id=wanted,
             month=month,
             first=size(first),
             at=context.now,

@@ -15,6 +15,7 @@ from backend.kernel.errors import InvalidInput
 from backend.kernel.scope import Scope
 from backend.metering.account_use import use_of_days, use_of_months
 from backend.metering.rules import MeterKind
+from backend.tariffs import changes
 from backend.tariffs import queries as tariffs
 from backend.tariffs.calendar import midnight, month_of, next_month
 from backend.tariffs.queries import Version
@@ -42,7 +43,8 @@ class AccountCompared:
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
-    """The accounts of the draft's tariff, those first that would pay more; and all of them together."""
+    """The accounts of a draft's tariff (or of a proposed change), those first that would pay more; and all
+    of them together."""
 
     version: Version
     month: date
@@ -66,15 +68,37 @@ async def what_if(
     async with unit_of_work(scope.group_id) as work:
         version = await tariffs.version(work, scope=scope, version_id=version_id)
         scope.require(Permission.ACCOUNT_READ, version.project_id)
-        project = await project_by_id(work, project_id=version.project_id)
-        zone = ZoneInfo(project.time_zone)
-        wanted = _month(month, at, zone)
         account_ids = await tariffs.accounts_of_tariff(
             work, tariff_id=version.tariff_id, at=at, limit=MOST_ACCOUNTS + 1
         )
         if len(account_ids) > MOST_ACCOUNTS:
             raise InvalidInput(f"more than {MOST_ACCOUNTS} accounts pay by this tariff")
-        found, unpriced = await _compared(work, version, account_ids, wanted, zone)
+        return await _run(work, version, account_ids, month, first, at)
+
+
+async def what_if_changed(
+    *, scope: Scope, change_id: UUID, month: date | None, first: int, at: datetime
+) -> WhatIf:
+    """As `what_if`, for the accounts of a proposed change and the version that will hold for them then."""
+    async with unit_of_work(scope.group_id) as work:
+        change = await changes.change(work, scope=scope, change_id=change_id)
+        scope.require(Permission.ACCOUNT_READ, change.project_id)
+        version = await tariffs.version_at(work, tariff_id=change.tariff_id, at=change.started_at)
+        return await _run(work, version, change.account_ids, month, first, at)
+
+
+async def _run(
+    work: UnitOfWork,
+    version: Version,
+    account_ids: Sequence[UUID],
+    month: date | None,
+    first: int,
+    at: datetime,
+) -> WhatIf:
+    project = await project_by_id(work, project_id=version.project_id)
+    zone = ZoneInfo(project.time_zone)
+    wanted = _month(month, at, zone)
+    found, unpriced = await _compared(work, version, account_ids, wanted, zone)
     found.sort(key=lambda each: (-each.compared.more, each.no))
     return WhatIf(
         version=version,

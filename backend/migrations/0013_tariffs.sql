@@ -159,3 +159,45 @@ CREATE INDEX control_meter_prices_lagging ON control_meter_prices (group_id, pro
     WHERE actual_version IS DISTINCT FROM desired_version
         OR actual_prices IS DISTINCT FROM desired_prices;
 CALL isolate_tenant_table('control_meter_prices', 'SELECT, INSERT, UPDATE, DELETE');
+
+-- A change of what accounts pay by: proposed by one, approved by another (C22, C30).
+CREATE TABLE tariffs_change (
+    group_id bigint NOT NULL,
+    id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    tariff_id uuid NOT NULL,
+    account_ids uuid[] NOT NULL CHECK (cardinality(account_ids) BETWEEN 1 AND 1000),
+    started_at timestamptz NOT NULL,
+    state text NOT NULL CHECK (state IN ('PROPOSED', 'APPROVED', 'REJECTED')),
+    proposed_by text NOT NULL,
+    proposed_name text NOT NULL,
+    proposed_at timestamptz NOT NULL,
+    decided_by text,
+    decided_name text,
+    decided_at timestamptz,
+    note text,
+    PRIMARY KEY (group_id, id),
+    FOREIGN KEY (group_id, project_id, tariff_id) REFERENCES tariffs_tariff (group_id, project_id, id),
+    CHECK (state <> 'APPROVED' OR decided_by <> proposed_by),
+    CHECK ((state = 'PROPOSED') = (decided_by IS NULL)),
+    CHECK ((decided_by IS NULL) = (decided_at IS NULL))
+);
+CREATE INDEX tariffs_change_project ON tariffs_change (group_id, project_id, id DESC);
+CALL isolate_tenant_table('tariffs_change', 'SELECT, INSERT, UPDATE');
+
+CREATE FUNCTION tariffs_change_is_fixed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' OR OLD.state <> 'PROPOSED'
+        OR (NEW.group_id, NEW.id, NEW.project_id, NEW.tariff_id, NEW.account_ids, NEW.started_at,
+            NEW.proposed_by, NEW.proposed_name, NEW.proposed_at)
+        IS DISTINCT FROM
+           (OLD.group_id, OLD.id, OLD.project_id, OLD.tariff_id, OLD.account_ids, OLD.started_at,
+            OLD.proposed_by, OLD.proposed_name, OLD.proposed_at)
+    THEN
+        RAISE EXCEPTION 'a proposed change is never changed: propose a new one'
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER tariffs_change_is_fixed BEFORE UPDATE OR DELETE ON tariffs_change
+    FOR EACH ROW EXECUTE FUNCTION tariffs_change_is_fixed();

@@ -1,4 +1,4 @@
-"""Writes of tariffs: drafted by one, approved by another, assigned to accounts; each with its audit."""
+"""Writes of tariffs and their versions: drafted by one, approved by another, each with its audit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from .queries import (
     Tariff,
     Version,
     VersionState,
-    assignments_of_accounts,
     tariff,
     tariff_of,
     version,
@@ -29,7 +28,6 @@ from .queries import (
 from .rules import TariffKind, Terms
 from .terms import as_json, check_terms, jumps
 
-MOST_ACCOUNTS = 1_000  # of one batch
 _ACTIONS = {
     VersionState.SUBMITTED: "tariff:version:submit",
     VersionState.APPROVED: "tariff:version:approve",
@@ -185,124 +183,6 @@ async def _refuse_needed(work: UnitOfWork, found: Version, at: datetime) -> None
     )
     if bare is not None:
         raise Conflict("accounts are to pay by this version: approve another one")
-
-
-async def assign_tariff(
-    work: UnitOfWork,
-    *,
-    scope: Scope,
-    tariff_id: UUID,
-    account_ids: Sequence[UUID],
-    started_at: datetime,
-    at: datetime,
-) -> int:
-    """Let accounts pay by a tariff from an instant on, until their next one; later ones of its kind
-    that have not begun are superseded. Gives the number of accounts.
-
-    From the past on only where the account never had a tariff of that kind: what was charged keeps its
-    price (C17). Raises NotFound, Forbidden, InvalidInput, Conflict (no approved version holds then, an
-    account is closed, of another project, or has a tariff already).
-    """
-    of = await tariff(work, scope=scope, tariff_id=tariff_id)
-    scope.require(Permission.TARIFF_WRITE, of.project_id)
-    wanted = list(dict.fromkeys(account_ids))
-    if not 1 <= len(wanted) <= MOST_ACCOUNTS:
-        raise InvalidInput(f"1 to {MOST_ACCOUNTS} accounts a batch", field="accounts")
-    held = await work.fetchval(
-        "SELECT 1 FROM tariffs_version WHERE group_id = $1 AND tariff_id = $2"
-        " AND state = 'APPROVED' AND effective_at <= $3 LIMIT 1",
-        work.group_id,
-        tariff_id,
-        started_at,
-    )
-    if held is None:
-        raise Conflict("no approved version of this tariff holds at that instant")
-    await _check_accounts(work, scope, of, wanted, started_at, at)
-    made = await _assign(work, scope, of, wanted, started_at, at)
-    if made != len(wanted):
-        raise Conflict("another assignment of the same instant came first; look again")
-    await record(
-        work,
-        actor=scope.actor,
-        action="tariff:accounts:assign",
-        subject=str(tariff_id),
-        at=at,
-        project_id=of.project_id,
-        after={
-            "from": started_at.isoformat(),
-            "accounts": [str(account_id) for account_id in wanted],
-        },
-    )
-    return made
-
-
-async def _assign(
-    work: UnitOfWork,
-    scope: Scope,
-    of: Tariff,
-    wanted: Sequence[UUID],
-    started_at: datetime,
-    at: datetime,
-) -> int:
-    """Write the rows; fewer than wanted when others wrote some of the same instant."""
-    await work.execute(
-        "UPDATE tariffs_assignment SET superseded_at = $5 WHERE group_id = $1"
-        " AND account_id = ANY($2) AND kind = $3 AND started_at >= $4 AND started_at >= $5"
-        " AND superseded_at IS NULL",
-        work.group_id,
-        wanted,
-        of.kind,
-        started_at,
-        at,
-    )
-    return await work.execute(
-        "INSERT INTO tariffs_assignment (group_id, id, project_id, account_id, kind, tariff_id,"
-        " started_at, assigned_by, assigned_at)"
-        " SELECT $1, ids.id, $2, ids.account_id, $3, $4, $5, $6, $7"
-        " FROM unnest($8::uuid[], $9::uuid[]) AS ids(id, account_id)"
-        " ON CONFLICT (group_id, account_id, kind, started_at) WHERE superseded_at IS NULL"
-        " DO NOTHING",
-        work.group_id,
-        of.project_id,
-        of.kind,
-        of.id,
-        started_at,
-        scope.actor.id,
-        at,
-        [uuid7(at) for _ in wanted],
-        wanted,
-    )
-
-
-async def _check_accounts(
-    work: UnitOfWork,
-    scope: Scope,
-    of: Tariff,
-    account_ids: Sequence[UUID],
-    started_at: datetime,
-    at: datetime,
-) -> None:
-    """Raises NotFound, Conflict, InvalidInput unless each account may pay by the tariff from then on."""
-    rows = await work.fetch(
-        "SELECT id, no, opened_at, closed_at FROM accounts_account WHERE group_id = $1"
-        " AND project_id = $2 AND id = ANY($3) ORDER BY id FOR NO KEY UPDATE",
-        work.group_id,
-        of.project_id,
-        list(account_ids),
-    )
-    if len(rows) != len(account_ids) or not scope.may(Permission.ACCOUNT_READ, of.project_id):
-        raise NotFound("no such account")
-    for row in rows:
-        if row["closed_at"] is not None:
-            raise Conflict(f"account {row['no']} is closed")
-        if started_at < row["opened_at"]:
-            raise InvalidInput(f"account {row['no']} was opened later", field="startedAt")
-    if started_at >= at:
-        return
-    assigned = await assignments_of_accounts(work, account_ids=account_ids)
-    for row in rows:
-        if any(each.kind is of.kind and each.started_at < at for each in assigned[row["id"]]):
-            raise Conflict(f"account {row['no']} pays by a tariff already: from now on only")
 
 
 def _may(scope: Scope, permission: Permission, project_id: UUID, missing: str) -> None:

@@ -176,6 +176,20 @@ async def version_before(work: UnitOfWork, *, tariff_id: UUID, at: datetime) -> 
     return None if row is None else version_of(row)
 
 
+async def version_at(work: UnitOfWork, *, tariff_id: UUID, at: datetime) -> Version:
+    """The version of a tariff that holds at an instant. Raises NotFound when none does."""
+    row = await work.fetchrow(
+        "SELECT * FROM tariffs_version WHERE group_id = $1 AND tariff_id = $2"
+        " AND state = 'APPROVED' AND effective_at <= $3 ORDER BY effective_at DESC LIMIT 1",
+        work.group_id,
+        tariff_id,
+        at,
+    )
+    if row is None:
+        raise NotFound("no such tariff version")
+    return version_of(row)
+
+
 async def assignments_of_accounts(
     work: UnitOfWork, *, account_ids: Sequence[UUID]
 ) -> dict[UUID, list[Assignment]]:

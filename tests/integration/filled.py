@@ -24,7 +24,7 @@ from backend.topups.operations import create_link
 from workers.models import meter_models
 
 from .dialled import allow, make_dialling
-from .priced import priced
+from .priced import priced, propose
 from .sealed import claimed, desk_at, enrolled, make_sealed
 from .world import (
     START,
@@ -47,7 +47,8 @@ async def fill(world: World) -> None:
     assert (await pay(world, order)).paid
     await _credit_the_meter(world)
     await ask_command(world)
-    await priced(world)
+    tariff = await priced(world)
+    await propose(world, tariff, started_at=START + timedelta(days=1))
     await download_prices(group_id=world.group_id, models=meter_models(), at=START)
     await enrolled(world, desk_at(""), await make_sealed(world))
     await claimed(world, await make_sealed(world, serial="SEALED-2"))

@@ -8,8 +8,9 @@ from uuid import UUID
 
 from backend.kernel.db import unit_of_work
 from backend.kernel.scope import Actor, Scope
+from backend.tariffs import changes
 from backend.tariffs import operations as tariffs
-from backend.tariffs.queries import Tariff, Version
+from backend.tariffs.queries import Tariff, Version, assignments_of_accounts
 from backend.tariffs.rules import Season, TariffKind, Terms
 
 from .world import START, World
@@ -91,9 +92,33 @@ async def in_force(
 async def assign(
     world: World, tariff: Tariff, *account_ids: UUID, started_at: datetime = START
 ) -> int:
-    """Accounts pay by the tariff from then on (the world's account when none is named)."""
+    """Accounts pay by the tariff from then on (the world's account when none is named): at once when it
+    is their first of the kind, else proposed by one and approved by another."""
+    wanted, at = account_ids or (world.account.id,), world.clock.now()
     async with unit_of_work(world.group_id) as work:
-        return await tariffs.assign_tariff(
+        held = await assignments_of_accounts(work, account_ids=wanted)
+        if not any(each.kind is tariff.kind for before in held.values() for each in before):
+            return await changes.assign_first(
+                work,
+                scope=world.scope,
+                tariff_id=tariff.id,
+                account_ids=wanted,
+                started_at=started_at,
+                at=at,
+            )
+    change = await propose(world, tariff, *wanted, started_at=started_at)
+    async with unit_of_work(world.group_id) as work:
+        scope = second_person(world)
+        await changes.approve_change(work, scope=scope, change_id=change.id, at=at)
+    return len(change.account_ids)
+
+
+async def propose(
+    world: World, tariff: Tariff, *account_ids: UUID, started_at: datetime
+) -> changes.Change:
+    """A change proposed by the world's operator."""
+    async with unit_of_work(world.group_id) as work:
+        return await changes.propose_change(
             work,
             scope=world.scope,
             tariff_id=tariff.id,

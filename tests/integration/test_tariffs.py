@@ -324,10 +324,11 @@ async def test_what_was_charged_keeps_its_price_but_a_first_tariff_may_reach_bac
     ours.clock.advance(timedelta(days=3))
     assert await assign(ours, tariff, started_at=later(days=1)) == 1
     for when in (later(days=2), later(days=1), START):
-        with pytest.raises(Conflict, match="from now on only"):
+        with pytest.raises(InvalidInput, match="from now on"):
             await assign(ours, tariff, started_at=when)
+    other = await make_account(ours, no="100002")
     with pytest.raises(InvalidInput, match="opened later"):
-        await assign(ours, tariff, started_at=START - timedelta(seconds=1))
+        await assign(ours, tariff, other.id, started_at=START - timedelta(seconds=1))
 
 
 async def test_two_persons_who_assign_at_once_leave_one_price(worlds: Two) -> None:

@@ -8,6 +8,7 @@ from .door import PROBLEM as PROBLEM
 from .door import Door as Door
 from .door import digits, mutation, unique
 from .money_doors import MONEY_DOORS
+from .reconcile_doors import RECONCILE_DOORS
 
 DOORS = (
     Door("Query.project", "id", "Project", "query($id: ID!) { answer: project(id: $id) { id } }"),
@@ -208,6 +209,43 @@ DOORS = (
         "query($id: ID!) { answer: tariffWhatIf(version: $id) { counted } }",
     ),
     Door(
+        "Query.tariffChanges",
+        "project",
+        "Project",
+        "query($id: ID!) { answer: tariffChanges(project: $id) { edges { node { id } } } }",
+    ),
+    Door(
+        "Query.tariffChangeWhatIf",
+        "change",
+        "TariffChange",
+        "query($id: ID!) { answer: tariffChangeWhatIf(change: $id) { counted } }",
+    ),
+    Door(
+        "Mutation.proposeTariffChange",
+        "tariff",
+        "Tariff",
+        mutation(
+            "$id: ID!, $a: ID!",
+            'proposeTariffChange(tariff: $id, accounts: [$a], startedAt: "2026-11-25T04:00:00Z")',
+        ),
+        lambda mine: {"a": mine.Account},
+        write=True,
+    ),
+    Door(
+        "Mutation.approveTariffChange",
+        "change",
+        "TariffChange",
+        mutation("$id: ID!", "approveTariffChange(change: $id)"),
+        write=True,
+    ),
+    Door(
+        "Mutation.rejectTariffChange",
+        "change",
+        "TariffChange",
+        mutation("$id: ID!", 'rejectTariffChange(change: $id, note: "too dear")'),
+        write=True,
+    ),
+    Door(
         "Query.priceLaggards",
         "project",
         "Project",
@@ -272,6 +310,7 @@ DOORS = (
         write=True,
     ),
     *MONEY_DOORS,
+    *RECONCILE_DOORS,
 )
 
 # Held by tests of their own, for what surrounds them (a merchant's keys, a link, a socket).

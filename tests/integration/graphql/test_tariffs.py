@@ -11,7 +11,7 @@ from backend.kernel.db import unit_of_work
 from backend.tariffs.queries import accounts_of_tariff
 from schema.scalars import ref, uuid_of
 
-from ..priced import later, priced
+from ..priced import flat, in_force, later, make_tariff, priced
 from ..world import START, World, make_account, make_project
 from .edge import Api, operator_token
 from .test_page_cost import statements
@@ -33,6 +33,13 @@ REJECT = f"""mutation($v: ID!, $n: String!) {{
 ASSIGN = """mutation($t: ID!, $a: [ID!]!, $at: DateTime!) {
   answer: assignTariff(tariff: $t, accounts: $a, startedAt: $at) {
   ... on TariffAssigned { accounts startedAt } ... on Problem { __typename code message } } }"""
+CHANGE = """ ... on TariffChange { id state accounts startedAt proposedBy decidedBy note }
+  ... on Problem { __typename code message }"""
+PROPOSE = f"""mutation($t: ID!, $a: [ID!]!, $at: DateTime!) {{
+  answer: proposeTariffChange(tariff: $t, accounts: $a, startedAt: $at) {{ {CHANGE} }} }}"""
+AGREE = f"mutation($c: ID!) {{ answer: approveTariffChange(change: $c) {{ {CHANGE} }} }}"
+CHANGES = """query($p: ID!, $after: String) { tariffChanges(project: $p, first: 1, after: $after) {
+  edges { node { id state } } pageInfo { hasNextPage endCursor } } }"""
 LIST = """query($p: ID!) { tariffs(project: $p) { id name kind
   versions(first: 5) { number state effectiveAt terms { monthly } } } }"""
 TERMS = """query($id: ID!) { node(id: $id) { ... on TariffVersion { terms { kind
@@ -276,3 +283,30 @@ async def test_a_version_that_came_too_late_is_told_to_be_drafted_anew(
     answer = (await api.data(APPROVE, {"v": draft["id"]}, token=second))["answer"]
     assert answer["code"] == "CONFLICT"
     assert "draft it anew" in answer["message"]
+
+
+async def test_another_tariff_for_an_account_takes_two_persons(api: Api, worlds: Two) -> None:
+    world = worlds[0]
+    await priced(world)
+    other = await make_tariff(world, name="Big shops")
+    await in_force(world, other, terms=flat(5_000))
+    author, second = await operator_token(world), await operator_token(world)
+    account = ref("Account", world.account.id)
+    given = {"t": ref("Tariff", other.id), "a": [account], "at": later(days=1).isoformat()}
+    alone = (await api.data(ASSIGN, given, token=author))["answer"]
+    assert (alone["code"], "second person" in alone["message"]) == ("CONFLICT", True)
+    change = (await api.data(PROPOSE, given, token=author))["answer"]
+    assert (change["state"], change["accounts"]) == ("PROPOSED", [account])
+    own = (await api.data(AGREE, {"c": change["id"]}, token=author))["answer"]
+    assert own["code"] == "FORBIDDEN"
+    done = (await api.data(AGREE, {"c": change["id"]}, token=second))["answer"]
+    assert (done["state"], done["proposedBy"]) == ("APPROVED", change["proposedBy"])
+    world.clock.advance(timedelta(seconds=1))
+    again = (await api.data(PROPOSE, given, token=author))["answer"]
+    project = {"p": ref("Project", world.project.id)}
+    first = (await api.data(CHANGES, project, token=author))["tariffChanges"]
+    assert first["edges"] == [{"node": {"id": again["id"], "state": "PROPOSED"}}]
+    after = {"after": first["pageInfo"]["endCursor"]}
+    rest = (await api.data(CHANGES, project | after, token=author))["tariffChanges"]
+    assert rest["edges"] == [{"node": {"id": change["id"], "state": "APPROVED"}}]
+    assert not rest["pageInfo"]["hasNextPage"]

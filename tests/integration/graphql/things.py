@@ -18,7 +18,7 @@ from schema.scalars import ref
 from workers.models import meter_models
 
 from ..dialled import make_dialling
-from ..priced import in_force, make_draft, make_tariff, submit
+from ..priced import in_force, make_draft, make_tariff, propose, submit
 from ..sealed import desk_at, enrolled, make_sealed
 from ..world import (
     World,
@@ -31,6 +31,7 @@ from ..world import (
     reading_of,
 )
 from .money_things import make_money_things
+from .reconcile_things import make_reconcile_things
 
 # A well-formed id of a type that no door takes.
 WRONG_TYPE = ref("Nothing", new_id())
@@ -57,10 +58,14 @@ class Things:
     Tariff: str
     TariffVersion: str
     SubmittedVersion: str
+    TariffChange: str
     PaidTopUp: str
     Refund: str
     Shift: str
     RightAccount: str
+    BillDay: str
+    BillItem: str
+    MeterProof: str
     link: str
     order_id: UUID
 
@@ -79,6 +84,7 @@ async def make_things(world: World, *, prefix: str = "1") -> Things:
     tomorrow = world.clock.now() + timedelta(days=1)
     draft = await make_draft(world, tariff, effective_at=tomorrow)
     submitted = await submit(world, await make_draft(world, tariff, effective_at=tomorrow))
+    change = await propose(world, tariff, started_at=tomorrow)
     at, link = world.clock.now(), f"{world.code}.{token()}"
     async with unit_of_work(world.group_id) as work:
         case_id = await open_case(
@@ -130,7 +136,9 @@ async def make_things(world: World, *, prefix: str = "1") -> Things:
         Tariff=ref("Tariff", tariff.id),
         TariffVersion=ref("TariffVersion", draft.id),
         SubmittedVersion=ref("TariffVersion", submitted.id),
+        TariffChange=ref("TariffChange", change.id),
         **await make_money_things(world, prefix=prefix),
+        **await make_reconcile_things(world, prefix=prefix),
         link=link,
         order_id=order.id,
     )
@@ -150,8 +158,12 @@ def nothing() -> Things:
         "Operator",
         "Tariff",
         "TariffVersion",
+        "TariffChange",
         "Refund",
         "Shift",
+        "BillDay",
+        "BillItem",
+        "MeterProof",
     )
     made = {kind: ref(kind, new_id()) for kind in kinds}
     made |= {kind: ref("Gateway", new_id()) for kind in _GATEWAYS}
