@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-check demo-reset test bench-field chaos chaos-long lint format lock ci
+.PHONY: help setup demo demo-check demo-reset test bench-field chaos chaos-long simulate lint format lock ci
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,9 @@ chaos: setup ## kill -9, crashes and lost notices while tenants pay: four sums m
 
 chaos-long: setup ## the same with 2,000 kills and 20,000 payments
 	@$(BIN)/shuidian chaos --kills 2000 --pg-crashes 50 --payments 20000 --seed 1 --json
+
+simulate: setup ## 1,000 seeds of the money journeys on a virtual clock, dying at every commit and send
+	@$(BIN)/shuidian simulate --seed 1 --seeds 1000 --steps 200 --json
 
 lint: setup ## style, types, arrows between rooms, drift of the printed schema
 	$(BIN)/ruff check .

@@ -200,6 +200,13 @@ def _chaos(options: argparse.Namespace) -> int:
     return asyncio.run(chaos_command(size, as_json=options.json, keep=options.keep))
 
 
+def _simulate(options: argparse.Namespace) -> int:
+    from backend.chaos.simulate import simulate_command
+
+    told = {"first": options.seed, "seeds": options.seeds, "steps": options.steps}
+    return asyncio.run(simulate_command(**told, as_json=options.json))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="shuidian", description="Prepaid electricity and water.")
     words = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -282,6 +289,15 @@ def _parser() -> argparse.ArgumentParser:
         help="whose signature is believed; without it, that of SHUIDIAN_SECRET_KEYS",
     )
     check.set_defaults(run=_statement)
+
+    simulate = words.add_parser(
+        "simulate", help="the journeys of money on a virtual clock, dying at every commit and send"
+    )
+    simulate.add_argument("--seed", type=int, default=1, help="the first seed")
+    simulate.add_argument("--seeds", type=int, default=1000)
+    simulate.add_argument("--steps", type=int, default=200)
+    simulate.add_argument("--json", action="store_true", help="print one JSON line")
+    simulate.set_defaults(run=_simulate)
 
     frame = words.add_parser("frame", help="say what a captured meter frame holds")
     frame_command.add_words(frame)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
 
 from .verdict import Book, BookVend, Sold
 
@@ -34,20 +37,19 @@ _EVENTS = (
 _CASES = "SELECT kind, count(*) AS count FROM alerts_case WHERE resolved_at IS NULL GROUP BY kind"
 
 
-class Asking(Protocol):
-    """A connection or a unit of work of one group."""
+@asynccontextmanager
+async def read_only(dsn: str, group_id: int) -> AsyncIterator[asyncpg.Connection[Any]]:
+    """A session of one group that PostgreSQL lets read and nothing else."""
+    settings = {"default_transaction_read_only": "on", "app.group_id": str(group_id)}
+    connection: asyncpg.Connection[Any] = await asyncpg.connect(dsn, server_settings=settings)
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
-    async def fetch(self, sql: str, /, *args: object) -> Sequence[Any]:
-        """All rows."""
-        ...
 
-    async def fetchval(self, sql: str, /, *args: object) -> Any:
-        """The first value."""
-        ...
-
-
-async def book_of_group(asking: Asking) -> Book:
-    """What the book says of the group that `asking` sees."""
+async def book_of_group(asking: asyncpg.Connection[Any]) -> Book:
+    """What the book says of the group whose session `asking` is (see read_only)."""
     orders = await asking.fetch(_ORDERS)
     numbers = {order["id"]: order["order_no"] for order in orders}
     vends = [

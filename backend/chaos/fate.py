@@ -42,6 +42,7 @@ COMMITS = (
     "backend.journeys.command.tend/1",
     "backend.journeys.command.tend/2",
     "backend.journeys.charge_missed.charge_missed/1",
+    "backend.journeys.charge_grants.give_monthly_grants/1",
 )
 
 

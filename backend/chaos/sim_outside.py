@@ -11,7 +11,7 @@ import secrets
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,6 @@ from backend.topups.ports import (
     PaymentState,
     Prepaid,
     PrepayRequest,
-    RefundNotice,
     RefundNotice,
     RefundRequest,
     RefundState,

@@ -37,16 +37,18 @@ METERS_A_GROUP = 2
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all seeds of a run use: the owner's address, keys, the box that seals credentials."""
+    """What all seeds of a run use: the addresses of the owner and of the application, keys, the box that
+    seals credentials."""
 
     owner_dsn: str
+    app_dsn: str
     merchants: Merchants
     box: SecretBox
 
     @staticmethod
-    def fresh(owner_dsn: str) -> Shared:
+    def fresh(*, owner_dsn: str, app_dsn: str) -> Shared:
         """Keys of this run alone."""
-        return Shared(owner_dsn, Merchants(), SecretBox({1: secrets.token_bytes(32)}))
+        return Shared(owner_dsn, app_dsn, Merchants(), SecretBox({1: secrets.token_bytes(32)}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ async def play_seeds(
     *, app_dsn: str, owner_dsn: str, seeds: range, steps: int, name: str = "s"
 ) -> Tally:
     """Play every seed on a migrated database; `name` begins the codes of the groups it makes."""
-    tally, shared = Tally(), Shared.fresh(owner_dsn)
+    tally, shared = Tally(), Shared.fresh(owner_dsn=owner_dsn, app_dsn=app_dsn)
     await Database.open(app_dsn, pool_max=4)
     try:
         for seed in seeds:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -20,7 +21,6 @@ from backend.callbacks.payment_notice import notice_routes
 from backend.journeys import topup
 from backend.kernel import failpoints, ids
 from backend.kernel.clock import SetClock, business_day
-from backend.kernel.db import unit_of_work
 from backend.kernel.errors import DomainError
 from backend.kernel.failpoints import SimulatedCrash
 from backend.topups.ports import PayMethod
@@ -30,7 +30,7 @@ from workers.janitor import tidy_group
 from workers.main import handle_event
 from workers.relay import Relay
 
-from .book import HAO_PER_FEN, book_of_group, together
+from .book import HAO_PER_FEN, book_of_group, read_only, together
 from .fate import Fate
 from .payers import FORGERIES, forged
 from .plan import OPENING_FEN
@@ -118,12 +118,17 @@ class Simulation:
             self.relay = Relay(dsn="", redis=redis, clock=self.clock)
             door = Starlette(routes=notice_routes(self.ports, paths={Channel.WECHAT_PAY: _DOOR}))
             transport = httpx.ASGITransport(app=door)
-            async with httpx.AsyncClient(transport=transport, base_url="http://door") as self.door:
-                try:
-                    await self._steps()
-                    return await self._peace()
-                finally:
-                    self.field.close()
+            async with AsyncExitStack() as stack:
+                stack.callback(self.field.close)
+                self.door = await stack.enter_async_context(
+                    httpx.AsyncClient(transport=transport, base_url="http://door")
+                )
+                self.witnesses = [
+                    await stack.enter_async_context(read_only(self.shared.app_dsn, group.id))
+                    for group in self.groups
+                ]
+                await self._steps()
+                return await self._peace()
 
     async def _steps(self) -> None:
         acts: dict[Callable[[], Awaitable[object]], int] = {
@@ -285,9 +290,8 @@ class Simulation:
         for meter in self.field.meters():
             grown = meter.state().remaining_fen - OPENING_FEN
             sold[meter.serial.split("-")[1]] += grown
-        for group in self.groups:
-            async with unit_of_work(group.id) as work:
-                found = await work.fetchrow(_QUIET)
+        for group, witness in zip(self.groups, self.witnesses, strict=True):
+            found = await witness.fetchrow(_QUIET)
             assert found is not None
             paid = sum(order.total for order in group.channel.book.orders() if order.paid_at)
             channel, held = found["channel"] // HAO_PER_FEN, found["held"] // HAO_PER_FEN
@@ -311,36 +315,35 @@ class Simulation:
         while self.notices:
             await self._hear()
         end = self.clock.now() + _CALM_WITHIN
-        while (due := await self._due()) is not None:
-            if due > end:
-                break
-            self.clock.instant = max(self.clock.instant, due)
-            for group in self.groups:
-                await self.relay.relay_group(group.id, self.clock.now())
-            while self.queue.jobs:
-                await handle_event({"context": self.context}, self.queue.jobs.pop(0))
-            for group in self.groups:
-                await tidy_group(group_id=group.id, at=self.clock.now())
+        await self._work_until(end)
+        for group in self.groups:
+            await tidy_group(group_id=group.id, at=self.clock.now())
+        await self._work_until(end)
         verdict = judge(await self._witnesses())
         self._note(f"{verdict}")
         if not verdict.good:
             raise Broken(f"after peace: {', '.join(verdict.reasons)}: {verdict}")
         return verdict
 
+    async def _work_until(self, end: datetime) -> None:
+        """Do whatever is due up to `end`, in its order; the clock jumps from one to the next."""
+        while (due := await self._due()) is not None and due <= end:
+            self.clock.instant = max(self.clock.instant, due)
+            for group in self.groups:
+                await self.relay.relay_group(group.id, self.clock.now())
+            while self.queue.jobs:
+                await handle_event({"context": self.context}, self.queue.jobs.pop(0))
+
     async def _due(self) -> Any:
         """When the next event of any group may be claimed; None when there is none."""
-        found = []
-        for group in self.groups:
-            async with unit_of_work(group.id) as work:
-                found.append(await work.fetchval(_NEXT))
+        found = [await witness.fetchval(_NEXT) for witness in self.witnesses]
         return min((due for due in found if due is not None), default=None)
 
     async def _witnesses(self) -> Witnesses:
         parts, paid, bill = [], dict[str, int](), 0
         days = {business_day(START), business_day(self.clock.now())}
-        for group in self.groups:
-            async with unit_of_work(group.id) as work:
-                parts.append(await book_of_group(work))
+        for group, witness in zip(self.groups, self.witnesses, strict=True):
+            parts.append(await book_of_group(witness))
             orders = group.channel.book.orders()
             paid |= {order.out_trade_no: order.total for order in orders if order.paid_at}
             for day in days:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
-
-import asyncpg
 
 from backend.kernel.clock import business_day
 from backend.kernel.db import unit_of_work
@@ -19,23 +16,12 @@ from backend.kernel.errors import Unavailable
 from backend.tenancy import queries as tenancy
 from backend.topups.ports import ChannelUnavailable
 
-from .book import HAO_PER_FEN, book_of_group, together
+from .book import HAO_PER_FEN, book_of_group, read_only, together
 from .plan import OPENING_FEN, TENANTS
 from .town import Town, until
 from .verdict import Book, Sold
 
 _BILL_WITHIN_S = 20.0
-
-
-@asynccontextmanager
-async def read_only(dsn: str, group_id: int) -> AsyncIterator[asyncpg.Connection[Any]]:
-    """A session of one group that PostgreSQL lets read and nothing else."""
-    settings = {"default_transaction_read_only": "on", "app.group_id": str(group_id)}
-    connection: asyncpg.Connection[Any] = await asyncpg.connect(dsn, server_settings=settings)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def read_book(dsn: str, group_ids: Sequence[int]) -> Book:
