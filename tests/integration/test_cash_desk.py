@@ -21,10 +21,12 @@ from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
 from backend.kernel.money import ZERO, Money
 from backend.kernel.scope import Scope
+from backend.ledger.purses import PurseCharge, charge
 from backend.ledger.queries import derived_balance, owed
 from backend.ledger.rules import AccountKind
 from backend.tenancy import operations as tenancy
 from backend.topups.queries import Order
+from backend.topups.receipts import ticket
 from backend.topups.refund_rules import RefundState
 from backend.topups.rules import Channel, OrderState
 from backend.topups.shifts import Shift, taken_in_shifts
@@ -393,3 +395,32 @@ async def test_a_receipt_is_printed_once_and_every_further_print_is_a_copy(
     )
     with pytest.raises(NotFound):
         await print_receipt(scope=worlds[1].scope, order_id=order.id, at=at)
+
+
+async def test_arrears_that_the_money_paid_off_first_stand_on_the_receipt_line_by_line(
+    worlds: tuple[World, World],
+) -> None:
+    world = await cloud(worlds[0])
+    at = world.clock.now()
+    lines = {AccountKind.ENERGY: 123_400, AccountKind.FIXED_FEE: 50_000}
+    async with unit_of_work(world.group_id) as work:
+        await charge(
+            work,
+            project_id=world.project.id,
+            business_key="charge:arrears",
+            charges=[PurseCharge(world.account.id, lines)],
+            at=at,
+        )
+    await opened(world)
+    order = await take(world)
+    printed = await print_receipt(scope=world.scope, order_id=order.id, at=at)
+    assert [(line.name, str(line.amount)) for line in printed.recovered] == [
+        ("补缴电费", "12.34"),
+        ("补缴固定费", "5.00"),
+    ]
+    assert (str(printed.paid), str(printed.credited)) == ("50.00", "32.66")
+    assert "其中 补缴电费" in ticket(printed)
+    with pytest.raises(Conflict, match=r"at most 32\.66"):
+        await ask(world, order, "32.67")
+    await ask(world, order, "32.66")
+    await expect_kept_is_derived(world)
