@@ -113,6 +113,12 @@ def test_a_band_holds_by_the_clock_on_the_wall_of_the_site(at: datetime, band: s
     assert band_at(PLAN, at) == band
 
 
+def test_a_tariff_without_day_plans_is_flat_at_all_hours_of_all_days() -> None:
+    plan = compile_terms(Terms(TariffKind.ELECTRICITY, (Season(1, 1, {"flat": 1}),)))
+    for day in range(1, 8):
+        assert {band_at(plan, china(2026, 3, day, hour)) for hour in (0, 12, 23)} == {"flat"}
+
+
 def test_a_step_year_begins_in_its_month_and_a_step_month_with_the_month() -> None:
     july = compile_terms(replace(HOUSEHOLD, year_starts_in=7))
     assert step_period_start(july, date(2026, 6, 30)) == date(2025, 7, 1)

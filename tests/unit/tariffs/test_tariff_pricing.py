@@ -224,6 +224,24 @@ def test_a_year_of_steps_reaches_over_its_months_and_begins_anew() -> None:
     assert energy == Line(LineKind.ENERGY, "peak", 100_000, 5_583, 0, 558_300)
 
 
+def test_a_segment_that_says_nothing_of_the_year_begins_it() -> None:
+    plan = compile_terms(HOUSEHOLD)
+    ((energy,),) = price_to_date([Segment(plan, 0, Use(peak=2_760_000))])
+    assert energy.quantity == 2_760_000
+    ((_, step),) = price_to_date([Segment(plan, 0, Use(peak=2_760_001))])
+    assert (step.kind, step.quantity) == (LineKind.STEP, 1)
+
+
+def test_a_fee_of_which_one_half_is_named_has_no_other_half() -> None:
+    plan = compile_terms(replace(FLAT, loss=Fee(share=300), public=Fee(per_unit=100)))
+    lines = price_usage(plan, Use(flat=10_000))
+    assert amounts_of(lines) == {
+        LineKind.ENERGY: 60_000,
+        LineKind.LOSS: 1_800,
+        LineKind.PUBLIC: 1_000,
+    }
+
+
 @given(any_terms(), befores, uses, uses)
 def test_a_corrected_reading_posts_the_difference_and_nothing_else(
     drawn: Terms, before: int, wrong: Use, right: Use
