@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +17,18 @@ from backend.integrations.wechat_pay import WechatPayChannel
 from backend.integrations.wechat_pay_config import WechatPayConfig
 from backend.kernel.clock import SystemClock
 from backend.kernel.ids import order_no
+from backend.sandbox.alipay import alipay_app
+from backend.sandbox.alipay_book import AlipayBook
 from backend.sandbox.app import sandbox_app
+from backend.sandbox.bank_book import BankBook
+from backend.sandbox.chinapay import chinapay_app
 from backend.sandbox.pay_keys import new_private_pem, public_pem_of
+from backend.sandbox.unionpay import unionpay_app
+from backend.sandbox.unionpay_keys import Issued, issue, make_chain
 from backend.topups.ports import PayMethod, PrepayRequest
 
+from .alipay_till import AlipayTill, register_app
+from .bank_tills import ChinapayTill, UnionpayTill, chinapay_till, unionpay_till
 from .offices import LOW, Office
 from .serving import Shop, control, serving
 
@@ -132,3 +142,68 @@ def office(sandbox: str) -> Office:
         callback_url="http://127.0.0.1:9/wx",
     )
     return office
+
+
+@pytest.fixture(scope="session")
+def merchant() -> Issued:
+    """A UnionPay merchant's certificate with its key."""
+    return issue(name="041@Z2026@777290058110048:SIGN@00000003", at=CLOCK.now())
+
+
+@pytest.fixture(scope="session")
+def chain() -> dict[str, str]:
+    """UnionPay's certificates: making them takes a while."""
+    return make_chain(at=CLOCK.now())
+
+
+@pytest.fixture
+def unionpay(chain: dict[str, str], tmp_path: Path, merchant: Issued) -> Iterator[UnionpayTill]:
+    """A merchant registered at a fresh UnionPay stand-in."""
+    store, shop = str(tmp_path / "unionpay.sqlite"), Shop()
+    BankBook(store).keys(lambda: chain)
+    app = unionpay_app(clock=CLOCK, store=store, retries_s=(0.05, 0.05))
+    with serving(shop.app) as shop_url, serving(app) as url:
+        yield unionpay_till(url=url, merchant=merchant, shop=shop, shop_url=shop_url)
+
+
+@pytest.fixture(scope="session")
+def platform_pem() -> str:
+    """ChinaPay's private key."""
+    return new_private_pem()
+
+
+@pytest.fixture
+def chinapay(merchant_pem: str, platform_pem: str, tmp_path: Path) -> Iterator[ChinapayTill]:
+    """A merchant registered at a fresh ChinaPay stand-in."""
+    store, shop = str(tmp_path / "chinapay.sqlite"), Shop()
+    BankBook(store).keys(lambda: {"platform.key": platform_pem})
+    app = chinapay_app(clock=CLOCK, store=store, retries_s=(0.05, 0.05))
+    with serving(shop.app) as shop_url, serving(app) as url:
+        yield chinapay_till(url=url, pem=merchant_pem, shop=shop, shop_url=shop_url)
+
+
+@pytest.fixture(scope="session")
+def alipay_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The memory of an Alipay stand-in that has its key: making one takes longer than a test."""
+    store = tmp_path_factory.mktemp("alipay") / "begun.sqlite"
+    AlipayBook(str(store))
+    return store
+
+
+@pytest.fixture(params=["key", "certificates", "provider"])
+def alipay(
+    request: pytest.FixtureRequest, alipay_store: Path, tmp_path: Path, merchant_pem: str
+) -> Iterator[AlipayTill]:
+    """A registered app, in each mode, at a fresh stand-in."""
+    store, shop = tmp_path / "alipay.sqlite", Shop(answer="success")
+    shutil.copy(alipay_store, store)
+    stand_in = alipay_app(clock=CLOCK, store=str(store), retries_s=(0.05, 0.05))
+    with serving(stand_in) as url, serving(shop.app) as shop_url:
+        yield register_app(
+            url=url,
+            pem=merchant_pem,
+            shop=shop,
+            shop_url=shop_url,
+            certificates=request.param == "certificates",
+            token="201901BBtoken" if request.param == "provider" else "",
+        )

@@ -1,0 +1,256 @@
+"""A stand-in for ChinaPay (银联电子支付): it checks our signature, signs answers and notices, shows a cashier
+page, and misbehaves on demand. It behaves as our driver believes ChinaPay does (weak evidence, see
+backend/integrations/chinapay.py), so it proves our two halves against each other and no more. Loopback only.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from functools import cached_property
+from urllib.parse import urlencode
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA512
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from backend.kernel.clock import Clock
+from backend.kernel.errors import InvalidInput
+from backend.sandbox.answers import CutAnswer, Handler, control, json_object, text_of
+from backend.sandbox.bank_book import BACK, DONE, PAY, PENDING, BankBook, Trade, earlier
+from backend.sandbox.bank_desk import BankDesk
+from backend.sandbox.cashier_page import Brand, refusal_page
+from backend.sandbox.faults import Faults
+from backend.sandbox.pay_keys import new_private_pem, public_pem_of
+from backend.sandbox.sending import RETRIES_S, SENDING_FAULTS, Sender
+
+NOTICE_FAULTS = (
+    "wrong_amount_notice",
+    "wrong_merchant_notice",
+    "bad_signature_notice",
+    "stale_notice",
+)
+_BRAND = Brand("ChinaPay 银联电子支付", "#b3121d")
+API_FAULTS = ("http_500", "drop_answer", "bad_signature_answer", "refund_processing")
+_REST = "/CTITS/service/rest"
+_TAIL = "/0/0/0/0/0"
+
+
+def chinapay_app(
+    *, clock: Clock, store: str = ":memory:", retries_s: Sequence[float] = RETRIES_S
+) -> Starlette:
+    """The stand-in as an ASGI application; `store` is a SQLite file that survives a restart."""
+    stand_in = _ChinaPay(clock=clock, store=store, retries_s=retries_s)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        await stand_in.sender.stop()
+
+    return Starlette(routes=stand_in.routes(), lifespan=lifespan)
+
+
+class _ChinaPay:
+    """Page pay, query and refund."""
+
+    def __init__(self, *, clock: Clock, store: str, retries_s: Sequence[float]) -> None:
+        self._clock = clock
+        self._book = BankBook(store)
+        self._faults = Faults(*SENDING_FAULTS, *NOTICE_FAULTS, *API_FAULTS)
+        self.sender = Sender(faults=self._faults, retries_s=retries_s)
+        self._desk = BankDesk(
+            brand=_BRAND,
+            book=self._book,
+            sender=self.sender,
+            faults=self._faults,
+            clock=clock,
+            notice=self._notice,
+        )
+
+    @cached_property
+    def _pem(self) -> str:
+        return self._book.keys(lambda: {"platform.key": new_private_pem()})["platform.key"]
+
+    @cached_property
+    def _key(self) -> RSAPrivateKey:
+        key = load_pem_private_key(self._pem.encode(), password=None)
+        assert isinstance(key, RSAPrivateKey)  # written by new_private_pem only
+        return key
+
+    def routes(self) -> list[Route]:
+        query = f"{_REST}/forward/syn/000000000060{_TAIL}"
+        refund = f"{_REST}/forward/syn/000000000065{_TAIL}"
+        return [
+            Route(f"{_REST}/page/nref/000000000017{_TAIL}", self._front, methods=["POST"]),
+            Route(query, self._back(self._query), methods=["POST"]),
+            Route(refund, self._back(self._refund), methods=["POST"]),
+            Route("/control/merchants", control(self._merchants), methods=["POST"]),
+            *self._desk.routes(),
+        ]
+
+    async def _merchants(self, request: Request) -> Response:
+        body = await json_object(request)
+        pem = text_of(body, "public_key")
+        try:
+            good = isinstance(load_pem_public_key(pem.encode()), RSAPublicKey)
+        except ValueError:
+            good = False
+        if not good:
+            raise InvalidInput("an RSA public key is needed", field="public_key")
+        self._book.put_merchant(mer_id=text_of(body, "mer_id"), pem=pem)
+        return JSONResponse({"public_key": public_pem_of(self._pem)})
+
+    def _back(self, action: Handler) -> Handler:
+        async def endpoint(request: Request) -> Response:
+            if self._faults.take("http_500"):
+                return Response("Internal Server Error", 500)
+            answer = await action(request)
+            return CutAnswer() if self._faults.take("drop_answer") else answer
+
+        return endpoint
+
+    async def _asked(self, request: Request) -> dict[str, str] | None:
+        """The fields of a form that a registered merchant signed, or None."""
+        form = {name: str(value) for name, value in (await request.form()).items()}
+        pem = self._book.merchant(form.get("MerId", ""))
+        if pem is None:
+            return None
+        key = load_pem_public_key(pem.encode())
+        assert isinstance(key, RSAPublicKey)  # checked when the merchant was registered
+        try:
+            key.verify(
+                base64.b64decode(form.get("Signature", "")), _plain(form), PKCS1v15(), SHA512()
+            )
+        except (ValueError, InvalidSignature):
+            return None
+        return form
+
+    async def _front(self, request: Request) -> Response:
+        asked = await self._asked(request)
+        if asked is None:
+            return refusal_page(_BRAND, "验签失败", status=400)
+        trade = Trade(
+            mer_id=asked["MerId"],
+            number=asked["MerOrderNo"],
+            made=asked["TranDate"] + asked["TranTime"],
+            kind=PAY,
+            fen=int(asked["OrderAmt"]),
+            notify_url=asked["MerBgUrl"],
+            front_url=asked.get("MerPageUrl", ""),
+        )
+        known = self._book.trade(mer_id=trade.mer_id, number=trade.number)
+        if known is not None and known.asked() != trade.asked():
+            return refusal_page(_BRAND, "订单号重复", status=400)
+        if known is None:
+            self._book.put(trade)
+        # Relative to .../page/nref/000000000017/0/0/0/0/, so that a prefix we are mounted under stays.
+        return self._desk.page(known or trade, action=f"{'../' * 10}cashier/{trade.number}")
+
+    async def _query(self, request: Request) -> Response:
+        asked = await self._asked(request)
+        if asked is None:
+            return self._answer({"respCode": "1001", "respMsg": "验签失败"})
+        trade = self._book.trade(mer_id=asked["MerId"], number=asked["MerOrderNo"])
+        if trade is None:
+            told = {name: asked[name] for name in ("MerId", "MerOrderNo", "TranDate")}
+            return self._answer(told | {"respCode": "3012", "respMsg": "订单不存在"})
+        answer = self._answer(self._fields(trade) | {"respCode": "0000", "respMsg": "成功"})
+        if trade.state == PENDING:
+            self._book.done(trade, at=self._clock.now())
+        return answer
+
+    async def _refund(self, request: Request) -> Response:
+        asked = await self._asked(request)
+        if asked is None:
+            return self._answer({"respCode": "1001", "respMsg": "验签失败"})
+        mer_id, number = asked["MerId"], asked["MerOrderNo"]
+        told = {name: asked[name] for name in ("MerId", "MerOrderNo", "TranDate")}
+        if self._book.trade(mer_id=mer_id, number=number) is not None:
+            return self._answer(told | {"respCode": "3001", "respMsg": "订单号重复"})
+        payment = self._book.trade(mer_id=mer_id, number=asked["OriOrderNo"])
+        fen = int(asked["RefundAmt"])
+        if payment is None or payment.state != DONE or not 0 < fen <= self._book.left(payment):
+            return self._answer(told | {"respCode": "3007", "respMsg": "原交易不符"})
+        refund = Trade(
+            mer_id=mer_id,
+            number=number,
+            made=asked["TranDate"] + asked["TranTime"],
+            kind=BACK,
+            fen=fen,
+            notify_url=asked["MerBgUrl"],
+            original=payment.number,
+            state=PENDING,
+        )
+        self._book.put(refund)
+        if not self._faults.take("refund_processing"):
+            self._book.done(refund, at=self._clock.now())
+        return self._answer(told | {"respCode": "1003", "respMsg": "已受理"})
+
+    def _fields(self, trade: Trade) -> dict[str, str]:
+        fields = {
+            "Version": "20140728",
+            "MerId": trade.mer_id,
+            "MerOrderNo": trade.number,
+            "TranDate": trade.made[:8],
+            "TranTime": trade.made[8:],
+            "OrderAmt": str(trade.fen),
+            "BusiType": "0001",
+            "CurryNo": "CNY",
+            "OrderStatus": "0000" if trade.state == DONE else "0001",
+        }
+        if trade.kind == BACK:
+            fields |= {
+                "TranType": "0401",
+                "OriOrderNo": trade.original,
+                "RefundAmt": str(trade.fen),
+            }
+        if trade.state == DONE:
+            fields |= {
+                "AcqSeqId": trade.serial,
+                "AcqDate": trade.at[:8],
+                "CompleteDate": trade.at[:8],
+                "CompleteTime": trade.at[8:],
+            }
+        return fields
+
+    def _notice(self, trade: Trade) -> dict[str, str]:
+        """The signed fields of a notice, with a fault when one is switched on."""
+        told = trade
+        if self._faults.take("wrong_amount_notice"):
+            told = replace(told, fen=told.fen + 1)
+        if self._faults.take("wrong_merchant_notice"):
+            told = replace(told, mer_id="000000000000000")
+        if self._faults.take("stale_notice"):
+            told = replace(told, made=earlier(told.made, timedelta(days=2)))
+        signed = self._signed(self._fields(told))
+        if self._faults.take("bad_signature_notice"):
+            signed["Signature"] = _spoiled(signed["Signature"])
+        return signed
+
+    def _answer(self, told: Mapping[str, str]) -> Response:
+        signed = self._signed(told)
+        if self._faults.take("bad_signature_answer"):
+            signed["Signature"] = _spoiled(signed["Signature"])
+        return Response(urlencode(signed), media_type="text/plain")
+
+    def _signed(self, fields: Mapping[str, str]) -> dict[str, str]:
+        signature = self._key.sign(_plain(fields), PKCS1v15(), SHA512())
+        return {**fields, "Signature": base64.b64encode(signature).decode()}
+
+
+def _plain(fields: Mapping[str, str]) -> bytes:
+    shown = sorted((k, v) for k, v in fields.items() if k not in ("Signature", "CertId"))
+    return "&".join(f"{k}={v}" for k, v in shown).encode()
+
+
+def _spoiled(signature: str) -> str:
+    return ("B" if signature[0] != "B" else "C") + signature[1:]
