@@ -40,6 +40,8 @@ from backend.topups.refund_rules import (
 from backend.topups.refunds import Refund, Source
 from backend.topups.rules import OrderState
 
+from .charge_figures import figures
+
 TOPIC = "refund.due"
 
 
@@ -242,7 +244,9 @@ async def _refundable(work: UnitOfWork, order_no: str, lot_source: str) -> Refun
     asked = await rows.asked_of_order(work, order_no=order_no)
     if lot is None:
         return Refundable(ZERO, ZERO, asked.waiting_fen)
-    return Refundable(lot.left, lot.purse_left, asked.waiting_fen)
+    # What was used and is not charged yet is spent all the same (C3).
+    used = (await figures(work, account_ids=[lot.purse_ref]))[lot.purse_ref].uncharged
+    return Refundable(lot.left, lot.purse_left - used, asked.waiting_fen)
 
 
 async def taken_back(

@@ -183,12 +183,14 @@ END $$;
 CREATE TRIGGER topups_refund_in_order BEFORE INSERT OR UPDATE ON topups_refund
     FOR EACH ROW EXECUTE FUNCTION topups_refund_in_order();
 
--- A top-up of the wrong room: what was left of its lot moved to the right account's purse.
+-- A top-up of the wrong room: what was left of its lot moved to the right account's purse. `seq`: the
+-- how-many-th move of the order; the newest says whose the money is.
 CREATE TABLE topups_correction (
     group_id bigint NOT NULL,
     id uuid NOT NULL,
     project_id uuid NOT NULL,
     order_id uuid NOT NULL,
+    seq integer NOT NULL CHECK (seq > 0),
     from_account uuid NOT NULL,
     to_account uuid NOT NULL CHECK (to_account <> from_account),
     amount_hao bigint NOT NULL CHECK (amount_hao > 0),
@@ -196,11 +198,11 @@ CREATE TABLE topups_correction (
     corrected_by text NOT NULL,
     corrected_at timestamptz NOT NULL,
     PRIMARY KEY (group_id, id),
+    UNIQUE (group_id, order_id, seq),
     FOREIGN KEY (group_id, project_id, order_id) REFERENCES topups_order (group_id, project_id, id),
     FOREIGN KEY (group_id, project_id, from_account)
         REFERENCES accounts_account (group_id, project_id, id),
     FOREIGN KEY (group_id, project_id, to_account)
         REFERENCES accounts_account (group_id, project_id, id)
 );
-CREATE INDEX topups_correction_order ON topups_correction (group_id, order_id, id DESC);
 CALL isolate_tenant_table('topups_correction', 'SELECT, INSERT');

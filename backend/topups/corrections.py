@@ -38,7 +38,7 @@ async def place_of(work: UnitOfWork, *, order: Order) -> Place:
     """Where an order's money is now; the order's lock is held by whoever moves or takes it."""
     row = await work.fetchrow(
         "SELECT id, to_account FROM topups_correction WHERE group_id = $1 AND order_id = $2"
-        " ORDER BY corrected_at DESC, id DESC LIMIT 1",
+        " ORDER BY seq DESC LIMIT 1",
         work.group_id,
         order.id,
     )
@@ -58,12 +58,13 @@ async def add_correction(
     actor: Actor,
     at: datetime,
 ) -> Correction:
-    """Write down a move."""
+    """Write down a move; the order's lock is held."""
     correction_id = uuid7(at)
     await work.execute(
-        "INSERT INTO topups_correction (group_id, id, project_id, order_id, from_account,"
+        "INSERT INTO topups_correction (group_id, id, project_id, order_id, seq, from_account,"
         " to_account, amount_hao, reason, corrected_by, corrected_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        " SELECT $1, $2, $3, $4, 1 + count(*), $5, $6, $7, $8, $9, $10 FROM topups_correction"
+        " WHERE group_id = $1 AND order_id = $4",
         work.group_id,
         correction_id,
         order.project_id,

@@ -10,8 +10,9 @@ import pytest
 
 from backend.alerts.queries import cases_page
 from backend.audit.queries import entries
+from backend.journeys.charge_figures import figures as figures_of
 from backend.journeys.correction import correct_topup
-from backend.journeys.refund import approve_refund, refuse_refund
+from backend.journeys.refund import approve_refund, refundable, refuse_refund
 from backend.journeys.refund_sending import pursue, tend_refunds
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
@@ -27,6 +28,7 @@ from backend.topups.refund_rules import RefundState
 from backend.topups.refunds import Refund, refund
 from workers.models import meter_models
 
+from .charged import make_home
 from .refunding import allow_alone, ask, channel_says, cloud_order, figures, second, yuan
 from .test_ledger import expect_kept_is_derived
 from .world import World, make_account, make_credential, make_order, pay
@@ -420,3 +422,28 @@ async def test_a_hundred_refunds_and_a_hundred_moves_at_once_never_overspend(
     assert in_purses == paid - refunded * 110
     assert lots == in_purses * 100
     await expect_kept_is_derived(world)
+
+
+async def test_use_that_is_read_and_not_charged_yet_does_not_go_back(
+    worlds: tuple[World, World],
+) -> None:
+    world = worlds[0]
+    home = await make_home(world)
+    order = await make_order(
+        world,
+        credential_id=await make_credential(world),
+        account=home.account,
+        assignment=home.assignment,
+    )
+    assert (await pay(world, order)).paid
+    await home.read(home.reading(0, 0))
+    await home.read(home.reading(1, 10_000))
+    await home.read(home.reading(2, 30_000), charge=False)
+    async with unit_of_work(world.group_id) as work:
+        found = (await figures_of(work, account_ids=[home.account.id]))[home.account.id]
+        most = (await refundable(work, scope=world.scope, order_id=order.id)).fen
+    assert found.uncharged > Money(0)
+    assert most * 100 <= found.available.hao < (most + 1) * 100
+    with pytest.raises(Conflict, match="at most"):
+        await ask(world, order, str(Money.of_fen(most + 1)))
+    await ask(world, order, str(Money.of_fen(most)))
