@@ -22,11 +22,13 @@ from .commands import command_of
 from .context import Info
 from .meters import gateway_of, load_meter
 from .nodes import Node
+from .occupancy import load_closing
 from .projects import area_of, project_of
 from .reconcile import load_bill_day, load_bill_item, load_meter_proof
 from .refunds import load_refund
 from .resolvers import field
 from .scalars import split_ref
+from .takedowns import load_takedown
 from .tariff_changes import load_change
 from .tariffs import load_tariff, load_version
 from .topups import load_topup

@@ -58,6 +58,7 @@ def uuid_of(text: str, kind: str, /) -> UUID:
 _WORDS = {
     "BillDay": "bill day",
     "BillItem": "bill item",
+    "CreditClass": "credit class",
     "MeterProof": "meter proof",
     "TariffVersion": "tariff version",
     "TariffChange": "tariff change",

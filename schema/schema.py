@@ -33,6 +33,7 @@ from .meter_prices import MeterPriceQueries
 from .meters import MeterMutations
 from .models import ModelQueries
 from .objects import NodeQueries
+from .occupancy import OccupancyMutations, OccupancyQueries
 from .operators import OperatorMutations
 from .paylink import PayLinkMutations, PayLinkQueries, PayLinkSubscriptions
 from .problems import ProblemOf, details
@@ -41,6 +42,7 @@ from .reconcile import ReconcileMutations, ReconcileQueries
 from .refunds import RefundMutations, RefundQueries
 from .scalars import SCALARS
 from .session import SessionMutations, SessionQueries
+from .takedowns import TakedownMutations
 from .tariff_changes import TariffChangeMutations, TariffChangeQueries
 from .tariffs import TariffMutations, TariffQueries
 from .topups import TopUpQueries, TopUpSubscriptions
@@ -56,6 +58,7 @@ class Query(
     SessionQueries,
     ProjectQueries,
     AccountQueries,
+    OccupancyQueries,
     TopUpQueries,
     RefundQueries,
     CashierQueries,
@@ -80,6 +83,8 @@ class Mutation(
     SessionMutations,
     ProjectMutations,
     AccountMutations,
+    OccupancyMutations,
+    TakedownMutations,
     MeterMutations,
     CommandMutations,
     TariffMutations,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import secrets
 
+from .charge_doors import CHARGE_DOORS
 from .door import PROBLEM as PROBLEM
 from .door import Door as Door
 from .door import digits, mutation, unique
 from .money_doors import MONEY_DOORS
+from .occupancy_doors import OCCUPANCY_DOORS
 from .reconcile_doors import RECONCILE_DOORS
 
 DOORS = (
@@ -310,7 +312,9 @@ DOORS = (
         write=True,
     ),
     *MONEY_DOORS,
+    *OCCUPANCY_DOORS,
     *RECONCILE_DOORS,
+    *CHARGE_DOORS,
 )
 
 # Held by tests of their own, for what surrounds them (a merchant's keys, a link, a socket).

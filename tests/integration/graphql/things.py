@@ -30,7 +30,9 @@ from ..world import (
     new_id,
     reading_of,
 )
+from .charge_things import make_charge_things
 from .money_things import make_money_things
+from .occupancy_things import make_occupancy_things, no_occupancy_things
 from .reconcile_things import make_reconcile_things
 
 # A well-formed id of a type that no door takes.
@@ -66,6 +68,16 @@ class Things:
     BillDay: str
     BillItem: str
     MeterProof: str
+    ChargedAccount: str
+    Charge: str
+    CreditClass: str
+    HeldMeter: str
+    HousedAccount: str
+    ServingMeter: str
+    NextMeter: str
+    Takedown: str
+    TypedTakedown: str
+    Closing: str
     link: str
     order_id: UUID
 
@@ -139,6 +151,8 @@ async def make_things(world: World, *, prefix: str = "1") -> Things:
         TariffChange=ref("TariffChange", change.id),
         **await make_money_things(world, prefix=prefix),
         **await make_reconcile_things(world, prefix=prefix),
+        **await make_charge_things(world, prefix=prefix),
+        **await make_occupancy_things(world, prefix=prefix),
         link=link,
         order_id=order.id,
     )
@@ -164,10 +178,14 @@ def nothing() -> Things:
         "BillDay",
         "BillItem",
         "MeterProof",
+        "Charge",
+        "CreditClass",
     )
     made = {kind: ref(kind, new_id()) for kind in kinds}
     made |= {kind: ref("Gateway", new_id()) for kind in _GATEWAYS}
+    made |= no_occupancy_things()
     made["SubmittedVersion"] = ref("TariffVersion", new_id())
+    made |= {"ChargedAccount": ref("Account", new_id()), "HeldMeter": ref("Meter", new_id())}
     made |= {"PaidTopUp": ref("TopUp", new_id()), "RightAccount": ref("Account", new_id())}
     return Things(**made, FreeMeter=ref("Meter", new_id()), link="none.none", order_id=new_id())
 
