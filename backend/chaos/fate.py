@@ -17,7 +17,7 @@ from pathlib import Path
 from backend.kernel.failpoints import Moment, Place, SimulatedCrash
 
 _ROOT = Path(__file__).resolve().parents[2]
-_FIRST, _AGAIN = 0.10, 0.01
+_FIRST, _AGAIN = 0.15, 0.01
 
 COMMITS = (
     "backend.journeys.topup.start/1",

@@ -91,7 +91,7 @@ async def _break_and_judge(
     broken_for = time.monotonic() - begun
     await until(lambda: _site_up(town), "the site")
     await breaker.heal(meters=METERS, gateways=GATEWAYS)
-    healed_after = await _calm(town)
+    healed_after = await calm(town)
     if before_judgement is not None:
         await before_judgement(town)
     grown, sold = await sums.wallets(town)
@@ -134,13 +134,13 @@ async def _site_up(town: Town) -> bool | None:
         return None
 
 
-async def _calm(town: Town) -> float | None:
+async def calm(town: Town) -> float | None:
     """Seconds from healing until nothing waits any more; None when something still does after a minute."""
     begun = time.monotonic()
     paid = sums.paid_by_channel(await town.orders())
     group_ids = list(town.group_ids.values())
 
-    async def calm() -> bool | None:
+    async def quiet() -> bool | None:
         try:
             book = await sums.read_book(town.services.app_dsn(), group_ids)
         except (OSError, asyncpg.PostgresError):
@@ -148,7 +148,7 @@ async def _calm(town: Town) -> float | None:
         return unsettled(paid, book) == 0 or None
 
     try:
-        await until(calm, "calm", within_s=_STUCK_AFTER_S)
+        await until(quiet, "calm", within_s=_STUCK_AFTER_S)
     except Unavailable:
         return None
     return round(time.monotonic() - begun, 1)

@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,7 +41,8 @@ WORKERS = ("worker-1", "worker-2")
 
 @dataclass(slots=True)
 class Town:
-    """What runs, and where. `links` are the tenants' pay links, by account number."""
+    """What runs, and where. `env` is the environment of the product's processes, `links` are the tenants'
+    pay links, by account number."""
 
     data: Path
     api: str
@@ -50,6 +52,7 @@ class Town:
     children: Children
     ports: Ports
     http: httpx.AsyncClient
+    env: Mapping[str, str]
     group_ids: Mapping[str, int]
     links: dict[str, str] = field(default_factory=dict)
 
@@ -154,10 +157,11 @@ async def _start(
         children=children,
         ports=build_ports(read_settings(env), clock=SystemClock()),
         http=http,
+        env=env,
         group_ids={},
     )
     for url in (f"{sandbox_url}/wechat-pay/control/orders", f"{town.site}/gateways"):
-        await until(lambda url=url: _answers(town, url), url)  # type: ignore[misc] # bound at once
+        await until(partial(_answers, town, url), url)
     keys = await register(
         groups=GROUPS, sandbox_url=sandbox_url, public_url=api_url, secrets=secrets
     )
@@ -171,7 +175,7 @@ async def _start(
     ).seed()
     for name in WORKERS:
         await children.start(name, Program("backend.cli:main", ["worker"], env))
-    await until(lambda: _answers(town, f"{api_url}/health"), "the API")
+    await until(partial(_answers, town, f"{api_url}/health"), "the API")
     for group in GROUPS:
         group_id = await group_of_code(group.code)
         assert group_id is not None, "seeded above"
