@@ -44,7 +44,7 @@ from backend.tariffs.rules import (
     total_of,
 )
 
-from .drawn import HOUSEHOLD, spans, terms, uses
+from .drawn import HOUSEHOLD, spans, terms, unhurried, uses
 
 PLAN = compile_terms(HOUSEHOLD)
 WORKDAY, HOT = HOUSEHOLD.day_plans
@@ -184,6 +184,7 @@ def test_a_span_without_time_or_without_a_price_is_refused() -> None:
         pieces(timeline, china(2026, 2, 1), china(2026, 4, 1))
 
 
+@unhurried
 @given(st.lists(terms(), min_size=1, max_size=3), spans(), st.data())
 def test_pieces_cover_a_span_without_gap_and_each_has_one_price(
     drawn: list[Terms], span: tuple[datetime, datetime], data: st.DataObject
@@ -212,6 +213,7 @@ def midnight_of(at: datetime) -> datetime:
     return midnight(at.astimezone(CHINA).date())
 
 
+@unhurried
 @given(st.integers(0, 10**9), st.integers(2023, 2032), st.integers(1, 12), st.data())
 def test_the_monthly_fee_of_a_month_cut_anywhere_is_the_whole_fee(
     monthly: int, year: int, month: int, data: st.DataObject
@@ -235,6 +237,7 @@ def test_a_day_is_borne_by_who_holds_when_it_ends() -> None:
     assert NO_DAYS.last == NO_DAYS.first
 
 
+@unhurried
 @given(uses, spans(), st.data())
 def test_shared_use_adds_up_to_what_was_read(
     use: Use, span: tuple[datetime, datetime], data: st.DataObject
@@ -254,6 +257,7 @@ def test_a_gap_of_three_days_is_shared_by_time() -> None:
     assert parts == (Use(peak=360, valley=3), Use(peak=360, valley=4))
 
 
+@unhurried
 @given(terms(), st.integers(0, 10**12), spans(timedelta(days=40)))
 def test_bands_by_the_calendar_add_up_and_are_exact_within_one_band(
     drawn: Terms, total: int, span: tuple[datetime, datetime]

@@ -39,12 +39,13 @@ from backend.tariffs.rules import (
     total_of,
 )
 
-from .drawn import HOUSEHOLD, fees, month_days, uses
-from .drawn import terms as any_terms
+from .drawn import HOUSEHOLD, fees, month_days, unhurried, uses
+from .drawn import terms as drawn_terms
 
 FLAT = Terms(TariffKind.ELECTRICITY, (Season(1, 1, {"flat": 6_000}),))
 STEPPED = replace(FLAT, steps=(Step(200_000, 500), Step(400_000, 3_000)))
 befores = st.integers(0, 2**62)
+any_terms = drawn_terms(calendar=False)
 
 
 def merged(*parts: Sequence[Line]) -> dict[tuple[str, str], tuple[int, int]]:
@@ -56,7 +57,8 @@ def merged(*parts: Sequence[Line]) -> dict[tuple[str, str], tuple[int, int]]:
     return {key: value for key, value in found.items() if value != (0, 0)}
 
 
-@given(any_terms(), befores, uses, uses)
+@unhurried
+@given(any_terms, befores, uses, uses)
 def test_pricing_a_then_b_costs_what_a_and_b_cost_line_by_line(
     drawn: Terms, before: int, first: Use, second: Use
 ) -> None:
@@ -69,7 +71,8 @@ def test_pricing_a_then_b_costs_what_a_and_b_cost_line_by_line(
     assert merged(*twice) == merged(once)
 
 
-@given(any_terms(), befores, uses, uses)
+@unhurried
+@given(any_terms, befores, uses, uses)
 def test_more_use_never_costs_less_in_any_line(
     drawn: Terms, before: int, first: Use, more: Use
 ) -> None:
@@ -79,7 +82,8 @@ def test_more_use_never_costs_less_in_any_line(
         assert line.quantity >= 0
 
 
-@given(any_terms(), befores, uses)
+@unhurried
+@given(any_terms, befores, uses)
 def test_each_line_is_the_exact_price_rounded_half_up_once(
     drawn: Terms, before: int, use: Use
 ) -> None:
@@ -107,7 +111,8 @@ def test_each_line_is_the_exact_price_rounded_half_up_once(
     assert sum(line.quantity for line in lines if line.kind is LineKind.ENERGY) == use.total
 
 
-@given(any_terms(), befores, uses)
+@unhurried
+@given(any_terms, befores, uses)
 def test_steps_charge_every_unit_above_a_limit_and_none_below(
     drawn: Terms, before: int, use: Use
 ) -> None:
@@ -178,6 +183,7 @@ def test_fees_are_lines_of_their_own_on_use_and_on_the_energy_amount() -> None:
     assert total_of(lines) == 96_150
 
 
+@unhurried
 @given(st.integers(0, 10**9), st.integers(28, 31), st.data())
 def test_the_monthly_fee_sums_to_the_whole_month_however_the_days_are_shared(
     monthly: int, length: int, data: st.DataObject
@@ -195,6 +201,14 @@ def test_the_monthly_fee_sums_to_the_whole_month_however_the_days_are_shared(
             assert abs(line.amount - exact) < 1
 
 
+def test_a_day_of_the_monthly_fee_is_rounded_half_up() -> None:
+    shares = [
+        total_of(price_usage(compile_terms(replace(FLAT, monthly=fee)), Use(), days=Days(0, 1, 30)))
+        for fee in (14, 15, 44, 45)
+    ]
+    assert shares == [0, 1, 1, 2]
+
+
 def test_the_monthly_fee_is_due_on_days_without_use_and_only_on_days_that_ended() -> None:
     plan = compile_terms(replace(FLAT, monthly=310_000))
     assert price_usage(plan, Use(), Position(), Days(0, 1, 31)) == (
@@ -203,7 +217,8 @@ def test_the_monthly_fee_is_due_on_days_without_use_and_only_on_days_that_ended(
     assert price_usage(plan, Use(), Position(), Days(7, 7, 31)) == ()
 
 
-@given(any_terms(), any_terms(), st.lists(st.tuples(st.booleans(), uses, month_days()), max_size=5))
+@unhurried
+@given(any_terms, any_terms, st.lists(st.tuples(st.booleans(), uses, month_days()), max_size=3))
 def test_steps_go_on_from_version_to_version_within_a_month(
     one: Terms, other: Terms, drawn: list[tuple[bool, Use, Days]]
 ) -> None:
@@ -242,7 +257,8 @@ def test_a_fee_of_which_one_half_is_named_has_no_other_half() -> None:
     }
 
 
-@given(any_terms(), befores, uses, uses)
+@unhurried
+@given(any_terms, befores, uses, uses)
 def test_a_corrected_reading_posts_the_difference_and_nothing_else(
     drawn: Terms, before: int, wrong: Use, right: Use
 ) -> None:
@@ -285,6 +301,7 @@ def test_half_a_hao_goes_up_and_less_goes_down() -> None:
     ]
 
 
+@unhurried
 @given(fees, uses)
 def test_a_surcharge_free_step_has_no_line_but_still_ends_the_one_before(
     fee: Fee, use: Use

@@ -23,12 +23,13 @@ from backend.tariffs.terms import (
     terms_of,
 )
 
-from .drawn import HOUSEHOLD
+from .drawn import HOUSEHOLD, unhurried
 from .drawn import terms as any_terms
 
 FLAT = Season(1, 1, {"flat": 1})
 
 
+@unhurried
 @given(any_terms())
 def test_terms_come_back_from_json_as_they_were(drawn: Terms) -> None:
     assert terms_of(json.loads(json.dumps(as_json(check_terms(drawn))))) == drawn
