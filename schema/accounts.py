@@ -21,8 +21,9 @@ from backend.ledger.rules import KEPT, AccountKind
 from backend.metering.queries import MeterState, meters_of_accounts
 from backend.tenancy.rules import Permission
 
+from .charges import AccountFigures, figures_of
 from .context import Info
-from .loaders import readings_of, topups_of
+from .loaders import figures_for, readings_of, topups_of
 from .lookahead import selected
 from .meters import Meter, Reading, meter_of_state, reading_of
 from .nodes import Node
@@ -57,6 +58,12 @@ class Account(Node):
     place: str = strawberry.field(description="The path of its area.")
     meters: list[Meter]
     ledger: AccountLedger | None
+
+    @field(description="Its money in the cloud: balance, not yet charged, available.")
+    async def figures(self, info: Info) -> AccountFigures:
+        """The three figures; those of several accounts are one statement. Raises Forbidden."""
+        info.context.caller().require(Permission.TOPUP_READ, self.project_key)
+        return figures_of(await figures_for(info.context, self.key))
 
     @field(description="Its top-ups, newest first.")
     async def top_ups(

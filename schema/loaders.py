@@ -10,8 +10,10 @@ from uuid import UUID
 
 from strawberry.dataloader import DataLoader
 
+from backend.charges.rules import Figures
 from backend.control.commands import Command, commands_of_meters
 from backend.enrolment.queries import Standing, standings
+from backend.journeys.charge_figures import figures
 from backend.journeys.views import TopUpView, topup_views
 from backend.kernel.clock import Period
 from backend.metering.episodes import lost_since
@@ -140,6 +142,21 @@ async def versions_of(context: Context, tariff_id: UUID, limit: int) -> list[Ver
         loader = context.loaders["versions"] = DataLoader(load_fn=load)
     versions: list[Version] = await loader.load((tariff_id, limit))
     return versions
+
+
+async def figures_for(context: Context, account_id: UUID) -> Figures:
+    """The three figures of an account; those of any number of accounts are one statement in all."""
+    loader = context.loaders.get("figures")
+    if loader is None:
+
+        async def load(keys: Sequence[UUID]) -> list[Figures]:
+            async with context.work() as work:
+                found = await figures(work, account_ids=keys)
+            return [found[key] for key in keys]
+
+        loader = context.loaders["figures"] = DataLoader(load_fn=load)
+    told: Figures = await loader.load(account_id)
+    return told
 
 
 def _by_second(keys: Sequence[tuple[First, Second]]) -> dict[Second, list[First]]:

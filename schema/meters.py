@@ -21,9 +21,9 @@ from backend.metering.models import Gateway as GatewayRow
 from backend.metering.models import Meter as MeterRow
 from backend.metering.queries import MeterState
 from backend.metering.readings import Reading as Registers
+from backend.metering.rules import CreditMode, MeterModel
 from backend.metering.rules import GatewayLink as Link
 from backend.metering.rules import MeterKind as Kind
-from backend.metering.rules import MeterModel
 from backend.tenancy.rules import Permission
 
 from .commands import Command, command_of
@@ -37,6 +37,13 @@ from .relay import Relay, relay_of
 from .resolvers import field
 from .rights import mutation
 from .scalars import DecimalText, ref, thousandths, uuid_of
+
+
+strawberry.enum(
+    CreditMode,
+    description="METER: the meter holds the money and cuts by itself. CLOUD: the cloud holds it, rates"
+    " readings, cuts by command. NONE: read and controlled, not sold to.",
+)
 
 
 @strawberry.enum(description="What flows through a meter.")
@@ -273,11 +280,13 @@ class MeterMutations:
         profile: str,
         bus_address: str,
         bus: int = 1,
+        credit_mode: CreditMode | None = None,
     ) -> AddMeterResult:
-        """Register a meter on a gateway's bus."""
+        """Register a meter on a gateway's bus; without `creditMode` it holds its money if it can."""
         scope, at = info.context.caller(), info.context.now
         model = _known(profile, info.context.ports.meter_models)
         add = partial(operations.add_meter, serial=serial, model=model, bus=bus)
+        add = partial(add, credit_mode=credit_mode)
         on = uuid_of(gateway, "Gateway")
         async with info.context.work() as work:
             box = await queries.gateway(work, scope=scope, gateway_id=on)

@@ -19,6 +19,7 @@ from backend.kernel.errors import DomainError
 
 from .accounts import AccountMutations, AccountQueries
 from .audit import AuditQueries
+from .bank_accounts import BankAccountMutations
 from .cases import CaseMutations, CaseQueries
 from .cashier import CashierMutations, CashierQueries
 from .charges import ChargeMutations, ChargeQueries
@@ -91,6 +92,7 @@ class Mutation(
     TariffChangeMutations,
     OperatorMutations,
     MerchantMutations,
+    BankAccountMutations,
     GatewayKeyMutations,
     DialInMutations,
     RefundMutations,

@@ -19,6 +19,8 @@ from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import NotFound
 from backend.kernel.money import Money
 from backend.kernel.scope import Scope
+from backend.ledger.rules import LINES
+from backend.tariffs.rules import LineKind
 from backend.tenancy.rules import Permission
 from backend.topups.queries import order_by_id
 from backend.topups.rules import Channel, PayMethod
@@ -39,6 +41,23 @@ strawberry.enum(
 )
 
 
+_LINES = dict(
+    zip(
+        LINES,
+        (LineKind.ENERGY, LineKind.FIXED, LineKind.LOSS, LineKind.PUBLIC, LineKind.SERVICE),
+        strict=True,
+    )
+)
+
+
+@strawberry.type(description="What a top-up paid of arrears, by line.")
+class ArrearsPaid:
+    """欠费冲抵."""
+
+    line: LineKind
+    amount: Money
+
+
 @strawberry.type(description="A top-up order.")
 class TopUp(Node):
     """充值单."""
@@ -57,6 +76,9 @@ class TopUp(Node):
     paid_at: datetime | None
     credited_at: datetime | None
     waiting_for: str | None = strawberry.field(description="Why the meter is not credited yet.")
+    arrears: list[ArrearsPaid] = strawberry.field(
+        description="What of it paid arrears, before anything was bought with it."
+    )
 
 
 def topup_of(view: TopUpView) -> TopUp:
@@ -78,6 +100,7 @@ def topup_of(view: TopUpView) -> TopUp:
         paid_at=order.paid_at,
         credited_at=view.credited_at,
         waiting_for=view.waiting_for,
+        arrears=[ArrearsPaid(line=_LINES[k], amount=v) for k, v in view.recovered.items()],
     )
 
 

@@ -24,6 +24,17 @@ async def positions_of(work: UnitOfWork, *, assignment_ids: Sequence[UUID]) -> l
     return [_position_of(row) for row in rows]
 
 
+async def held_position(work: UnitOfWork, *, meter_id: UUID) -> Position | None:
+    """The position of a meter's assignment that waits for a ruling, or None."""
+    row = await work.fetchrow(
+        "SELECT * FROM charges_position WHERE group_id = $1 AND meter_id = $2 AND hold = 'NEGATIVE'"
+        " ORDER BY baseline_at DESC LIMIT 1",
+        work.group_id,
+        meter_id,
+    )
+    return None if row is None else _position_of(row)
+
+
 async def positions_of_supplies(work: UnitOfWork, *, supplies: Sequence[Supply]) -> list[Position]:
     """The positions of all assignments of supplies, those that ended included."""
     rows = await work.fetch(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import date, datetime
 from uuid import UUID
 
-from backend.accounts.queries import purses
+from backend.accounts import queries as accounts
 from backend.audit.operations import record
 from backend.charges import credit
 from backend.kernel.clock import business_day
 from backend.kernel.db import unit_of_work
+from backend.kernel.errors import Conflict
 from backend.kernel.money import ZERO, Money
 from backend.kernel.scope import Scope
 from backend.ledger import operations as ledger
@@ -24,7 +25,7 @@ async def give_monthly_grants(*, group_id: int, at: datetime) -> int:
     month = business_day(at).replace(day=1)
     async with unit_of_work(group_id) as work:
         due = await credit.grants_due(work, month=month, limit=_AT_ONCE)
-        purse_of = await purses(work, account_ids=[each.account_id for each in due])
+        purse_of = await accounts.purses(work, account_ids=[each.account_id for each in due])
         for each in sorted(due, key=lambda each: purse_of[each.account_id].int):
             purse = purse_of[each.account_id]
             if each.before is not None:
@@ -53,21 +54,38 @@ def _source(account_id: UUID, month: date) -> str:
     return f"grant:{account_id}:{month:%Y-%m}"
 
 
-async def draw_emergency(
-    *, scope: Scope, account_id: UUID, project_id: UUID, at: datetime
-) -> Money:
-    """Let an account go below zero by the emergency credit of its class; how much. The caller found the
-    account by its door. Raises Forbidden, Conflict (drawn already, or none)."""
-    scope.require(Permission.CREDIT_WRITE, project_id)
+async def draw_emergency(*, scope: Scope, account_id: UUID, at: datetime) -> Money:
+    """Let an account go below zero by the emergency credit of its class; how much. Raises NotFound,
+    Forbidden, Conflict (drawn already, or the class has none)."""
     async with unit_of_work(scope.group_id) as work:
-        drawn = await credit.draw_emergency(work, account_id=account_id, at=at)
+        found = await accounts.account(work, scope=scope, account_id=account_id)
+        scope.require(Permission.CREDIT_WRITE, found.project_id)
+        drawn = await credit.draw_emergency(work, account_id=found.purse, at=at)
         await record(
             work,
             actor=scope.actor,
             action="credit:emergency:draw",
             subject=str(account_id),
             at=at,
-            project_id=project_id,
+            project_id=found.project_id,
             after={"amount": str(drawn)},
         )
     return drawn
+
+
+async def set_class(*, scope: Scope, account_id: UUID, class_id: UUID, at: datetime) -> None:
+    """Put an account into a credit class of its project. Raises NotFound, Forbidden, Conflict (it pays
+    from another account's purse, whose class counts)."""
+    async with unit_of_work(scope.group_id) as work:
+        found = await accounts.account(work, scope=scope, account_id=account_id)
+        scope.require(Permission.CREDIT_WRITE, found.project_id)
+        if found.purse != found.id:
+            raise Conflict("it pays from another account's purse: that account's class counts")
+        await credit.put_in_class(
+            work,
+            scope=scope,
+            project_id=found.project_id,
+            account_id=account_id,
+            class_id=class_id,
+            at=at,
+        )

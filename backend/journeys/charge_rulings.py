@@ -10,9 +10,10 @@ from backend.audit.operations import record
 from backend.charges import operations, queries
 from backend.charges.rules import Hold, Ruling, Supply
 from backend.kernel.db import unit_of_work
-from backend.kernel.errors import Conflict, InvalidInput, NotFound
+from backend.kernel.errors import Conflict, InvalidInput
 from backend.kernel.scope import Scope
 from backend.metering import cloud
+from backend.metering import queries as metering
 from backend.tenancy.rules import Permission
 
 from .charge_again import rate_again
@@ -20,10 +21,10 @@ from .charge_batch import gather, write
 
 
 async def rule_on_hold(
-    *, scope: Scope, assignment_id: UUID, ruling: Ruling, note: str, at: datetime
+    *, scope: Scope, meter_id: UUID, ruling: Ruling, note: str, at: datetime
 ) -> int:
-    """Say what of the reading that put a billing hold on an assignment, and go on charging; how many
-    charges that made.
+    """Say what of the reading that put a billing hold on a meter, and go on charging; how many charges
+    that made.
 
     IGNORE: the reading was wrong. REBASE: use counts anew from it. Raises NotFound, Forbidden,
     InvalidInput (no note), Conflict (no such hold).
@@ -31,13 +32,14 @@ async def rule_on_hold(
     if len(note.strip()) < 4:
         raise InvalidInput("say why, in four characters or more", field="note")
     async with unit_of_work(scope.group_id) as work:
-        found = await queries.positions_of(work, assignment_ids=[assignment_id])
-        if not found or not scope.may(Permission.ACCOUNT_READ, found[0].project_id):
-            raise NotFound("no such meter assignment")
-        scope.require(Permission.CHARGE_WRITE, found[0].project_id)
-        served = await cloud.cloud_assignments(work, account_ids=[found[0].account_id])
-        batch = await gather(work, [each for each in served if each.id == assignment_id], at)
-        position = batch.positions[assignment_id]
+        meter = await metering.meter(work, scope=scope, meter_id=meter_id)
+        scope.require(Permission.CHARGE_WRITE, meter.project_id)
+        held = await queries.held_position(work, meter_id=meter_id)
+        if held is None:
+            raise Conflict("no billing hold waits for a ruling here")
+        served = await cloud.cloud_assignments(work, meter_ids=[meter_id])
+        batch = await gather(work, [each for each in served if each.id == held.assignment_id], at)
+        position = batch.positions[held.assignment_id]
         if position.hold is not Hold.NEGATIVE or position.held_at is None:
             raise Conflict("no billing hold waits for a ruling here")
         await operations.rule(
@@ -53,7 +55,7 @@ async def rule_on_hold(
             work,
             actor=scope.actor,
             action="charge:hold:rule",
-            subject=str(assignment_id),
+            subject=str(meter_id),
             at=at,
             project_id=position.project_id,
             after={"ruling": str(ruling), "reading": position.held_at.isoformat(), "note": note},

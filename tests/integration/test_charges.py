@@ -234,7 +234,7 @@ async def test_a_register_that_goes_back_is_held_and_goes_on_as_a_person_rules(
     assert [(case["subject"], case["detail"]["reason"]) for case in cases] == [
         (str(home.assignment.id), "NEGATIVE")
     ]
-    rule = partial(rule_on_hold, assignment_id=home.assignment.id, at=home.at(5))
+    rule = partial(rule_on_hold, meter_id=home.meter.id, at=home.at(5))
     with pytest.raises(NotFound):
         await rule(scope=theirs.scope, ruling=Ruling.IGNORE, note="not theirs")
     with pytest.raises(InvalidInput):
@@ -264,7 +264,7 @@ async def test_a_late_reading_that_goes_back_takes_nothing_back_before_a_person_
     await home.read(home.reading(4, 4_000))
     await rule_on_hold(
         scope=ours.scope,
-        assignment_id=home.assignment.id,
+        meter_id=home.meter.id,
         ruling=Ruling.IGNORE,
         note="a frame of another meter",
         at=home.at(5),

@@ -1,0 +1,44 @@
+"""What doors of charges name, in one project: a charged account in a class, a meter that is held."""
+
+from __future__ import annotations
+
+from backend.charges import credit
+from backend.kernel.db import unit_of_work
+from backend.kernel.money import ZERO, Money
+from schema.scalars import ref
+
+from ..charged import make_home
+from ..world import World
+
+
+async def make_charge_things(world: World, *, prefix: str) -> dict[str, str]:
+    """Opaque ids: ChargedAccount, its Charge, its CreditClass (with emergency credit), HeldMeter."""
+    home = await make_home(world, no=f"3{prefix}0001")
+    held = await make_home(world, no=f"3{prefix}0002")
+    await home.read(home.reading(1, 1_000))
+    await held.read(held.reading(1, -5))
+    async with unit_of_work(world.group_id) as work:
+        found = await credit.save_class(
+            work,
+            scope=world.scope,
+            project_id=world.project.id,
+            name="things",
+            overdraft=ZERO,
+            emergency=Money.parse("3"),
+            monthly_grant=ZERO,
+            at=world.clock.now(),
+        )
+        await credit.put_in_class(
+            work,
+            scope=world.scope,
+            project_id=world.project.id,
+            account_id=home.account.id,
+            class_id=found.id,
+            at=world.clock.now(),
+        )
+    return {
+        "ChargedAccount": ref("Account", home.account.id),
+        "Charge": ref("Charge", (await home.charges())[0].id),
+        "CreditClass": ref("CreditClass", found.id),
+        "HeldMeter": ref("Meter", held.meter.id),
+    }
