@@ -24,6 +24,7 @@ from backend.topups.operations import create_link
 from workers.models import meter_models
 
 from .dialled import allow, make_dialling
+from .filled_desk import fill_desk
 from .priced import priced, propose
 from .sealed import claimed, desk_at, enrolled, make_sealed
 from .world import (
@@ -46,6 +47,7 @@ async def fill(world: World) -> None:
     order = await make_order(world, credential_id=credential_id)
     assert (await pay(world, order)).paid
     await _credit_the_meter(world)
+    await fill_desk(world)
     await ask_command(world)
     tariff = await priced(world)
     await propose(world, tariff, started_at=START + timedelta(days=1))
