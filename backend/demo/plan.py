@@ -21,8 +21,17 @@ class Home:
 
 
 @dataclass(frozen=True, slots=True)
+class AlipayApp:
+    """An app at Alipay and the seller (PID) that it collects for."""
+
+    app_id: str
+    seller_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
-    """One project with one gateway; `mchid` is its own merchant account (A2)."""
+    """One project with one gateway; `mchid` is its own merchant account at WeChat Pay, `alipay` its app at
+    Alipay where it has one (A2)."""
 
     code: str
     name: str
@@ -30,6 +39,7 @@ class Site:
     gateway: str
     mchid: str
     homes: tuple[Home, ...]
+    alipay: AlipayApp | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,7 @@ HQ = DemoGroup(
                 watts=900,
                 yuan=("23.60", "8.40", "56.00", "112.35", "3.20", "41.00"),
             ),
+            AlipayApp("2021000000000101", "2088000000000101"),
         ),
         Site(
             "dorm",

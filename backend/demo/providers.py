@@ -13,7 +13,7 @@ from .secrets_file import DemoSecrets
 
 @dataclass(frozen=True, slots=True)
 class PlatformKey:
-    """The channel's public key for one merchant, as its console would show it."""
+    """The channel's public key for one merchant, as its console would show it; Alipay's has no id."""
 
     public_key_id: str
     public_key: str
@@ -52,6 +52,17 @@ async def register(
                     },
                 )
                 platform[site.mchid] = PlatformKey(**told)
+                if site.alipay is not None:
+                    # One key of the demo signs for both of a site's merchant accounts.
+                    told = await tell(
+                        "/alipay/control/merchants",
+                        {
+                            "app_id": site.alipay.app_id,
+                            "seller_id": site.alipay.seller_id,
+                            "app_public_key": keys.public_key_pem,
+                        },
+                    )
+                    platform[site.alipay.seller_id] = PlatformKey("", told["alipay_public_key"])
                 for home in site.homes:
                     await tell(
                         "/wechat/control/users",

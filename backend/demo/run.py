@@ -190,6 +190,7 @@ def _environment(
         "SHUIDIAN_PUBLIC_URL": public_url,
         "SHUIDIAN_SECRET_KEYS": secrets.key_encryption_key,
         "SHUIDIAN_WECHAT_PAY_URL": f"{sandbox_url}/wechat-pay",
+        "SHUIDIAN_ALIPAY_URL": f"{sandbox_url}/alipay",
         "SHUIDIAN_WECHAT_URL": f"{sandbox_url}/wechat",
         "SHUIDIAN_SMS_URL": f"{sandbox_url}/sms",
         "SHUIDIAN_LOG_LEVEL": "INFO",

@@ -9,9 +9,11 @@ from uuid import UUID
 from backend.accounts import operations as accounts
 from backend.journeys.ports import Ports
 from backend.journeys.provider_accounts import (
+    AlipayMerchant,
     OfficialAccount,
     SmsAccount,
     WechatMerchant,
+    set_alipay,
     set_official_account,
     set_sms_account,
     set_wechat_pay,
@@ -200,6 +202,14 @@ class Seeder:
             apiv3_key=keys.apiv3_key,
         )
         await set_wechat_pay(self.ports, scope=scope, project_id=project_id, merchant=merchant)
+        if site.alipay is not None:
+            seller = AlipayMerchant(
+                seller_id=site.alipay.seller_id,
+                app_id=site.alipay.app_id,
+                private_key=keys.private_key_pem,
+                alipay_public_key=self.platform_keys[site.alipay.seller_id].public_key,
+            )
+            await set_alipay(self.ports, scope=scope, project_id=project_id, merchant=seller)
 
     async def _group_accounts(self, scope: Scope, group: DemoGroup) -> None:
         app = OfficialAccount(app_id=group.app_id, **self.secrets.app_secrets[group.app_id])

@@ -35,11 +35,12 @@ def serving(app: Starlette) -> Iterator[str]:
 
 
 class Shop:
-    """The merchant's side: keeps each notice as it came, answers `status`."""
+    """The merchant's side: keeps each notice as it came, answers `status` and `answer`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, answer: str = "") -> None:
         self.notices: list[tuple[dict[str, str], bytes]] = []
-        self.status = 204
+        self.status = 200 if answer else 204
+        self.answer = answer
         self._came = threading.Condition()
         self.app = Starlette(routes=[Route("/notice", self._take, methods=["POST"])])
 
@@ -48,7 +49,7 @@ class Shop:
         with self._came:
             self.notices.append((dict(request.headers), body))
             self._came.notify_all()
-        return Response(status_code=self.status)
+        return Response(self.answer or None, self.status)
 
     def wait_for(self, count: int) -> bool:
         """Whether `count` notices came within five seconds."""

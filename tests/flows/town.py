@@ -25,7 +25,7 @@ from starlette.types import ASGIApp
 
 from backend.asgi import build_app
 from backend.bootstrap import build_ports
-from backend.demo.plan import DemoGroup, Home, Site
+from backend.demo.plan import AlipayApp, DemoGroup, Home, Site
 from backend.demo.providers import register
 from backend.demo.run import site_plan
 from backend.demo.secrets_file import DemoSecrets, load_or_make
@@ -106,10 +106,14 @@ def plan_of(unique: str) -> tuple[DemoGroup, DemoGroup]:
             gateway=f"GW-{unique}-{digit}",
             mchid=f"19{digit}{number:07d}",
             homes=homes,
+            alipay=AlipayApp(f"2021{digit}{number:011d}", f"2088{digit}{number:011d}"),
         )
         return DemoGroup(f"{code}{unique}", code, f"wx{code}{unique}", (site,))
 
     return group("ours", 1), group("theirs", 2)
+
+
+Plan = Callable[[str], tuple[DemoGroup, DemoGroup]]
 
 
 @dataclass(slots=True)
@@ -272,10 +276,10 @@ class Town:
 
 @contextlib.asynccontextmanager
 async def running_town(
-    services: EmbeddedServices, folder: Path, unique: str
+    services: EmbeddedServices, folder: Path, unique: str, plan: Plan = plan_of
 ) -> AsyncIterator[Town]:
     """Start a town; the worker is started by the test (so that it can be late)."""
-    groups = plan_of(unique)
+    groups = plan(unique)
     secrets = load_or_make(folder / "secrets.json", groups)
     sandbox_port, api_port = free_port(), free_port()
     sandbox_url, api_url = f"http://127.0.0.1:{sandbox_port}", f"http://127.0.0.1:{api_port}"
@@ -287,6 +291,10 @@ async def running_town(
         secret_keys=parse_keys(secrets.key_encryption_key),
         provider_urls={
             "WECHAT_PAY": f"{sandbox_url}/wechat-pay",
+            "ALIPAY": f"{sandbox_url}/alipay",
+            "UNIONPAY": f"{sandbox_url}/unionpay",
+            "UNIONPAY_FILES": f"{sandbox_url}/unionpay/filedownload",
+            "CHINAPAY": f"{sandbox_url}/chinapay",
             "WECHAT": f"{sandbox_url}/wechat",
             "SMS": f"{sandbox_url}/sms",
         },
