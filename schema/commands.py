@@ -89,7 +89,7 @@ def command_of(row: CommandRow) -> Command:
     )
 
 
-def _by_name(given: ThresholdsInput | None) -> dict[str, int]:
+def thresholds_by_name(given: ThresholdsInput | None) -> dict[str, int]:
     """Those that are given: money in hao, overload_w in W."""
     if given is None:
         return {}
@@ -120,7 +120,7 @@ class CommandMutations:
             kind=kind,
             reason=reason,
             prices=bands,
-            thresholds=_by_name(thresholds),
+            thresholds=thresholds_by_name(thresholds),
             models=context.ports.meter_models,
             at=context.now,
         )
