@@ -38,7 +38,6 @@ from .resolvers import field
 from .rights import mutation
 from .scalars import DecimalText, ref, thousandths, uuid_of
 
-
 strawberry.enum(
     CreditMode,
     description="METER: the meter holds the money and cuts by itself. CLOUD: the cloud holds it, rates"
