@@ -307,7 +307,7 @@ async def test_a_vend_that_is_only_late_is_not_retried_by_a_person(worlds: tuple
     late = START + timedelta(hours=1)
     await journey.not_reached(group_id=ours.group_id, vend=vend, error="no answer", at=late)
     (case,) = await open_cases(ours)
-    with pytest.raises(InvalidInput, match="RETRY is a way out of .*VEND_STOPPED"):
+    with pytest.raises(InvalidInput, match=r"RETRY is a way out of .*VEND_STOPPED"):
         await resolve(
             scope=ours.scope, case_id=case.id, action=CaseAction.RETRY, note="once more", at=late
         )
