@@ -24,6 +24,7 @@ from backend.topups.ports import Payment, PaymentState, RefundRequest
 
 from .town import Town, running_town
 
+FATES = ("lost", "tampered", "changed", "refunded", "imagined")
 NOTE = "cleared with the merchant platform"
 
 
@@ -56,53 +57,63 @@ async def plan(town: Town, credential: Credential, group_id: int) -> UUID:
     return day_id
 
 
+async def ordered(town: Town) -> dict[str, str]:
+    """Five orders of different amounts, none of them paid, and no worker any more: by their fate."""
+    town.start_worker()
+    await town.bind()
+    orders = {
+        name: await town.order(
+            await town.link(f"充值 {yuan}"), amount=f"{yuan}.00", key=f"flow-{name}"
+        )
+        for yuan, name in zip((50, 60, 70, 80, 90), FATES, strict=True)
+    }
+    await town.stop_worker()
+    return orders
+
+
+async def spoil(
+    town: Town, ports: Ports, credential: Credential, group_id: int, orders: dict[str, str]
+) -> None:
+    """Let each order have its fate, beside the book or beside the channel."""
+    for name in FATES[:4]:
+        await town.pay(orders[name])  # nobody works on the notice
+    for name in ("changed", "refunded"):
+        await ask_channel(ports, group_id=group_id, order_id=await order_id(town, orders[name]))
+    # Somebody changes the amount of an order: of one before, of one after its payment was booked.
+    async with unit_of_work(group_id) as work:
+        for name in ("tampered", "changed"):
+            await work.execute(
+                "UPDATE topups_order SET amount_fen = amount_fen - 100 WHERE order_no = $1",
+                orders[name],
+            )
+    # Somebody gives money back at the merchant platform.
+    await ports.payment_channel(group_id, credential).refund(
+        RefundRequest(orders["refunded"], "PLATFORM1", 3000, 8000, "by hand")
+    )
+    # And the book has a payment that the channel never had.
+    forged = Payment(
+        order_no=orders["imagined"],
+        state=PaymentState.PAID,
+        merchant_id=credential.key,
+        app_id=credential.public["app_id"],
+        amount_fen=9000,
+        currency="CNY",
+        transaction_id="4200000000imagined",
+        paid_at=day_period(business_day(SystemClock().now())).start,
+    )
+    await settle(
+        ports, group_id=group_id, credential_id=credential.id, payment=forged, source="test"
+    )
+
+
 async def test_the_bill_finds_lost_notices_wrong_amounts_and_refunds_beside_the_book(
     services: EmbeddedServices, tmp_path: Path, unique: str
 ) -> None:
     async with running_town(services, tmp_path, unique) as town:
-        town.start_worker()
-        await town.bind()
-        names = ("lost", "tampered", "changed", "refunded", "imagined")
-        orders = {
-            name: await town.order(
-                await town.link(f"充值 {yuan}"), amount=f"{yuan}.00", key=f"flow-{name}"
-            )
-            for yuan, name in zip((50, 60, 70, 80, 90), names, strict=True)
-        }
-        await town.stop_worker()
-        group_id, clock = await town.group_id(), SystemClock()
+        orders, group_id, clock = await ordered(town), await town.group_id(), SystemClock()
         ports = build_ports(town.settings, clock=clock)
         credential = await credential_of(town, ports, group_id)
-
-        for name in names[:4]:
-            await town.pay(orders[name])  # nobody works on the notice
-        for name in ("changed", "refunded"):
-            await ask_channel(ports, group_id=group_id, order_id=await order_id(town, orders[name]))
-        # Somebody changes the amount of an order: of one before, of one after its payment was booked.
-        async with unit_of_work(group_id) as work:
-            for name in ("tampered", "changed"):
-                await work.execute(
-                    "UPDATE topups_order SET amount_fen = amount_fen - 100 WHERE order_no = $1",
-                    orders[name],
-                )
-        # Somebody gives money back at the merchant platform, beside our book.
-        await ports.payment_channel(group_id, credential).refund(
-            RefundRequest(orders["refunded"], "PLATFORM1", 3000, 8000, "by hand")
-        )
-        # And the book has a payment that the channel never had.
-        forged = Payment(
-            order_no=orders["imagined"],
-            state=PaymentState.PAID,
-            merchant_id=credential.key,
-            app_id=credential.public["app_id"],
-            amount_fen=9000,
-            currency="CNY",
-            transaction_id="4200000000imagined",
-            paid_at=day_period(business_day(clock.now())).start,
-        )
-        await settle(
-            ports, group_id=group_id, credential_id=credential.id, payment=forged, source="test"
-        )
+        await spoil(town, ports, credential, group_id, orders)
 
         day_id = await plan(town, credential, group_id)
         await reconcile_day(ports, group_id=group_id, day_id=day_id)
@@ -123,14 +134,9 @@ async def test_the_bill_finds_lost_notices_wrong_amounts_and_refunds_beside_the_
         assert await town.value(cases, "PAYMENT_MISMATCH") == 1
 
         await reconcile_day(ports, group_id=group_id, day_id=day_id)
-        assert await town.value("SELECT count(*) FROM reconcile_item") == 5, (
-            "four, and the lost one"
-        )
-        scope = Scope(
-            group_id,
-            Actor("operator", "1", "zhang"),
-            frozenset({Permission.RECONCILE_READ, Permission.RECONCILE_WRITE}),
-        )
+        assert await town.value("SELECT count(*) FROM reconcile_item") == 5, "and the lost one"
+        may = frozenset({Permission.RECONCILE_READ, Permission.RECONCILE_WRITE})
+        scope = Scope(group_id, Actor("operator", "1", "zhang"), may)
         for item in still:
             await resolve_item(scope=scope, item_id=item.id, note=NOTE, at=clock.now())
         closed = await close_day(scope=scope, day_id=day_id, note=NOTE, at=clock.now())
