@@ -11,17 +11,40 @@ from backend.kernel.errors import NotFound
 
 from .rules import Amounts, Charge, Hold, Month, Point, Position, Reason, Ruling, Supply
 
+_NARROW = (
+    "assignment_id, project_id, account_id, kind, meter_id, baseline_at, rated_at, total, spike_wh,"
+    " peak_wh, flat_wh, valley_wh, deep_wh, seq, price_hao, estimated, held_at, hold"
+)
 _BANDS = ("spike_wh", "peak_wh", "flat_wh", "valley_wh", "deep_wh")
 
 
 async def positions_of(work: UnitOfWork, *, assignment_ids: Sequence[UUID]) -> list[Position]:
-    """The positions of assignments; one that was never charged has none."""
+    """The positions of assignments; one that was never charged has none. Their baselines are not whole:
+    of these the instant is known alone."""
     rows = await work.fetch(
-        "SELECT * FROM charges_position WHERE group_id = $1 AND assignment_id = ANY($2)",
+        f"SELECT {_NARROW} FROM charges_position WHERE group_id = $1 AND assignment_id = ANY($2)",
         work.group_id,
         list(assignment_ids),
     )
-    return [_position_of(row) for row in rows]
+    return [_narrow(row) for row in rows]
+
+
+def _narrow(row: Row) -> Position:
+    """By place: a row of a batch of thousands."""
+    return Position(
+        row[0],
+        row[1],
+        row[2],
+        row[3],
+        row[4],
+        Point(row[5], 0),
+        Point(row[6], row[7], row[8:13]),
+        row[13],
+        row[14],
+        row[15],
+        row[16],
+        None if row[17] is None else Hold(row[17]),
+    )
 
 
 async def held_position(work: UnitOfWork, *, meter_id: UUID) -> Position | None:
@@ -71,7 +94,9 @@ async def months_of(
 ) -> dict[tuple[Supply, date], Month]:
     """The months to date of supplies from `first` on."""
     rows = await work.fetch(
-        "SELECT m.* FROM unnest($2::uuid[], $3::text[]) AS s(account_id, kind)"
+        "SELECT m.account_id, m.kind, m.month, m.project_id, m.rated_until, m.used, m.segments,"
+        " m.energy_hao, m.fixed_hao, m.loss_hao, m.public_hao, m.service_hao"
+        " FROM unnest($2::uuid[], $3::text[]) AS s(account_id, kind)"
         " JOIN charges_month m ON m.group_id = $1 AND m.account_id = s.account_id"
         "  AND m.kind = s.kind AND m.month >= $4",
         work.group_id,
@@ -80,30 +105,11 @@ async def months_of(
         first,
     )
     return {
-        (Supply(row["account_id"], row["kind"]), row["month"]): Month(
-            account_id=row["account_id"],
-            project_id=row["project_id"],
-            kind=row["kind"],
-            month=row["month"],
-            rated_until=row["rated_until"],
-            used=row["used"],
-            segments=row["segments"],
-            posted=_amounts_of(row),
+        (Supply(row[0], row[1]), row[2]): Month(
+            row[0], row[3], row[1], row[2], row[4], row[5], row[6], Amounts(*row[7:12])
         )
         for row in rows
     }
-
-
-async def starts_of(work: UnitOfWork, *, supplies: Sequence[Supply]) -> dict[Supply, datetime]:
-    """Since when each supply is charged: its first opening."""
-    rows = await work.fetch(
-        "SELECT s.* FROM unnest($2::uuid[], $3::text[]) AS k(account_id, kind)"
-        " JOIN charges_supply s ON s.group_id = $1 AND s.account_id = k.account_id AND s.kind = k.kind",
-        work.group_id,
-        [supply.account_id for supply in supplies],
-        [supply.kind for supply in supplies],
-    )
-    return {Supply(row["account_id"], row["kind"]): row["started_at"] for row in rows}
 
 
 async def rulings_of(

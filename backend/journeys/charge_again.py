@@ -56,7 +56,8 @@ async def rate_again(work: UnitOfWork, batch: Batch, supply: Supply, first: date
     timeline = batch.timelines.get(supply)
     positions = await queries.positions_of_supplies(work, supplies=[supply])
     for position in positions:
-        batch.positions.setdefault(position.assignment_id, position)
+        known = batch.positions.setdefault(position.assignment_id, position)
+        known.baseline = position.baseline
     own = [batch.positions[each.assignment_id] for each in positions]
     if timeline is None:
         for position in own:
@@ -65,10 +66,10 @@ async def rate_again(work: UnitOfWork, batch: Batch, supply: Supply, first: date
     rulings = await queries.rulings_of(work, assignment_ids=[each.assignment_id for each in own])
     before = [await _last_good(work, each, first - _US, rulings) for each in own]
     month = month_of(min(first, *(point.at for point in before)), timeline.zone)
-    known = await queries.months_of(
+    earlier = await queries.months_of(
         work, supplies=[supply], first=month - _YEAR if timeline.yearly else month
     )
-    batch.months = known | batch.months
+    batch.months = earlier | batch.months
     anew = await _parts(work, batch, own, timeline, month, rulings)
     if anew is not None:
         _difference(batch, supply, timeline, month, anew)

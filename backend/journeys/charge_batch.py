@@ -87,7 +87,7 @@ async def gather(work: UnitOfWork, assignments: Iterable[CloudAssignment], at: d
         known = wanted.get(supply)
         started = each.started_at if known is None else min(known[1], each.started_at)
         wanted[supply] = each.project_id, started
-    await charges.hold_supplies(work, supplies=[(s, *rest) for s, rest in wanted.items()])
+    openings = await charges.hold_supplies(work, supplies=wanted)
     positions = await queries.positions_of(work, assignment_ids=list(served))
     by_id = {position.assignment_id: position for position in positions}
     missing = [each for each in served.values() if each.id not in by_id]
@@ -104,7 +104,7 @@ async def gather(work: UnitOfWork, assignments: Iterable[CloudAssignment], at: d
         at=at,
         assignments=served,
         positions=by_id,
-        openings=await queries.starts_of(work, supplies=list(wanted)),
+        openings=openings,
         timelines=lines_of,
         months=await queries.months_of(
             work, supplies=list(wanted), first=(first - _AHEAD).date().replace(day=1)
