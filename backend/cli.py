@@ -207,6 +207,44 @@ def _simulate(options: argparse.Namespace) -> int:
     return asyncio.run(simulate_command(**told, as_json=options.json))
 
 
+def _add_proofs(words: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The words that prove by breaking: on the real system, and on a virtual clock."""
+    chaos = words.add_parser(
+        "chaos", help="kill everything while tenants pay, then compare four sums (throw-away data)"
+    )
+    chaos.add_argument("--kills", type=int, default=200)
+    chaos.add_argument("--pg-crashes", type=int, default=3)
+    chaos.add_argument("--payments", type=int, default=1500)
+    chaos.add_argument("--seed", type=int, default=1)
+    chaos.add_argument("--json", action="store_true", help="print one JSON object")
+    chaos.add_argument("--keep", type=Path, default=None, help="an empty folder for data and logs")
+    chaos.set_defaults(run=_chaos)
+
+    statement = words.add_parser("statement", help="verify signed daily statements")
+    statement_words = statement.add_subparsers(required=True, metavar="WORD")
+    check = statement_words.add_parser(
+        "verify", help="say whether files are what was signed, add up and follow each other"
+    )
+    check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="in order of their days")
+    check.add_argument(
+        "--public-key",
+        action="append",
+        default=[],
+        metavar="BASE64",
+        help="whose signature is believed; without it, that of SHUIDIAN_SECRET_KEYS",
+    )
+    check.set_defaults(run=_statement)
+
+    simulate = words.add_parser(
+        "simulate", help="the journeys of money on a virtual clock, dying at every commit and send"
+    )
+    simulate.add_argument("--seed", type=int, default=1, help="the first seed")
+    simulate.add_argument("--seeds", type=int, default=1000)
+    simulate.add_argument("--steps", type=int, default=200)
+    simulate.add_argument("--json", action="store_true", help="print one JSON line")
+    simulate.set_defaults(run=_simulate)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="shuidian", description="Prepaid electricity and water.")
     words = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -264,40 +302,7 @@ def _parser() -> argparse.ArgumentParser:
     checked.add_argument("--data", type=Path, default=None, help="default: a folder of its own")
     checked.set_defaults(run=_demo_check)
 
-    chaos = words.add_parser(
-        "chaos", help="kill everything while tenants pay, then compare four sums (throw-away data)"
-    )
-    chaos.add_argument("--kills", type=int, default=200)
-    chaos.add_argument("--pg-crashes", type=int, default=3)
-    chaos.add_argument("--payments", type=int, default=1500)
-    chaos.add_argument("--seed", type=int, default=1)
-    chaos.add_argument("--json", action="store_true", help="print one JSON object")
-    chaos.add_argument("--keep", type=Path, default=None, help="an empty folder for data and logs")
-    chaos.set_defaults(run=_chaos)
-
-    statement = words.add_parser("statement", help="verify signed daily statements")
-    statement_words = statement.add_subparsers(required=True, metavar="WORD")
-    check = statement_words.add_parser(
-        "verify", help="say whether files are what was signed, add up and follow each other"
-    )
-    check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="in order of their days")
-    check.add_argument(
-        "--public-key",
-        action="append",
-        default=[],
-        metavar="BASE64",
-        help="whose signature is believed; without it, that of SHUIDIAN_SECRET_KEYS",
-    )
-    check.set_defaults(run=_statement)
-
-    simulate = words.add_parser(
-        "simulate", help="the journeys of money on a virtual clock, dying at every commit and send"
-    )
-    simulate.add_argument("--seed", type=int, default=1, help="the first seed")
-    simulate.add_argument("--seeds", type=int, default=1000)
-    simulate.add_argument("--steps", type=int, default=200)
-    simulate.add_argument("--json", action="store_true", help="print one JSON line")
-    simulate.set_defaults(run=_simulate)
+    _add_proofs(words)
 
     frame = words.add_parser("frame", help="say what a captured meter frame holds")
     frame_command.add_words(frame)

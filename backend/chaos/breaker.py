@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import httpx
+import redis
 
 from backend.kernel.errors import Unavailable
 
@@ -101,8 +102,6 @@ class Breaker:
 
 def flush_redis(url: str) -> None:
     """Everything Redis holds is gone."""
-    import redis
-
     client = redis.Redis.from_url(url)
     try:
         client.flushall()

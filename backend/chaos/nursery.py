@@ -16,6 +16,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,6 +58,9 @@ def _fork(order: dict[str, Any]) -> int:
         _become(order, parent)
         code = _run(order["run"], order["argv"])
     finally:
+        if sys.exc_info()[1] is not None:
+            traceback.print_exc()
+        sys.stderr.flush()
         os._exit(code)  # never back into the nursery's own loop
 
 
