@@ -15,8 +15,12 @@ from backend.alerts.ports import MessageChannel, Notifier
 from backend.integrations.alipay import AlipayChannel
 from backend.integrations.alipay_config import AlipayConfig, Certificates
 from backend.integrations.aliyun_sms import AliyunSms, AliyunSmsConfig, SmsTemplate
+from backend.integrations.chinapay import ChinapayChannel
+from backend.integrations.chinapay_config import ChinapayConfig
 from backend.integrations.published_keys import refuse_published
 from backend.integrations.registry import Registry
+from backend.integrations.unionpay import UnionpayChannel
+from backend.integrations.unionpay_config import UnionpayConfig
 from backend.integrations.wechat_account import (
     RedisTokenStore,
     TemplateMapping,
@@ -40,6 +44,8 @@ from backend.topups.rules import Channel
 NOTICE_PATHS = {
     Channel.WECHAT_PAY: "/callbacks/wechat-pay/{group_id:int}/{credential_id:uuid}",
     Channel.ALIPAY: "/callbacks/alipay/{group_id:int}/{credential_id:uuid}",
+    Channel.UNIONPAY: "/callbacks/unionpay/{group_id:int}/{credential_id:uuid}",
+    Channel.CHINAPAY: "/callbacks/chinapay/{group_id:int}/{credential_id:uuid}",
 }
 
 Made = TypeVar("Made")
@@ -133,6 +139,19 @@ def _payment_channels(
             _alipay_config(credential, where), clock=clock
         ),
     )
+    files = settings.provider_urls.get("UNIONPAY_FILES")
+    channels.register(
+        name=Channel.UNIONPAY,
+        adapter=lambda credential, where: UnionpayChannel(
+            _unionpay_config(credential, where, files), clock=clock
+        ),
+    )
+    channels.register(
+        name=Channel.CHINAPAY,
+        adapter=lambda credential, where: ChinapayChannel(
+            _chinapay_config(credential, where), clock=clock
+        ),
+    )
 
     def payment_channel(group_id: int, credential: Credential) -> PaymentChannel:
         make = channels.get(credential.kind)
@@ -173,6 +192,26 @@ def _alipay_config(credential: Credential, where: _Where) -> AlipayConfig:
         alipay_public_key=public.get("alipay_public_key", ""),
         certificates=certificates,
         app_auth_token=credential.secret.get("app_auth_token", ""),
+        **where.arguments(),
+    )
+
+
+def _unionpay_config(credential: Credential, where: _Where, files: str | None) -> UnionpayConfig:
+    return UnionpayConfig(
+        mer_id=credential.key,
+        certificate_pem=credential.public["certificate_pem"],
+        root_pem=credential.public["root_pem"],
+        middle_pem=credential.public["middle_pem"],
+        private_key_pem=credential.secret["private_key_pem"],
+        **where.arguments() | ({"file_url": files} if files else {}),
+    )
+
+
+def _chinapay_config(credential: Credential, where: _Where) -> ChinapayConfig:
+    return ChinapayConfig(
+        mer_id=credential.key,
+        public_key_pem=credential.public["public_key_pem"],
+        private_key_pem=credential.secret["private_key_pem"],
         **where.arguments(),
     )
 

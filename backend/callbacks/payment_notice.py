@@ -57,6 +57,8 @@ def notice_routes(ports: Ports, *, paths: dict[Channel, str]) -> list[Route]:
 TONGUES = {
     Channel.WECHAT_PAY: Tongue(status=204, refused_as_json=True),
     Channel.ALIPAY: Tongue(taken="success"),
+    Channel.UNIONPAY: Tongue(taken="ok"),
+    Channel.CHINAPAY: Tongue(taken="ok"),
 }
 
 

@@ -6,25 +6,17 @@ import re
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
-from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import Certificate, load_pem_x509_certificate
 
 from backend.integrations.http_session import checked_base_url
-from backend.integrations.unionpay_wire import Trust, cert_id
+from backend.integrations.unionpay_wire import Trust
 from backend.kernel.errors import InvalidInput
 
 PRODUCTION = "https://gateway.95516.com"
 PRODUCTION_FILES = "https://filedownload.95516.com"
-# Certificates whose private key is printed in SDKs and documents: `acp_test_sign`, the merchant of the
-# open vector unionpay-request. They work at UnionPay's test host only.
-_PRINTED = frozenset({"69903319369"})
-_PRINTED_ISSUERS = ("CFCA TEST",)
+# Who holds a certificate of CFCA's test authority, whose keys come printed in SDKs, signs test money only.
+_TEST_AUTHORITY = "CFCA TEST"
 _MER_ID = re.compile(r"^[0-9A-Za-z]{15}$")
 
 
@@ -32,10 +24,10 @@ _MER_ID = re.compile(r"^[0-9A-Za-z]{15}$")
 class UnionpayConfig:
     """A directly connected merchant (accessType 0). The private key is kept out of repr, logs, errors.
 
-    `certificate_pem` and `private_key_pem` are what UnionPay's pfx holds (`load_pfx`); `root_pem` and
+    `certificate_pem` and `private_key_pem` are what UnionPay's pfx holds; `root_pem` and
     `middle_pem` are bundles of the certificates under which UnionPay's own signer is issued. `notify_url`
     (backUrl) carries no query string: it would break the signature of notices. With `allow_http` (no real
-    money moves) the printed test certificates are taken too. Raises InvalidInput naming the field, never
+    money moves) a test authority may sign as well. Raises InvalidInput naming the field, never
     its value.
     """
 
@@ -52,16 +44,13 @@ class UnionpayConfig:
     def __post_init__(self) -> None:
         if _MER_ID.match(self.mer_id) is None:
             raise _unusable("mer_id")
-        if not self.allow_http and (
-            cert_id(self.certificate) in _PRINTED or self._of_test_authority()
-        ):
-            raise InvalidInput(
-                "UnionPay: this certificate is a printed test certificate", field="certificate_pem"
-            )
         if self.certificate.public_key() != self.private_key.public_key():
             raise _unusable("private_key_pem")
-        if not self.trust.root:
-            raise _unusable("root_pem")
+        trusted = (*self.trust.root, *self.trust.middle)
+        if not self.allow_http and any(
+            _TEST_AUTHORITY in one.subject.rfc4514_string() for one in trusted
+        ):
+            raise InvalidInput("UnionPay: this is a test authority", field="root_pem")
         for name in ("base_url", "file_url", "notify_url"):
             checked_base_url(getattr(self, name), allow_http=self.allow_http, field=name)
 
@@ -93,28 +82,6 @@ class UnionpayConfig:
             except ValueError:
                 raise _unusable(name) from None
         return Trust.of_pem(root=self.root_pem, middle=self.middle_pem)
-
-    def _of_test_authority(self) -> bool:
-        roots = (*self.trust.root, *self.trust.middle)
-        names = [one.subject.rfc4514_string() for one in roots]
-        return any(test in name for name in names for test in _PRINTED_ISSUERS)
-
-
-def load_pfx(pfx: bytes, password: str, /) -> tuple[str, str]:
-    """Certificate and private key (PEM, PKCS#8) of the pfx file that UnionPay hands out.
-
-    Raises InvalidInput: another password, or no RSA key with its certificate.
-    """
-    try:
-        key, certificate, _ = load_key_and_certificates(pfx, password.encode())
-    except ValueError:
-        raise InvalidInput(
-            "UnionPay: the pfx does not open with this password", field="pfx"
-        ) from None
-    if not isinstance(key, RSAPrivateKey) or certificate is None:
-        raise _unusable("pfx")
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return certificate.public_bytes(Encoding.PEM).decode(), private.decode()
 
 
 def _unusable(name: str) -> InvalidInput:

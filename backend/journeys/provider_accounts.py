@@ -46,7 +46,7 @@ async def set_wechat_pay(
 
     Raises NotFound, Forbidden, InvalidInput (the adapter cannot work with it; nothing is kept).
     """
-    return await _keep_merchant(
+    return await keep_merchant(
         ports,
         scope=scope,
         channel=Channel.WECHAT_PAY,
@@ -89,7 +89,7 @@ async def set_alipay(
     """
     names = ("alipay_public_key", "app_cert", "alipay_cert", "root_cert")
     token = {"app_auth_token": merchant.app_auth_token} if merchant.app_auth_token else {}
-    return await _keep_merchant(
+    return await keep_merchant(
         ports,
         scope=scope,
         channel=Channel.ALIPAY,
@@ -103,7 +103,7 @@ async def set_alipay(
     )
 
 
-async def _keep_merchant(
+async def keep_merchant(
     ports: Ports,
     *,
     scope: Scope,
@@ -113,6 +113,10 @@ async def _keep_merchant(
     public: Mapping[str, str],
     secret: Mapping[str, str],
 ) -> UUID:
+    """Seal and keep a project's account at `channel` under the merchant's number there (`key`).
+
+    Raises NotFound, Forbidden, InvalidInput (the adapter cannot work with it; nothing is kept).
+    """
     if not key.strip():
         raise InvalidInput(f"{channel}: the merchant's number is needed", field="mchid")
     async with unit_of_work(scope.group_id) as work:

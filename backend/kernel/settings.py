@@ -45,7 +45,7 @@ class Settings:
         return self.environment == "production"
 
 
-_PROVIDERS = ("WECHAT_PAY", "ALIPAY", "WECHAT", "SMS")
+_PROVIDERS = ("WECHAT_PAY", "ALIPAY", "UNIONPAY", "UNIONPAY_FILES", "CHINAPAY", "WECHAT", "SMS")
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:

@@ -7,6 +7,7 @@ sealed cookie.
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
@@ -33,7 +34,7 @@ _HEADERS = {
 
 
 class PayPages:
-    """GET /p/{token} and GET /buy/{group}, each with its way back from OAuth."""
+    """GET /p/{token} and GET /buy/{group}, each with its way back from OAuth, and from a cashier."""
 
     def __init__(self, ports: Ports, *, pages: Path) -> None:
         self._ports = ports
@@ -44,6 +45,7 @@ class PayPages:
         return [
             Route("/p/", self.pay, methods=["GET"]),
             Route("/p/{token}", self.pay, methods=["GET"]),
+            Route("/p/{token}", self.paid_back, methods=["POST"]),
             Route("/p/{token}/wechat", self.pay_back, methods=["GET"]),
             Route("/buy/{group}", self.buy, methods=["GET"]),
             Route("/buy/{group}/wechat", self.buy_back, methods=["GET"]),
@@ -62,6 +64,12 @@ class PayPages:
         """Back from OAuth with a code: keep who it is, then show the page."""
         token: str = request.path_params["token"]
         return await self._back(request, await self._group_of_link(token), to=f"/p/{token}")
+
+    async def paid_back(self, request: Request) -> Response:
+        """Back from UnionPay or ChinaPay, which post the payer back. What the form says is not even read:
+        the page asks our own backend what became of the order."""
+        token: str = request.path_params["token"]
+        return RedirectResponse(f"/p/{quote(token)}?back=1", status_code=303, headers=_HEADERS)
 
     async def buy(self, request: Request) -> Response:
         """自助购电: straight to the pay page of the visitor's first bound account."""

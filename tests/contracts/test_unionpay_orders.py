@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 
 from backend.integrations.unionpay import UnionpayChannel
-from backend.integrations.unionpay_config import load_pfx
 from backend.integrations.unionpay_wire import split_answer
+from backend.journeys.bank_accounts import open_pfx
 from backend.kernel.clock import SetClock
 from backend.kernel.errors import InvalidInput
 from backend.kernel.ids import order_no
@@ -273,12 +274,13 @@ def test_the_pfx_of_a_merchant_gives_its_certificate_and_key(merchant: Issued) -
     pfx = serialize_key_and_certificates(
         b"merchant", merchant.key, merchant.certificate, None, BestAvailableEncryption(b"000000")
     )
-    certificate_pem, key_pem = load_pfx(pfx, "000000")
+    text = base64.b64encode(pfx).decode()
+    certificate_pem, key_pem = open_pfx(text, "000000")
     assert certificate_pem == merchant.pem
     assert load_pem_private_key(key_pem.encode(), password=None).public_key() == key.public_key()
-    for data, password in ((pfx, "wrong"), (b"not a pfx", "000000")):
+    for data, password in ((text, "wrong"), ("bm8gcGZ4", "000000"), ("%", "000000")):
         with pytest.raises(InvalidInput) as refused:
-            load_pfx(data, password)
+            open_pfx(data, password)
         assert refused.value.field == "pfx"
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509 import load_pem_x509_certificate
 
+from backend.integrations.published_keys import refuse_published
+from backend.integrations.unionpay_config import UnionpayConfig
 from backend.integrations.unionpay_wire import (
     SIGNER,
     Trust,
@@ -18,8 +20,9 @@ from backend.integrations.unionpay_wire import (
     signer_name,
 )
 from backend.kernel.errors import InvalidInput
+from backend.sandbox.unionpay_keys import issue
 
-from .bank_tills import UnionpayTill
+from .bank_tills import CLOCK, UnionpayTill
 from .test_public_vectors import VECTORS
 
 
@@ -58,10 +61,19 @@ def test_the_request_of_a_merchant_verifies_and_names_its_certificate() -> None:
     assert cert_id(certificate) == vector["expected_cert_id"] == fields["certId"]
 
 
-def test_a_printed_test_certificate_cannot_be_configured(unionpay: UnionpayTill) -> None:
+def test_a_printed_certificate_or_a_test_authority_moves_no_real_money(
+    unionpay: UnionpayTill,
+) -> None:
     printed = VECTORS["unionpay-request"]["merchant_cert"]
-    addresses = {name: "https://pay.example" for name in ("base_url", "file_url", "notify_url")}
-    good = replace(unionpay.config, **addresses, allow_http=False)
-    with pytest.raises(InvalidInput, match="printed") as refused:
-        replace(good, certificate_pem=printed)
+    with pytest.raises(InvalidInput, match="sample key") as refused:
+        refuse_published({"certificate_pem": printed})
     assert refused.value.field == "certificate_pem"
+    addresses = {name: "https://pay.example" for name in ("base_url", "file_url", "notify_url")}
+    good = asdict(unionpay.config) | addresses | {"allow_http": False}
+    assert UnionpayConfig(**good)
+    authority = issue(name="CFCA TEST OCA1", at=CLOCK.now(), authority=True)
+    for name in ("root_pem", "middle_pem"):
+        changed = {name: authority.pem}
+        assert unionpay.another(**changed), "where no real money moves it may sign"
+        with pytest.raises(InvalidInput, match="test authority"):
+            UnionpayConfig(**good | changed)
