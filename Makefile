@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-check demo-reset test bench-field chaos chaos-long simulate lint format lock ci
+.PHONY: help setup demo demo-check demo-reset test bench-field bench-money chaos chaos-long simulate lint format lock ci
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +44,9 @@ test: setup ## all tests
 
 bench-field: setup ## field benchmarks, one JSON object; wants gcc and libmodbus-dev
 	@$(BIN)/python -m tests.bench field
+
+bench-money: setup ## top-ups settled, charges posted, paid to verified, against bare baselines (JSON)
+	@$(BIN)/python -m tests.bench money
 
 chaos: setup ## kill -9, crashes and lost notices while tenants pay: four sums must agree
 	@$(BIN)/shuidian chaos --kills 200 --pg-crashes 3 --payments 1500 --seed 1 --json

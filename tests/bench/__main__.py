@@ -1,4 +1,4 @@
-"""`python -m tests.bench field [--quick]`: the field benchmarks, one JSON object on standard output.
+"""`python -m tests.bench field|money [--quick]`: benchmarks, one JSON object on standard output.
 
 --quick shrinks every size to see that all of it runs; its ratios say little.
 """
@@ -19,7 +19,7 @@ from backend.kernel.clock import SystemClock
 from backend.kernel.migrate import migrate
 from backend.sandbox.embedded.services import EmbeddedServices
 
-from . import growth, lanes, persist, whole_sweep
+from . import charging, growth, lanes, paid, persist, settling, whole_sweep
 
 
 def field(*, quick: bool) -> dict[str, Any]:
@@ -43,6 +43,23 @@ def field(*, quick: bool) -> dict[str, Any]:
     return figures
 
 
+def money(*, quick: bool) -> dict[str, Any]:
+    """G5, charges a second and paid to verified in turn, on servers of their own."""
+    folder = Path(tempfile.mkdtemp(prefix="shuidian-bench-"))
+    folder.chmod(0o755)
+    figures: dict[str, Any] = {}
+    rounds = 1 if quick else 3
+    try:
+        with EmbeddedServices(folder / "servers") as services:
+            orders, meters = (300, 2_000) if quick else (4_000, 100_000)
+            figures |= asyncio.run(settling.run(services, orders=orders, rounds=rounds))
+            figures |= asyncio.run(charging.run(services, meters=meters, rounds=rounds))
+            figures |= asyncio.run(paid.run(services, folder, seconds=3 if quick else 30))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return figures
+
+
 async def _prepare(services: EmbeddedServices) -> None:
     await services.prepare_database()
     await migrate(services.owner_dsn(), at=SystemClock().now())
@@ -51,13 +68,13 @@ async def _prepare(services: EmbeddedServices) -> None:
 def main() -> None:
     """Run the benchmark that the arguments name."""
     arguments = argparse.ArgumentParser(prog="tests.bench", description=__doc__)
-    arguments.add_argument("what", choices=["field"])
+    arguments.add_argument("what", choices=["field", "money"])
     arguments.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
     given = arguments.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 16_384), most))
     try:
-        figures = field(quick=given.quick)
+        figures = {"field": field, "money": money}[given.what](quick=given.quick)
     except lanes.NoCompiler as missing:
         sys.exit(str(missing))
     sys.stdout.write(json.dumps(figures, indent=1) + "\n")
