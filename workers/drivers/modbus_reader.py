@@ -115,7 +115,7 @@ class _Plan:
             "odd": {target: partial(self._put_right, f) for target, f in self._fields.items()},
         } | {f"unpack{index}": unpack for index, (_, unpack) in enumerate(self._passes)}
         # Of integers and quoted names only, out of a profile that its JSON Schema has passed.
-        exec("\n".join(lines), names)  # noqa: S102
+        exec("\n".join(lines), names)
         made: Callable[[Sequence[bytes]], MeterSnapshot] = names["snapshot"]
         return made
 
