@@ -167,70 +167,60 @@ async def lock_refund(work: UnitOfWork, *, refund_id: UUID) -> Refund | None:
     return None if row is None else refund_of(row)
 
 
+# Each changes a refund whose row the caller has locked.
+_APPROVED = (
+    "UPDATE topups_refund SET state = 'APPROVED', approved_by = $3, approver = $4, approved_at = $5"
+    " WHERE group_id = $1 AND id = $2 RETURNING *"
+)
+_ASKING = (
+    "UPDATE topups_refund SET state = 'SENT', asked = asked + 1, sent_at = coalesce(sent_at, $3)"
+    " WHERE group_id = $1 AND id = $2 RETURNING *"
+)
+_WAITING = "UPDATE topups_refund SET outcome = $3 WHERE group_id = $1 AND id = $2 RETURNING *"
+_FINISHED = (
+    "UPDATE topups_refund SET state = $3, outcome = $4, finished_at = $5"
+    " WHERE group_id = $1 AND id = $2 RETURNING *"
+)
+_PAID_OUT = (
+    "UPDATE topups_refund SET state = 'DONE', shift_id = $3, slip_no = $4, finished_at = $5,"
+    " outcome = 'paid out' WHERE group_id = $1 AND id = $2 RETURNING *"
+)
+
+
 async def mark_approved(work: UnitOfWork, *, refund_id: UUID, actor: Actor, at: datetime) -> Refund:
     """`actor` agreed. Only from REQUESTED; the lock is held."""
-    return await _set(
-        work,
-        "state = 'APPROVED', approved_by = $3, approver = $4, approved_at = $5",
-        refund_id,
-        actor.id,
-        actor.name,
-        at,
-    )
+    row = await work.fetchrow(_APPROVED, work.group_id, refund_id, actor.id, actor.name, at)
+    return _changed(row)
 
 
 async def mark_asking(work: UnitOfWork, *, refund_id: UUID, at: datetime) -> Refund:
     """The channel is asked from now on. Committed before the call leaves, so that after a crash nobody
     believes that it was not asked."""
-    return await _set(
-        work,
-        "state = 'SENT', asked = asked + 1, sent_at = coalesce(sent_at, $3)",
-        refund_id,
-        at,
-    )
+    return _changed(await work.fetchrow(_ASKING, work.group_id, refund_id, at))
 
 
 async def mark_waiting(work: UnitOfWork, *, refund_id: UUID, why: str) -> Refund:
     """Keep why it is not finished yet."""
-    return await _set(work, "outcome = $3", refund_id, why[:500])
+    return _changed(await work.fetchrow(_WAITING, work.group_id, refund_id, why[:500]))
 
 
 async def mark_finished(
     work: UnitOfWork, *, refund_id: UUID, state: RefundState, outcome: str, at: datetime
 ) -> Refund:
     """DONE, FAILED or REFUSED, for good."""
-    return await _set(
-        work,
-        "state = $3, outcome = $4, finished_at = $5",
-        refund_id,
-        str(state),
-        outcome[:500],
-        at,
-    )
+    row = await work.fetchrow(_FINISHED, work.group_id, refund_id, str(state), outcome[:500], at)
+    return _changed(row)
 
 
 async def mark_paid_out(
     work: UnitOfWork, *, refund_id: UUID, shift_id: UUID, slip_no: str | None, at: datetime
 ) -> Refund:
     """Paid out at a desk, in this shift."""
-    return await _set(
-        work,
-        "state = 'DONE', shift_id = $3, slip_no = $4, finished_at = $5, outcome = 'paid out'",
-        refund_id,
-        shift_id,
-        slip_no,
-        at,
-    )
+    row = await work.fetchrow(_PAID_OUT, work.group_id, refund_id, shift_id, slip_no, at)
+    return _changed(row)
 
 
-async def _set(work: UnitOfWork, sets: str, refund_id: UUID, *values: object) -> Refund:
-    """Change a refund whose row the caller has locked."""
-    row = await work.fetchrow(
-        f"UPDATE topups_refund SET {sets} WHERE group_id = $1 AND id = $2 RETURNING *",
-        work.group_id,
-        refund_id,
-        *values,
-    )
+def _changed(row: Row | None) -> Refund:
     assert row is not None, "its row is locked"
     return refund_of(row)
 

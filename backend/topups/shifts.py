@@ -109,6 +109,13 @@ async def lock_shift(work: UnitOfWork, *, shift_id: UUID) -> Shift | None:
     return None if row is None else shift_of(row)
 
 
+_OWN = (
+    "SELECT * FROM topups_shift WHERE group_id = $1 AND project_id = $2 AND operator_id = $3"
+    " AND closed_at IS NULL"
+)
+_OWN_ALONE, _OWN_SHARED = _OWN + " FOR UPDATE", _OWN + " FOR SHARE"
+
+
 async def own_open_shift(
     work: UnitOfWork, *, project_id: UUID, operator_id: str, alone: bool = False
 ) -> Shift:
@@ -116,13 +123,8 @@ async def own_open_shift(
 
     Raises Conflict when there is none.
     """
-    row = await work.fetchrow(
-        "SELECT * FROM topups_shift WHERE group_id = $1 AND project_id = $2 AND operator_id = $3"
-        f" AND closed_at IS NULL FOR {'UPDATE' if alone else 'SHARE'}",
-        work.group_id,
-        project_id,
-        operator_id,
-    )
+    sql = _OWN_ALONE if alone else _OWN_SHARED
+    row = await work.fetchrow(sql, work.group_id, project_id, operator_id)
     if row is None:
         raise Conflict("open a shift at a desk first")
     return shift_of(row)

@@ -105,7 +105,7 @@ async def test_the_same_request_twenty_times_at_once_takes_the_money_once(
     assert await holds(world, AccountKind.CASH_DESK, shift.id) == "150.00"
     for wrong in ({"yuan": "51"}, {"slip": "A0001"}):
         with pytest.raises(Conflict, match="key was used"):
-            await take(world, key="desk-key-1", **wrong)  # type: ignore[arg-type]
+            await take(world, key="desk-key-1", **wrong)  # type: ignore[arg-type] # names are its own arguments
 
 
 async def test_a_slip_is_used_once_in_a_project_and_its_money_is_not_in_the_drawer(
@@ -175,7 +175,7 @@ async def test_a_desk_and_an_operator_have_one_open_shift(worlds: tuple[World, W
         await opened(world, desk="三号窗口")
     for wrong in ({"desk": "  "}, {"desk": "x" * 33}, {"change": "-1"}, {"change": "0.001"}):
         with pytest.raises(InvalidInput):
-            await opened(world, **wrong)  # type: ignore[arg-type]
+            await opened(world, **wrong)  # type: ignore[arg-type] # names are its own arguments
 
 
 async def test_a_count_that_differs_is_booked_and_a_case_and_the_drawer_is_empty_then(

@@ -319,7 +319,7 @@ async def test_two_workers_at_once_book_the_end_of_a_refund_once(
         asked = await ask(world, order, "50")
         ports, _ = channel_says(world, word)
         args = {"group_id": world.group_id, "refund_id": asked.id}
-        await asyncio.gather(*(pursue(ports, **args) for _ in range(8)))  # type: ignore[arg-type]
+        await asyncio.gather(*(pursue(ports, **args) for _ in range(8)))  # type: ignore[arg-type] # names are its own arguments
         left = 50 if word is Word.FAILED else 0
         found = await figures(world, order)
         assert (found.lot, found.due) == (Money.parse(str(left)), Money(0))
@@ -374,7 +374,7 @@ async def test_another_group_sees_asks_and_decides_nothing(worlds: tuple[World, 
 async def _quietly(action: object) -> bool:
     """Whether it was done; False when the rules refused it."""
     try:
-        await action  # type: ignore[misc]
+        await action  # type: ignore[misc] # an awaitable, passed on
     except Conflict:
         return False
     return True
