@@ -13,7 +13,7 @@ from backend.charges import credit
 from backend.charges.queries import charges_of_account
 from backend.charges.rules import Charge as ChargeRow
 from backend.charges.rules import Figures, Reason, Ruling
-from backend.journeys import charge_explain, charge_grants, charge_rulings
+from backend.journeys import charge_estimate, charge_explain, charge_grants, charge_rulings
 from backend.kernel.clock import day_period
 from backend.kernel.errors import NotFound
 from backend.kernel.money import Money
@@ -110,6 +110,13 @@ class Recharged:
     charges: int
 
 
+@strawberry.type(description="What was charged provisionally.")
+class UseEstimated:
+    """暂估扣费."""
+
+    amount: Money
+
+
 @strawberry.type(description="Emergency credit that can be used now.")
 class EmergencyDrawn:
     """应急额度."""
@@ -129,6 +136,7 @@ CreditClassResult = Annotated[CreditClass | AnyProblem, strawberry.union("Credit
 CreditClassSetResult = Annotated[
     CreditClassSet | AnyProblem, strawberry.union("CreditClassSetResult")
 ]
+EstimateResult = Annotated[UseEstimated | AnyProblem, strawberry.union("EstimateResult")]
 EmergencyResult = Annotated[EmergencyDrawn | AnyProblem, strawberry.union("EmergencyResult")]
 RechargedResult = Annotated[Recharged | AnyProblem, strawberry.union("RechargedResult")]
 
@@ -268,6 +276,14 @@ class ChargeMutations:
             at=info.context.now,
         )
         return Recharged(charges=made)
+
+    @mutation(Permission.CHARGE_WRITE)
+    async def estimate_use(self, info: Info, meter: strawberry.ID) -> EstimateResult:
+        """Charge a silent meter by what it used before; its next reading takes that back."""
+        amount = await charge_estimate.estimate_use(
+            scope=info.context.caller(), meter_id=uuid_of(meter, "Meter"), at=info.context.now
+        )
+        return UseEstimated(amount=amount)
 
     @mutation(Permission.CREDIT_WRITE)
     async def save_credit_class(

@@ -14,7 +14,7 @@ from backend.journeys.charge import charge_meters
 from backend.kernel.db import unit_of_work
 from backend.kernel.money import Money
 from backend.ledger.operations import open_lot, post
-from backend.ledger.rules import AccountKind, LotKind, topup_paid
+from backend.ledger.rules import AccountKey, AccountKind, LotKind, topup_paid
 from backend.metering import operations as metering
 from backend.metering.models import Meter, MeterAssignment
 from backend.metering.readings import Reading, store_readings
@@ -80,7 +80,7 @@ class Home:
         source, amount = new_id(), Money.parse(yuan)
         paid = topup_paid(
             topup_id=source,
-            channel=self.world.project.id,
+            into=AccountKey(AccountKind.CHANNEL, self.world.project.id),
             account=self.account.id,
             amount=amount,
         )
@@ -117,11 +117,15 @@ async def make_home(
 ) -> Home:
     """An account with a CLOUD meter, and a tariff of its own (None: none)."""
     account = await make_account(world, no=no)
-    home = await add_meter(world, account, serial=f"C-{no}", bus_address=int(no) % 200 + 20)
+    home = await add_meter(
+        world, account, serial=f"C-{no}", bus_address=int(no) % 200 + 20, at=started_at
+    )
     if terms is not None:
         tariff = await make_tariff(world, name=f"T {no}", kind=terms.kind)
-        await in_force(world, tariff, terms=terms)
-        await assign(world, tariff, account.id)
+        now, world.clock.instant = world.clock.instant, min(world.clock.instant, started_at)
+        await in_force(world, tariff, terms=terms, effective_at=started_at)
+        await assign(world, tariff, account.id, started_at=started_at)
+        world.clock.instant = now
     return home
 
 

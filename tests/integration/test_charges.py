@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from backend.charges.rules import Amounts, Point, Reason, Ruling
+from backend.journeys.charge_estimate import estimate_use
 from backend.journeys.charge_explain import explained
 from backend.journeys.charge_missed import charge_missed
 from backend.journeys.charge_rating import Timeline, amounts_to_date, segments_to_date, spans
@@ -372,3 +373,41 @@ async def test_rating_anew_posts_only_the_difference_and_needs_the_right(
         await anew(scope=reader)
     with pytest.raises(NotFound):
         await anew(scope=theirs.scope)
+
+
+async def test_a_silent_meter_is_charged_provisionally_and_its_next_reading_takes_that_back(
+    worlds: tuple[World, World],
+) -> None:
+    ours, theirs = worlds
+    home = await make_home(ours, terms=replace(FLAT, steps=(Step(5_000, 1_000),)))
+    await home.pay("10")
+    estimate = partial(estimate_use, meter_id=home.meter.id)
+    await home.read(home.reading(24, 1_200))
+    with pytest.raises(Conflict):
+        await estimate(scope=ours.scope, at=home.at(100))  # half a day of readings tells nothing
+    await home.read(home.reading(48, 2_400))
+    for scope in (
+        theirs.scope,
+        admin_scope(ours.group_id, permissions=frozenset({"charge:write"})),
+    ):
+        with pytest.raises(NotFound):
+            await estimate(scope=scope, at=home.at(144))
+    with pytest.raises(Conflict):
+        await estimate(scope=ours.scope, at=home.at(50))
+    # Two days at 50 Wh a half hour: 4.8 kWh, of which 2.2 lie above the step.
+    assert (await estimate(scope=ours.scope, at=home.at(144))).hao == 4_800 * 6 + 2_200
+    with pytest.raises(Conflict):
+        await estimate(scope=ours.scope, at=home.at(145))
+    assert await home.owed() == Money.parse("10") - Money(2_400 * 6 + 4_800 * 6 + 2_200)
+    await home.read(home.reading(145, 3_400))
+    assert (await home.charged()).hao == 3_400 * 6
+    assert await home.owed() == Money.parse("10") - Money(3_400 * 6)
+    charges = await home.charges()
+    assert [c.reason for c in charges if "ESTIMATE" in c.reason] == [
+        Reason.ESTIMATE,
+        Reason.ESTIMATE_REVERSED,
+    ]
+    async with unit_of_work(ours.group_id) as work:
+        for charge in charges:
+            assert (await explained(work, charge=charge)).agrees
+    await expect_kept_is_derived(ours)

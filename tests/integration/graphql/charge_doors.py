@@ -38,6 +38,13 @@ CHARGE_DOORS = (
         write=True,
     ),
     Door(
+        "Mutation.estimateUse",
+        "meter",
+        "SilentMeter",
+        mutation("$id: ID!", "estimateUse(meter: $id)"),
+        write=True,
+    ),
+    Door(
         "Mutation.saveCreditClass",
         "project",
         "Project",

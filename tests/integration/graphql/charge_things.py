@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from backend.charges import credit
 from backend.kernel.db import unit_of_work
 from backend.kernel.money import ZERO, Money
 from schema.scalars import ref
 
 from ..charged import make_home
-from ..world import World
+from ..world import START, World, reading_of
+
+DAY = timedelta(days=1)
 
 
 async def make_charge_things(world: World, *, prefix: str) -> dict[str, str]:
-    """Opaque ids: ChargedAccount, its Charge, its CreditClass (with emergency credit), HeldMeter."""
+    """Opaque ids: ChargedAccount, its Charge, its CreditClass (with emergency credit), HeldMeter, SilentMeter
+    (nothing was heard of it for two days)."""
     home = await make_home(world, no=f"3{prefix}0001")
     held = await make_home(world, no=f"3{prefix}0002")
     await home.read(home.reading(1, 1_000))
     await held.read(held.reading(1, -5))
+    silent = await make_home(world, no=f"3{prefix}0003", started_at=START - 9 * DAY)
+    last = reading_of(silent.meter.id, at=START - 2 * DAY, total=1_700_000)
+    await silent.read(last)
     async with unit_of_work(world.group_id) as work:
         found = await credit.save_class(
             work,
@@ -41,4 +49,5 @@ async def make_charge_things(world: World, *, prefix: str) -> dict[str, str]:
         "Charge": ref("Charge", (await home.charges())[0].id),
         "CreditClass": ref("CreditClass", found.id),
         "HeldMeter": ref("Meter", held.meter.id),
+        "SilentMeter": ref("Meter", silent.meter.id),
     }

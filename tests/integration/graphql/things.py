@@ -72,6 +72,7 @@ class Things:
     Charge: str
     CreditClass: str
     HeldMeter: str
+    SilentMeter: str
     HousedAccount: str
     ServingMeter: str
     NextMeter: str
@@ -186,6 +187,7 @@ def nothing() -> Things:
     made |= no_occupancy_things()
     made["SubmittedVersion"] = ref("TariffVersion", new_id())
     made |= {"ChargedAccount": ref("Account", new_id()), "HeldMeter": ref("Meter", new_id())}
+    made["SilentMeter"] = ref("Meter", new_id())
     made |= {"PaidTopUp": ref("TopUp", new_id()), "RightAccount": ref("Account", new_id())}
     return Things(**made, FreeMeter=ref("Meter", new_id()), link="none.none", order_id=new_id())
 
