@@ -9,10 +9,11 @@ import pytest
 from backend.audit.queries import entries
 from backend.kernel.db import unit_of_work
 from backend.sandbox.embedded.services import EmbeddedServices
-from backend.sandbox.pay_keys import new_private_pem
+from backend.sandbox.pay_keys import new_private_pem, public_pem_of
+from backend.tenancy.queries import merchant_kinds
 
 from ..world import World, make_project
-from .edge import operator_token
+from .edge import Body, operator_token
 from .things import WRONG_TYPE, make_things, malformed, nothing
 from .till import SET, Till, open_till
 
@@ -101,3 +102,72 @@ async def test_a_manager_may_not_touch_credentials(till: Till, worlds: tuple[Wor
     answer = await till.set_up(things, token, privateKey=new_private_pem())
     assert answer["code"] == "FORBIDDEN"
     assert await stored(worlds[0]) == 0
+
+
+SET_ALIPAY = """mutation($project: ID!, $privateKey: String!, $alipayPublicKey: String!,
+  $sellerId: String = "2088000000000101", $appId: String = "2021000000000101") {
+  answer: setAlipay(project: $project, sellerId: $sellerId, appId: $appId,
+    privateKey: $privateKey, alipayPublicKey: $alipayPublicKey) {
+    __typename ... on AlipaySet { project sellerId appId }
+    ... on InvalidInputProblem { field } ... on Problem { code message } } }"""
+
+
+async def set_alipay(till: Till, token: str | None, project: str, **changes: str) -> Body:
+    """The mutation's answer; the keys are made for this call."""
+    private, platform = new_private_pem(), public_pem_of(new_private_pem())
+    given = {"project": project, "privateKey": private, "alipayPublicKey": platform} | changes
+    answer: Body = (await till.api.data(SET_ALIPAY, given, token=token))["answer"]
+    return answer
+
+
+async def alipay_accounts(world: World) -> int:
+    """How many Alipay accounts the group has."""
+    async with unit_of_work(world.group_id) as work:
+        count: int = await work.fetchval(
+            "SELECT count(*) FROM tenancy_credential WHERE group_id = $1 AND kind = 'ALIPAY'",
+            work.group_id,
+        )
+    return count
+
+
+async def test_an_alipay_account_stands_beside_wechats_sealed_audited_and_named_by_its_faults(
+    till: Till, worlds: tuple[World, World]
+) -> None:
+    world, things = worlds[0], await make_things(worlds[0])
+    token = await operator_token(world)
+    for changed, field in (
+        ({"sellerId": "1900000001"}, "seller_id"),
+        ({"appId": "wx1"}, "app_id"),
+        ({"privateKey": "no key"}, "private_key"),
+        ({"alipayPublicKey": "no key"}, "alipay_public_key"),
+    ):
+        answer = await set_alipay(till, token, things.Project, **changed)
+        assert (answer["__typename"], answer["field"]) == ("InvalidInputProblem", field)
+    assert await alipay_accounts(world) == 0
+    secret = new_private_pem()
+    answer = await set_alipay(till, token, things.Project, privateKey=secret)
+    assert answer == {
+        "__typename": "AlipaySet",
+        "project": things.Project,
+        "sellerId": "2088000000000101",
+        "appId": "2021000000000101",
+    }
+    async with unit_of_work(world.group_id) as work:
+        (newest, *_) = await entries(work, before_seq=None, limit=1)
+        kinds = await merchant_kinds(work, project_id=world.project.id)
+    assert (newest.action, newest.subject) == ("credential:self:set", "ALIPAY/2088000000000101")
+    assert secret not in str(newest)
+    assert kinds == ["ALIPAY", "WECHAT_PAY"]
+
+
+async def test_the_project_of_an_alipay_account_is_a_door_and_needs_the_permission(
+    till: Till, worlds: tuple[World, World]
+) -> None:
+    mine, foreign = await make_things(worlds[0]), await make_things(worlds[1])
+    token = await operator_token(worlds[0], project_id=worlds[0].project.id)
+    for wrong in (foreign.Project, nothing().Project, WRONG_TYPE, "%%"):
+        assert (await set_alipay(till, token, wrong))["code"] == "NOT_FOUND"
+    assert (await set_alipay(till, None, mine.Project))["code"] == "UNAUTHENTICATED"
+    manager = await operator_token(worlds[0], role="manager")
+    assert (await set_alipay(till, manager, mine.Project))["code"] == "FORBIDDEN"
+    assert await alipay_accounts(worlds[0]) + await alipay_accounts(worlds[1]) == 0
