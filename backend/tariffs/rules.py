@@ -267,8 +267,6 @@ def price_segment(segment: Segment, step_before: int) -> tuple[Line, ...]:
                 lines.append(Line(LineKind.ENERGY, name, quantity, price, 0, amount))
         after = step_before + total
         for number, begins, ends, surcharge in plan.steps:
-            if after <= begins:
-                break
             top = after if ends is None or after < ends else ends
             quantity = top - (begins if begins > step_before else step_before)
             if quantity > 0:
