@@ -12,7 +12,7 @@ from uuid import UUID
 
 from backend.alerts.operations import close_cases, open_case
 from backend.kernel.db import UnitOfWork, unit_of_work
-from backend.kernel.errors import Unavailable
+from backend.kernel.errors import InvalidInput, Unavailable
 from backend.kernel.metrics import REFUNDS
 from backend.kernel.scope import Actor
 from backend.ledger import operations as ledger
@@ -71,6 +71,9 @@ async def pursue(ports: Ports, *, group_id: int, refund_id: UUID) -> datetime | 
     except ChannelRefused as refused:
         outcome = judge_refusal(code=refused.code_at_channel, asked=refund.asked)
         why = f"the channel refuses: {refused.message}"
+    except InvalidInput as wrong:  # not asked at all: the adapter knows that it cannot be asked for
+        outcome = judge_refusal(code=wrong.code, asked=refund.asked)
+        why = f"it cannot be asked for: {wrong.message}"
     except Unavailable as error:
         await _unreached(group_id, refund, error.message, ports.clock.now())
         raise
@@ -98,7 +101,9 @@ async def tend_refunds(work: UnitOfWork, *, at: datetime) -> None:
 
 async def _unreached(group_id: int, refund: Refund, why: str, at: datetime) -> None:
     async with unit_of_work(group_id) as work:
-        await rows.lock_refund(work, refund_id=refund.id)
+        now = await rows.lock_refund(work, refund_id=refund.id)
+        if now is None or now.state is not RefundState.SENT:
+            return  # another worker heard how it ended
         await rows.mark_waiting(work, refund_id=refund.id, why=why)
         if refund.sent_at is not None and at - refund.sent_at >= UNREACHED_FOR:
             await _stuck(work, refund, why, at)

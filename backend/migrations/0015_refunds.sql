@@ -160,6 +160,8 @@ BEGIN
             WHERE p.group_id = NEW.group_id AND p.id = NEW.project_id) THEN
             fault := 'above the limit of the project two operators decide';
         END IF;
+    ELSIF OLD.finished_at IS NOT NULL THEN
+        fault := 'it ended as ' || OLD.state;
     ELSIF (NEW.refund_no, NEW.project_id, NEW.order_id, NEW.account_id, NEW.lot_source, NEW.order_no,
             NEW.total_fen, NEW.channel, NEW.credential_id, NEW.amount_fen, NEW.four_eyes,
             NEW.requested_by, NEW.reason)

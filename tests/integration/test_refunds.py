@@ -257,6 +257,10 @@ async def test_a_refusal_gives_money_back_only_when_nothing_can_have_moved(
     world = worlds[0]
     refusal = ChannelRefused("INVALID_REQUEST", code_at_channel="INVALID_REQUEST")
     order = await cloud_order(world)
+    never = await ask(world, order, "1")
+    ports, _ = channel_says(world, InvalidInput("a number has 6 to 32 letters and digits"))
+    assert await pursue(ports, group_id=world.group_id, refund_id=never.id) is None
+    assert (await now(world, never)).state is RefundState.FAILED
     first, second_ = await ask(world, order, "10"), await ask(world, order, "10")
     ports, _ = channel_says(world, refusal)
     assert await pursue(ports, group_id=world.group_id, refund_id=first.id) is None
@@ -269,7 +273,7 @@ async def test_a_refusal_gives_money_back_only_when_nothing_can_have_moved(
     assert await pursue(ports, group_id=world.group_id, refund_id=second_.id) is not None
     assert (await now(world, second_)).state is RefundState.SENT
     assert await figures(world, order) == yuan("50", "40", "10", "40")
-    assert sorted(await cases(world)) == ["REFUND_FAILED", "REFUND_STUCK"]
+    assert sorted(await cases(world)) == ["REFUND_FAILED", "REFUND_FAILED", "REFUND_STUCK"]
 
 
 async def test_a_channel_that_is_silent_or_slow_is_a_case_until_it_says_done(
@@ -324,6 +328,10 @@ async def test_two_workers_at_once_book_the_end_of_a_refund_once(
         found = await figures(world, order)
         assert (found.lot, found.due) == (Money.parse(str(left)), Money(0))
         assert found.purse == (before if left else before - Money.parse("50"))
+        async with unit_of_work(world.group_id) as work:
+            newest = await entries(work, before_seq=None, limit=50)
+        ends = [e for e in newest if (e.action, e.subject) == ("refund:self:end", str(asked.id))]
+        assert len(ends) == 1
     await expect_kept_is_derived(world)
 
 
