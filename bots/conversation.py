@@ -19,7 +19,6 @@ from backend.journeys.pay_link import new_link
 from backend.journeys.ports import Ports
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, DomainError, InvalidInput, NotFound, RateLimited
-from backend.kernel.money import Money
 from bots import effects
 from bots.dialogue import finish, step
 from bots.effects import Effect, Outcome, Refusal
@@ -64,8 +63,8 @@ class Conversation:
                 return await self._start_binding(group_id, customer_id, account_no)
             case effects.ConfirmBinding(challenge_id, code):
                 return await self._confirm_binding(group_id, customer_id, challenge_id, code)
-            case effects.MakePayLink(account_id, amount, _):
-                return await self._pay_link(group_id, customer_id, UUID(account_id), amount)
+            case effects.MakePayLink():
+                return await self._pay_link(group_id, customer_id, effect)
             case effects.UnbindAccount(account_id):
                 done = await unbind(
                     self._ports,
@@ -76,15 +75,17 @@ class Conversation:
                 return effects.Unbound() if done else effects.EffectFailed()
 
     async def _pay_link(
-        self, group_id: int, customer_id: UUID, account_id: UUID, amount: Money | None
+        self, group_id: int, customer_id: UUID, effect: effects.MakePayLink
     ) -> Outcome:
+        meter_id = None if effect.meter_id is None else UUID(effect.meter_id)
         try:
             url = await new_link(
                 self._ports,
                 group_id=group_id,
                 customer_id=customer_id,
-                account_id=account_id,
-                amount=amount,
+                account_id=UUID(effect.account_id),
+                amount=effect.amount,
+                meter_id=meter_id,
             )
         except Conflict:
             return effects.EffectFailed(Refusal.SELLING_STOPPED)

@@ -23,7 +23,7 @@ from .intents import Bind, Code, Help, Human, Intent, Number, Unknown, Welcome, 
 from .state import MAX_MISSES, Pending, State, Topic
 from .texts import say
 from .view import View
-from .wording import ADDRESS_CHARS, mask_phones, short
+from .wording import ADDRESS_CHARS, data_time, mask_phones, short
 
 _MIN_NUMBER = 4
 
@@ -64,6 +64,9 @@ def unbound_turn(*, state: State, intent: Intent, view: View, now: datetime) -> 
     after = state.understood()
     if not waits_for_code:
         after = state.asking(Pending(Topic.BIND_NUMBER), now)
+        if view.closed:
+            gone = view.closed[0]
+            lines.insert(0, say("closed.told", no=gone.account_no, time=data_time(gone.at, now)))
     if isinstance(intent, Welcome | Help):
         lines.insert(0, say("help.welcome"))
     if isinstance(intent, Unknown):

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from backend.accounts.models import Account
-from backend.accounts.queries import area_paths, bound_accounts
+from backend.accounts.queries import area_paths, bound_accounts, closed_accounts
 from backend.accounts.rules import mask_place
 from backend.charges.rules import Figures
 from backend.journeys.charge_figures import figures
@@ -25,13 +25,19 @@ from bots.intents import Supply
 from bots.texts import say
 
 _RECORDS = 5
+_TOLD_FOR = timedelta(days=180)
 
 
 async def view_of_customer(work: UnitOfWork, *, customer_id: UUID, at: datetime) -> seen.View:
     """The customer's accounts, meters, use and newest top-ups, as of now."""
     accounts = await bound_accounts(work, customer_id=customer_id)
     if not accounts:
-        return seen.View()
+        gone = await closed_accounts(work, customer_id=customer_id, since=at - _TOLD_FOR)
+        return seen.View(
+            closed=tuple(
+                seen.ClosedView(each.no, each.closed_at) for each in gone if each.closed_at
+            )
+        )
     ids = [account.id for account in accounts]
     meters = await meters_of_accounts(work, account_ids=ids)
     in_cloud = {each.meter_id for each in await cloud_assignments(work, account_ids=ids)}

@@ -95,13 +95,22 @@ class TopUpView:
     progress: TopUpProgress
 
 
+@dataclass(frozen=True, slots=True)
+class ClosedView:
+    """An account that the customer was bound to until it was closed, `at` (zoned)."""
+
+    account_no: str
+    at: datetime
+
+
 LEAST_TOP_UP = Money.of_fen(1)
 MOST_TOP_UP = Money.of_fen(500_000)
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Everything about the customer: no accounts means not bound. `top_ups` has the newest first.
+    """Everything about the customer: no accounts means not bound. `top_ups` has the newest first, `closed`
+    what was closed lately, the newest first.
 
     `least` and `most` bound one top-up; data older than `fresh_for` (two reading periods) is stale.
     """
@@ -113,6 +122,7 @@ class View:
     most: Money = MOST_TOP_UP
     service_phone: str | None = None
     fresh_for: timedelta = timedelta(hours=1)
+    closed: tuple[ClosedView, ...] = ()
 
     def account(self, account_id: str | None) -> AccountView | None:
         """The bound account of this id, None when it is not (or no longer) bound."""

@@ -88,6 +88,23 @@ async def bound_accounts(work: UnitOfWork, *, customer_id: UUID) -> list[Account
     ).order_by("no")
 
 
+async def closed_accounts(
+    work: UnitOfWork, *, customer_id: UUID, since: datetime
+) -> list[Account]:
+    """The accounts a customer was bound to when they were closed, since an instant, the newest first."""
+    rows = await work.fetch(
+        "SELECT DISTINCT a.id FROM accounts_binding b"
+        " JOIN accounts_account a ON a.group_id = b.group_id AND a.id = b.account_id"
+        " WHERE b.group_id = $1 AND b.customer_id = $2 AND a.closed_at >= $3"
+        " AND b.ended_at = a.closed_at",
+        work.group_id,
+        customer_id,
+        since,
+    )
+    ids = [row["id"] for row in rows]
+    return await Account.filter(group_id=work.group_id, id__in=ids).order_by("-closed_at")
+
+
 async def is_bound(work: UnitOfWork, *, customer_id: UUID, account_id: UUID) -> bool:
     """Whether the customer is bound to the account now."""
     return await Binding.filter(

@@ -57,16 +57,25 @@ class Visitor:
 
 
 async def new_link(
-    ports: Ports, *, group_id: int, customer_id: UUID, account_id: UUID, amount: Money | None
+    ports: Ports,
+    *,
+    group_id: int,
+    customer_id: UUID,
+    account_id: UUID,
+    amount: Money | None,
+    meter_id: UUID | None = None,
 ) -> str:
-    """The address of a pay page for an account the customer is bound to; it lives seven days.
+    """The address of a pay page for an account the customer is bound to; it lives seven days. `meter_id`:
+    which of its meters is paid for, None: the first that holds money.
 
-    Raises NotFound (not bound, or no meter serves it), Conflict (selling to its meter is stopped).
+    Raises NotFound (not bound, or no such meter serves it), Conflict (selling to its meter is stopped).
     """
     async with unit_of_work(group_id) as work:
         if not await accounts.is_bound(work, customer_id=customer_id, account_id=account_id):
             raise NotFound("the account is not bound")
-        assignment = await metering.live_assignment_of_account(work, account_id=account_id)
+        assignment = await metering.live_assignment_of_account(
+            work, account_id=account_id, meter_id=meter_id
+        )
         if assignment is None:
             raise NotFound("no meter serves this account yet")
         meter = await metering.meter_by_id(work, meter_id=assignment.meter_id)
@@ -81,6 +90,7 @@ async def new_link(
             customer_id=customer_id,
             amount_fen=amount.fen if amount else None,
             at=ports.clock.now(),
+            meter_id=meter_id,
         )
     return f"{ports.public_url}/p/{link}"
 
@@ -146,6 +156,7 @@ async def start_by_link(
         amount_fen=amount.fen,
         payer=Payer(way, openid, visitor.client_ip, f"{ports.public_url}/p/{token}?back=1"),
         idempotency_key=idempotency_key,
+        meter_id=link.meter_id,
     )
     async with unit_of_work(group_id) as work:
         return (await topup_views(work, orders=[order]))[0]

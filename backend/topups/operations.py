@@ -26,11 +26,13 @@ async def create_link(
     customer_id: UUID,
     amount_fen: int | None,
     at: datetime,
+    meter_id: UUID | None = None,
 ) -> None:
-    """Remember a pay link by the digest of its token; it lives seven days."""
+    """Remember a pay link by the digest of its token; it lives seven days. `meter_id`: which meter it
+    pays for, None: the first that holds money."""
     await work.execute(
         "INSERT INTO topups_link (group_id, token_digest, account_id, customer_id, amount_fen,"
-        " created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        " created_at, expires_at, meter_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         work.group_id,
         token_digest,
         account_id,
@@ -38,6 +40,7 @@ async def create_link(
         amount_fen,
         at,
         at + LINK_LIFE,
+        meter_id,
     )
 
 

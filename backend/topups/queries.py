@@ -39,12 +39,13 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A pay link: which account it pays for, and an amount when one was asked for."""
+    """A pay link: which account it pays for (and which meter of it), and an amount when one was asked for."""
 
     account_id: UUID
     customer_id: UUID
     amount_fen: int | None
     expires_at: datetime
+    meter_id: UUID | None = None
 
 
 def order_of(row: Row) -> Order:
@@ -158,7 +159,7 @@ async def live_order(
 async def link_by_digest(work: UnitOfWork, *, token_digest: bytes, at: datetime) -> Link | None:
     """A living pay link, or None."""
     row = await work.fetchrow(
-        "SELECT account_id, customer_id, amount_fen, expires_at FROM topups_link"
+        "SELECT account_id, customer_id, amount_fen, expires_at, meter_id FROM topups_link"
         " WHERE group_id = $1 AND token_digest = $2 AND expires_at > $3",
         work.group_id,
         token_digest,
@@ -166,4 +167,4 @@ async def link_by_digest(work: UnitOfWork, *, token_digest: bytes, at: datetime)
     )
     if row is None:
         return None
-    return Link(row["account_id"], row["customer_id"], row["amount_fen"], row["expires_at"])
+    return Link(*row)

@@ -25,6 +25,7 @@ from workers.models import meter_models
 
 from .dialled import allow, make_dialling
 from .filled_desk import fill_desk
+from .filled_occupancy import fill_occupancy
 from .priced import priced, propose
 from .sealed import claimed, desk_at, enrolled, make_sealed
 from .world import (
@@ -48,6 +49,7 @@ async def fill(world: World) -> None:
     assert (await pay(world, order)).paid
     await _credit_the_meter(world)
     await fill_desk(world)
+    await fill_occupancy(world)
     await ask_command(world)
     tariff = await priced(world)
     await propose(world, tariff, started_at=START + timedelta(days=1))

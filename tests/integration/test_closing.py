@@ -26,6 +26,7 @@ from backend.sandbox.embedded.services import EmbeddedServices
 from backend.topups.ports import ChannelRefused, PayMethod
 from backend.topups.ports import RefundState as Word
 from backend.topups.rules import Channel, Way
+from bots.reading import view_of_customer
 from workers.models import meter_models
 
 from .household import Street, expect_meters_agree, expect_sound, streets
@@ -295,8 +296,7 @@ async def test_the_fraction_below_a_fen_is_stored_and_grants_end(street: Street)
 
 async def test_nobody_is_bound_to_a_closed_account_and_who_was_is_told(street: Street) -> None:
     world = street.world
-    await bind_customer(world)
-    await street.value("SELECT 1")
+    customer = await bind_customer(world)
     async with unit_of_work(world.group_id) as work:
         await work.execute("UPDATE metering_assignment SET ended_at = started_at")
     begun = await street.close(world.account)
@@ -305,6 +305,10 @@ async def test_nobody_is_bound_to_a_closed_account_and_who_was_is_told(street: S
     async with unit_of_work(world.group_id) as work:
         live = await Binding.filter(group_id=world.group_id, ended_at__isnull=True).count()
     assert live == 0
+    async with unit_of_work(world.group_id) as work:
+        seen = await view_of_customer(work, customer_id=customer.id, at=street.clock.now())
+    assert seen.accounts == ()
+    assert [each.account_no for each in seen.closed] == [world.account.no]
     assert await street.value("SELECT event FROM alerts_delivery") == "account_closed"
 
 
