@@ -19,8 +19,8 @@ from backend.kernel.clock import Period, business_day, day_period
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.money import ZERO, Money
 from backend.ledger import operations as ledger
-from backend.ledger.queries import entry_of_key, lots_of_purse
-from backend.ledger.rules import AccountKey, AccountKind, Overdrawn, move, take_from_lots
+from backend.ledger.rules import AccountKey, AccountKind
+from backend.ledger.wallet_use import WalletUse, post_wallet_use
 from backend.metering import operations as metering
 from backend.metering import queries as meters
 from backend.metering.history import readings_of_meters
@@ -121,7 +121,7 @@ async def _prove(
     todo = [one for one in todo if one.assignment_id in live]
     known = await _known(work, todo, anchors, held, whole)
     proofs = [_proof(one, known, project_id, day, at) for one in todo]
-    proofs = [await _book(work, one, proof, at) for one, proof in zip(todo, proofs, strict=True)]
+    proofs = await _book(work, todo, proofs, at)
     await rows.add_proofs(work, proofs=proofs)
     drifts = [proof for proof in proofs if proof.verdict is ProofVerdict.DRIFT]
     for proof in drifts:
@@ -243,34 +243,36 @@ def _proof(one: Served, known: _Known, project_id: UUID, day: date, at: datetime
     )
 
 
-async def _book(work: UnitOfWork, one: Served, proof: Proof, at: datetime) -> Proof:
-    """What was used at the meter is income, out of the household's lots in their order (C4)."""
-    if not proof.posted:
-        return proof
-    purse = AccountKey(AccountKind.PURSE, one.account_id)
-    ids = await ledger.account_ids(work, project_id=proof.project_id, keys=[purse], at=at)
-    lots = await lots_of_purse(work, purse_id=ids[purse])
-    try:
-        uses = take_from_lots(lots, proof.posted)
-    except Overdrawn:
-        why = f"{proof.posted} yuan were used, more than the household's lots hold"
-        return replace(
-            proof,
-            verdict=ProofVerdict.DRIFT,
-            reason=why,
-            posted=ZERO,
-            left=proof.posted + (proof.left or ZERO),
+async def _book(
+    work: UnitOfWork, served: Sequence[Served], proofs: Sequence[Proof], at: datetime
+) -> list[Proof]:
+    """What was used at meters is income, out of the households' lots (C4); where those hold less, something
+    is wrong with the book itself."""
+    uses = {
+        proof.id: WalletUse(
+            business_key=f"proof:{one.meter_id}:{proof.day}:used",
+            account_id=one.account_id,
+            meter_id=one.meter_id,
+            amount=proof.posted,
         )
-    key = f"proof:{one.meter_id}:{proof.day}:used"
-    transfer = move(
-        business_key=key,
-        kind="USED_AT_METER",
-        debit=AccountKey(AccountKind.METER_WALLET, one.meter_id),
-        credit=AccountKey(AccountKind.REVENUE, proof.project_id),
-        amount=proof.posted,
+        for one, proof in zip(served, proofs, strict=True)
+        if proof.posted
+    }
+    if not uses:
+        return list(proofs)
+    project_id = proofs[0].project_id
+    short = await post_wallet_use(work, project_id=project_id, uses=list(uses.values()), at=at)
+    return [
+        _lots_short(proof) if proof.id in uses and uses[proof.id].business_key in short else proof
+        for proof in proofs
+    ]
+
+
+def _lots_short(proof: Proof) -> Proof:
+    return replace(
+        proof,
+        verdict=ProofVerdict.DRIFT,
+        reason=f"{proof.posted} yuan were used, more than the household's lots hold",
+        posted=ZERO,
+        left=proof.posted + (proof.left or ZERO),
     )
-    if await ledger.post(work, project_id=proof.project_id, transfer=transfer, at=at):
-        entry_id = await entry_of_key(work, business_key=key)
-        assert entry_id is not None, "it was posted just now"
-        await ledger.use_lots(work, entry_id=entry_id, uses=uses)
-    return proof

@@ -368,3 +368,49 @@ async def test_who_may_not_sees_no_proof_and_ends_no_drift(worlds: tuple[World, 
             with pytest.raises(NotFound):
                 await meter_proof(work, scope=scope, proof_id=id_)
     assert not await is_sold_to(world)
+
+
+async def test_two_meters_of_one_household_use_its_lots_one_after_the_other(
+    worlds: tuple[World, World],
+) -> None:
+    world = worlds[0]
+    await paid_fifty(world)
+    second, assignment = await make_meter(
+        world, serial="SECOND-1", bus_address=40, account=world.account
+    )
+    async with unit_of_work(world.group_id) as work:
+        await work.execute(
+            "UPDATE metering_assignment SET opening_remaining_hao = 100000 WHERE id = $1",
+            assignment.id,
+        )
+        at_second = reading_of(second.id, at=EVENING, total=9_000, remaining_hao=20_000)
+        await store_readings(work, readings=[at_second])
+    await read(world, wh=52_000, yuan="5.00")
+    await night(world)
+    # 45 and 8 yuan were used; the grant of 10 yuan first, then the 50 that were paid.
+    assert await lots_left(world) == Money.parse("7")
+    assert (await book(world))[1] == Money.parse("53")
+
+
+async def test_lots_that_hold_less_than_was_used_are_a_drift_of_the_book(
+    worlds: tuple[World, World],
+) -> None:
+    world = worlds[0]
+    await paid_fifty(world)
+    async with unit_of_work(world.group_id) as work:
+        await work.execute(
+            "INSERT INTO ledger_lot_use (group_id, lot_id, entry_id, amount_hao)"
+            " SELECT l.group_id, l.id, e.id, 450000 FROM ledger_lot l, ledger_entry e LIMIT 1"
+        )
+    await read(world, wh=12_000, yuan="40.40")
+    proof = await night(world)
+    assert (proof.verdict, proof.posted, proof.left) == (
+        ProofVerdict.DRIFT,
+        ZERO,
+        Money.parse("9.60"),
+    )
+    assert "lots" in proof.reason
+    assert not await is_sold_to(world)
+    async with unit_of_work(world.group_id) as work:
+        used = await work.fetchval("SELECT count(*) FROM ledger_entry WHERE kind = 'USED_AT_METER'")
+    assert used == 0
