@@ -31,7 +31,7 @@ class AlipayApp:
 @dataclass(frozen=True, slots=True)
 class Site:
     """One project with one gateway; `mchid` is its own merchant account at WeChat Pay, `alipay` its app at
-    Alipay where it has one (A2)."""
+    Alipay and `unionpay` its merchant number at UnionPay where it has one (A2)."""
 
     code: str
     name: str
@@ -40,6 +40,7 @@ class Site:
     mchid: str
     homes: tuple[Home, ...]
     alipay: AlipayApp | None = None
+    unionpay: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ HQ = DemoGroup(
                 yuan=("23.60", "8.40", "56.00", "112.35", "3.20", "41.00"),
             ),
             AlipayApp("2021000000000101", "2088000000000101"),
+            "777290058110101",
         ),
         Site(
             "dorm",

@@ -13,10 +13,12 @@ from .secrets_file import DemoSecrets
 
 @dataclass(frozen=True, slots=True)
 class PlatformKey:
-    """The channel's public key for one merchant, as its console would show it; Alipay's has no id."""
+    """The channel's public key for one merchant, as its console would show it; Alipay's has no id.
+    UnionPay signs under certificates: its root is the key, and `middle` stands between."""
 
     public_key_id: str
     public_key: str
+    middle: str = ""
 
 
 async def register(
@@ -63,6 +65,15 @@ async def register(
                         },
                     )
                     platform[site.alipay.seller_id] = PlatformKey("", told["alipay_public_key"])
+                if site.unionpay in secrets.banks:
+                    told = await tell(
+                        "/unionpay/control/merchants",
+                        {
+                            "mer_id": site.unionpay,
+                            "certificate": secrets.banks[site.unionpay].certificate,
+                        },
+                    )
+                    platform[site.unionpay] = PlatformKey("", told["root"], told["middle"])
                 for home in site.homes:
                     await tell(
                         "/wechat/control/users",

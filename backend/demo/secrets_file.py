@@ -12,16 +12,20 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
     PublicFormat,
     load_pem_private_key,
 )
+from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 
 from backend.journeys.sign_in import new_password
+from backend.kernel.clock import SystemClock
+from backend.sandbox.unionpay_keys import issue
 
-from .plan import DemoGroup
+from .plan import DemoGroup, Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,15 @@ class MerchantKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class BankKeys:
+    """What UnionPay hands a merchant: its certificate (PEM), and the pfx (base64) with its password."""
+
+    certificate: str
+    pfx: str = field(repr=False)
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class DemoSecrets:
     """Everything secret in a demo: nothing of it is in the repository, or the same twice."""
 
@@ -51,6 +64,7 @@ class DemoSecrets:
     sms: dict[str, str] = field(repr=False)
     passwords: dict[str, str] = field(repr=False)
     links_token: str = field(repr=False)
+    banks: dict[str, BankKeys] = field(default_factory=dict, repr=False)
 
 
 def load_or_make(path: Path, groups: Iterable[DemoGroup]) -> DemoSecrets:
@@ -58,7 +72,8 @@ def load_or_make(path: Path, groups: Iterable[DemoGroup]) -> DemoSecrets:
     if path.exists():
         kept = json.loads(path.read_text(encoding="utf-8"))
         merchants = {name: MerchantKeys(**keys) for name, keys in kept.pop("merchants").items()}
-        return DemoSecrets(merchants=merchants, **kept)
+        banks = {name: BankKeys(**keys) for name, keys in kept.pop("banks", {}).items()}
+        return DemoSecrets(merchants=merchants, banks=banks, **kept)
     made = _make(list(groups))
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -83,6 +98,9 @@ def _make(groups: list[DemoGroup]) -> DemoSecrets:
         sms={"access_key_id": "demo" + secrets.token_hex(8), "secret": secrets.token_hex(16)},
         passwords={login: new_password() for login in logins},
         links_token=secrets.token_urlsafe(24),
+        banks={
+            site.unionpay: _bank(site) for group in groups for site in group.sites if site.unionpay
+        },
     )
 
 
@@ -90,3 +108,12 @@ def _merchant() -> MerchantKeys:
     key = generate_private_key(public_exponent=65537, key_size=2048)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     return MerchantKeys(pem, secrets.token_hex(16).upper(), secrets.token_hex(16))
+
+
+def _bank(site: Site) -> BankKeys:
+    issued = issue(name=f"041@{site.name}@{site.unionpay}:SIGN@00000001", at=SystemClock().now())
+    password = secrets.token_urlsafe(12)
+    pfx = serialize_key_and_certificates(
+        None, issued.key, issued.certificate, None, BestAvailableEncryption(password.encode())
+    )
+    return BankKeys(issued.pem, base64.b64encode(pfx).decode(), password)

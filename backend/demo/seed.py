@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from backend.accounts import operations as accounts
+from backend.journeys.bank_accounts import UnionpayMerchant, set_unionpay
 from backend.journeys.ports import Ports
 from backend.journeys.provider_accounts import (
     AlipayMerchant,
@@ -210,6 +211,16 @@ class Seeder:
                 alipay_public_key=self.platform_keys[site.alipay.seller_id].public_key,
             )
             await set_alipay(self.ports, scope=scope, project_id=project_id, merchant=seller)
+        if site.unionpay in self.secrets.banks:
+            bank, signer = self.secrets.banks[site.unionpay], self.platform_keys[site.unionpay]
+            account = UnionpayMerchant(
+                mer_id=site.unionpay,
+                root_pem=signer.public_key,
+                middle_pem=signer.middle,
+                pfx=bank.pfx,
+                password=bank.password,
+            )
+            await set_unionpay(self.ports, scope=scope, project_id=project_id, merchant=account)
 
     async def _group_accounts(self, scope: Scope, group: DemoGroup) -> None:
         app = OfficialAccount(app_id=group.app_id, **self.secrets.app_secrets[group.app_id])

@@ -49,7 +49,8 @@ def lines_of(*, content: str, mer_id: str, settled: date) -> list[BillLine]:
             for name, text in _rows(_unpacked(content))
             if _is_ours(name)
         ]
-    except (ValueError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
+    # RuntimeError: the zip is encrypted, or packed in a way that zipfile does not know.
+    except (ValueError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
         raise ChannelUnavailable(f"the bill has another shape: {error}") from None
     paid = {row.line.transaction_id: row.line.order_no for row in rows if not row.original}
     return [

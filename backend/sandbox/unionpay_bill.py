@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
+from backend.kernel.clock import CHINA
 from backend.sandbox.bank_book import BACK, DONE, Trade
 
 _WIDTHS = (
@@ -23,7 +24,8 @@ _CUT = timedelta(hours=1)
 
 def settled_on(trade: Trade, /) -> date:
     """The settlement day of a done trade: it ends at 23:00."""
-    return (datetime.strptime(trade.at, "%Y%m%d%H%M%S") + _CUT).date()  # noqa: DTZ007  a China day
+    done = datetime.strptime(trade.at, "%Y%m%d%H%M%S").replace(tzinfo=CHINA)
+    return (done + _CUT).date()
 
 
 def file_of(*, trades: Sequence[Trade], mer_id: str, month_day: str) -> str | None:
