@@ -117,6 +117,12 @@ async def make_home(
 ) -> Home:
     """An account with a CLOUD meter, and a tariff of its own (None: none)."""
     account = await make_account(world, no=no)
+    async with unit_of_work(world.group_id) as work:
+        await work.execute(
+            "UPDATE accounts_account SET opened_at = least(opened_at, $2) WHERE id = $1",
+            account.id,
+            started_at,
+        )
     home = await add_meter(
         world, account, serial=f"C-{no}", bus_address=int(no) % 200 + 20, at=started_at
     )
