@@ -37,7 +37,8 @@ class BillClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Theirs:
-    """A line of the bill, in fen. `refund_no`: it is money given back, `refund_fen` of it."""
+    """A line of the bill, in fen. `refund_no`: it is money given back, `refund_fen` of it; then `order_no`
+    is empty where the bill does not name the order (UnionPay's)."""
 
     order_no: str
     transaction_id: str
@@ -189,7 +190,7 @@ def _refund_line(line: Theirs, refunds: dict[str, GivenBack]) -> Finding:
         why = "the refund has not ended in our book"
         return _of_refund(line, BillClass.REFUND_DIFFERS, None, why)
     del refunds[line.refund_no]
-    if refund.order_no != line.order_no:
+    if line.order_no and refund.order_no != line.order_no:
         why = f"in our book it is a refund of the order {refund.order_no}"
         return _of_refund(line, BillClass.REFUND_DIFFERS, refund.amount_fen, why)
     if refund.amount_fen != line.refund_fen:

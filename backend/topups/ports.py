@@ -68,7 +68,8 @@ class RefundNotice:
 
 @dataclass(frozen=True, slots=True)
 class BillLine:
-    """One line of a channel's daily bill, in fen; `refund_fen` is 0 for a payment."""
+    """One line of a channel's daily bill, in fen; `refund_fen` is 0 for a payment. The `order_no` of a
+    refund is empty where the bill does not name the order."""
 
     order_no: str
     transaction_id: str

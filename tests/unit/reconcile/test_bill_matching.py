@@ -168,6 +168,14 @@ def test_a_refund_that_differs_is_told_with_both_amounts(
     assert (found.matched, classes(found)) == (0, [(BillClass.REFUND_DIFFERS, *differs)])
 
 
+def test_a_refund_that_names_no_order_is_matched_by_its_own_number() -> None:
+    """UnionPay's file names the payment of a refund by UnionPay's number only."""
+    matching = compared([replace(BACK, order_no="")], [], [REFUND])
+    assert (matching.matched, classes(matching)) == (1, [])
+    other = compared([replace(BACK, order_no="order1")], [], [REFUND])
+    assert classes(other) == [(BillClass.REFUND_DIFFERS, 200, 200)]
+
+
 def test_an_order_paid_twice_is_matched_once_and_the_other_payment_is_told() -> None:
     second = replace(LINE, transaction_id="t1")
     for lines in ([LINE, second], [second, LINE]):
