@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
+from backend.accounts import queries as accounts
 from backend.alerts.operations import close_cases
 from backend.audit.operations import record
 from backend.control.queries import next_vend
@@ -116,12 +117,18 @@ async def resolve_drift(*, scope: Scope, proof_id: UUID, note: str, at: datetime
 
 async def _hold(work: UnitOfWork, served: MeterAssignment, at: datetime) -> Money:
     """Take turns on the purse and the meter's wallet; what the book says the meter holds."""
-    purse = AccountKey(AccountKind.PURSE, served.account_id)
+    purse = AccountKey(AccountKind.PURSE, await _purse(work, served))
     wallet = AccountKey(AccountKind.METER_WALLET, served.meter_id)
     ids = await ledger.account_ids(work, project_id=served.project_id, keys=[purse, wallet], at=at)
     await ledger.hold(work, accounts=[ids[purse]])
     found = await ledger.hold(work, accounts=[ids[wallet]])
     return Money(-found[ids[wallet]])
+
+
+async def _purse(work: UnitOfWork, served: MeterAssignment) -> UUID:
+    """The purse that the meter's household pays from."""
+    found = await accounts.purses(work, account_ids=[served.account_id])
+    return found[served.account_id]
 
 
 async def _is_stopped_otherwise(work: UnitOfWork, meter_id: UUID) -> bool:
@@ -165,7 +172,7 @@ async def _put_right(
         await ledger.open_lot(
             work,
             project_id=proof.project_id,
-            account_id=served.account_id,
+            account_id=await _purse(work, served),
             kind=LotKind.GRANT,
             source=key,
             amount=-amount,

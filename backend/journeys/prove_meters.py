@@ -13,6 +13,7 @@ from datetime import date, datetime, time, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from backend.accounts import queries as accounts
 from backend.alerts.operations import NewCase, open_cases
 from backend.control.proving import Said, Sold, prices_since, sold_against
 from backend.kernel.clock import Period, business_day, day_period
@@ -140,11 +141,14 @@ async def _hold(
 ) -> dict[UUID, Money]:
     """Take turns on purses and wallets; what the book says each meter holds. What a meter held when it
     was hung is booked first, if that was not done then."""
-    purse_of = {one.meter_id: AccountKey(AccountKind.PURSE, one.account_id) for one in served}
+    purses = await accounts.purses(work, account_ids=[one.account_id for one in served])
+    # An account's own purse as well, where it shares another's: what a meter held when it was hung.
+    refs = {*purses, *purses.values()}
+    purse_keys = [AccountKey(AccountKind.PURSE, ref) for ref in refs]
     wallet_of = {one.meter_id: AccountKey(AccountKind.METER_WALLET, one.meter_id) for one in served}
-    keys = [*purse_of.values(), *wallet_of.values()]
+    keys = [*purse_keys, *wallet_of.values()]
     ids = await ledger.account_ids(work, project_id=project_id, keys=keys, at=at)
-    await ledger.hold(work, accounts=[ids[key] for key in purse_of.values()])
+    await ledger.hold(work, accounts=[ids[key] for key in purse_keys])
     for one in served:
         if one.assignment_id not in anchors and one.opening_remaining_hao:
             assignment = await meters.assignment_by_id(work, assignment_id=one.assignment_id)
@@ -248,10 +252,11 @@ async def _book(
 ) -> list[Proof]:
     """What was used at meters is income, out of the households' lots (C4); where those hold less, something
     is wrong with the book itself."""
+    purses = await accounts.purses(work, account_ids=[one.account_id for one in served])
     uses = {
         proof.id: WalletUse(
             business_key=f"proof:{one.meter_id}:{proof.day}:used",
-            account_id=one.account_id,
+            purse_ref=purses[one.account_id],
             meter_id=one.meter_id,
             amount=proof.posted,
         )

@@ -28,10 +28,11 @@ from .rules import (
 
 @dataclass(frozen=True, slots=True)
 class WalletUse:
-    """`amount` used at a meter by the household of `account_id`; `business_key` posts it once."""
+    """`amount` used at a meter, out of the lots of the household's purse (its ref); `business_key` posts
+    it once."""
 
     business_key: str
-    account_id: UUID
+    purse_ref: UUID
     meter_id: UUID
     amount: Money
 
@@ -46,7 +47,7 @@ async def post_wallet_use(
     """
     if not uses:
         return set()
-    purses = [AccountKey(AccountKind.PURSE, use.account_id) for use in uses]
+    purses = [AccountKey(AccountKind.PURSE, use.purse_ref) for use in uses]
     ids = await account_ids(work, project_id=project_id, keys=purses, at=at)
     lots = await _lots(work, list(ids.values()))
     taken: dict[str, list[LotUse]] = {}
