@@ -414,3 +414,21 @@ async def test_lots_that_hold_less_than_was_used_are_a_drift_of_the_book(
     async with unit_of_work(world.group_id) as work:
         used = await work.fetchval("SELECT count(*) FROM ledger_entry WHERE kind = 'USED_AT_METER'")
     assert used == 0
+
+
+async def test_use_comes_out_of_the_purse_that_the_household_shares(
+    worlds: tuple[World, World],
+) -> None:
+    world = worlds[0]
+    payer = await make_account(world, no="100301")
+    async with unit_of_work(world.group_id) as work:
+        await work.execute(
+            "UPDATE accounts_account SET purse_account_id = $1 WHERE id = $2",
+            payer.id,
+            world.account.id,
+        )
+    await paid_fifty(world)
+    await read(world, wh=12_000, yuan="40.40")
+    assert (await night(world)).verdict is ProofVerdict.AGREES
+    assert await lots_left(world) == Money.parse("40.40")
+    assert await book(world) == (Money.parse("40.40"), Money.parse("9.60"), ZERO)
