@@ -28,7 +28,7 @@ async def fill_occupancy(world: World) -> None:
         await store_readings(work, readings=[reading_of(meter.id, at=START)])
     new = NewHousehold(
         area_id=world.area.id,
-        no="900001",
+        no="910077",
         name="Short stay",
         phone="13800138002",
         meters=[OpenedMeter(meter.id)],

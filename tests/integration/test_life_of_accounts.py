@@ -112,7 +112,6 @@ class _Lives(RuleBasedStateMachine):
         for side in self.stage.sides:
             self._do(self._settle(side))
             side.closing.clear()
-        self._die_at = 0
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.stage.run(work)
@@ -282,5 +281,7 @@ def test_whatever_happens_in_whatever_order_no_money_is_lost_or_doubled(
                 suppress_health_check=list(HealthCheck),
             ),
         )
+        lived = [(side.paid_fen > 0, side.next_unit > 4) for side in stage.sides]
+        assert lived == [(True, True)] * 2, "nobody lived there"
     finally:
         stage.close()

@@ -7,7 +7,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from backend.alerts.operations import open_case
-from backend.kernel.db import unit_of_work
+from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.ids import token
 from backend.kernel.secrets import digest
 from backend.metering import operations as metering
@@ -124,14 +124,7 @@ async def make_things(world: World, *, prefix: str = "1") -> Things:
         for meter in (free, world.meter):
             reading = reading_of(meter.id, at=at, total=1_234_567, remaining_hao=200_000)
             await store_readings(work, readings=[reading])
-        await create_link(
-            work,
-            token_digest=digest(link),
-            account_id=world.account.id,
-            customer_id=customer.id,
-            amount_fen=5000,
-            at=at,
-        )
+        await _pay_link(work, world, link, customer.id)
     return Things(
         Project=ref("Project", world.project.id),
         Area=ref("Area", world.area.id),
@@ -156,6 +149,17 @@ async def make_things(world: World, *, prefix: str = "1") -> Things:
         **await make_occupancy_things(world, prefix=prefix),
         link=link,
         order_id=order.id,
+    )
+
+
+async def _pay_link(work: UnitOfWork, world: World, link: str, customer_id: UUID) -> None:
+    await create_link(
+        work,
+        token_digest=digest(link),
+        account_id=world.account.id,
+        customer_id=customer_id,
+        amount_fen=5000,
+        at=world.clock.now(),
     )
 
 

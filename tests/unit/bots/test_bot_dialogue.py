@@ -28,16 +28,7 @@ from bots.effects import (
 )
 from bots.intents import Balance, Help, Human, Intent, Switch, TopUp, Welcome
 from bots.state import MAX_CHOICES, State
-from bots.view import (
-    AccountView,
-    ClosedView,
-    CutCause,
-    MeterView,
-    Relay,
-    TopUpProgress,
-    TopUpView,
-    View,
-)
+from bots.view import AccountView, CutCause, MeterView, Relay, TopUpProgress, TopUpView, View
 
 ChatWith = Callable[..., Any]
 
@@ -60,17 +51,6 @@ def test_whatever_an_unbound_customer_says_leads_to_binding_first(
 ) -> None:
     chat = chat_with(View(service_phone="021-12345678"))
     assert "绑定户号" in chat.say(said)
-    assert chat.effects == []
-
-
-def test_who_was_bound_to_an_account_that_was_closed_is_told_so_and_may_bind_another(
-    chat_with: ChatWith, now: datetime
-) -> None:
-    closed = ClosedView("10010023", now - timedelta(hours=2))
-    chat = chat_with(View(service_phone="021-12345678", closed=(closed,)))
-    said = chat.say("充值 50")
-    assert said.startswith("户号 10010023 已于 08:40 销户")
-    assert "绑定户号" in said
     assert chat.effects == []
 
 
