@@ -76,8 +76,8 @@ async def take_money(
         check_amount(
             amount_fen=amount.fen, min_fen=project.topup_min_fen, max_fen=project.topup_max_fen
         )
-        if account.closed_at is not None:
-            raise Conflict("the account is closed")
+        if account.closed_at is not None or account.closing_at is not None:
+            raise Conflict("the account is closed, or being closed")
         shift = await shifts.own_open_shift(
             work, project_id=account.project_id, operator_id=scope.actor.id
         )
