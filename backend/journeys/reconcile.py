@@ -20,14 +20,14 @@ from backend.outbox.operations import emit, reopen_if_done
 from backend.reconcile import bills
 from backend.reconcile.models import BillDay, BillItem, DayState
 from backend.reconcile.rules import (
-    OVERDUE_AFTER,
     BillClass,
     GivenBack,
     Matching,
     Paid,
     Theirs,
+    border_of,
     days_due,
-    due_at,
+    is_overdue,
     match,
     window,
 )
@@ -42,6 +42,7 @@ from .settle import settle
 
 TOPIC = "bill.due"
 CASE = "BILL_DIFFERS"
+MISSING = "BILL_MISSING"
 # A refund that the channel has done and our worker is about to hear of.
 _LOOK_AGAIN = timedelta(hours=1)
 
@@ -91,7 +92,7 @@ async def reconcile_day(ports: Ports, *, group_id: int, day_id: UUID) -> datetim
     for other in others:
         await _compare(group_id, other, ports.clock.now())
     now = ports.clock.now()
-    return now + _LOOK_AGAIN if waits and now < due_at(day.day) + OVERDUE_AFTER else None
+    return now + _LOOK_AGAIN if waits and not is_overdue(day.day, at=now) else None
 
 
 async def _fetch(ports: Ports, group_id: int, day: BillDay, credential: Credential) -> None:
@@ -106,15 +107,15 @@ async def _fetch(ports: Ports, group_id: int, day: BillDay, credential: Credenti
         if held is not None and held.state is DayState.WAITING:
             await bills.store_lines(work, day=held, lines=[_theirs(line) for line in lines], at=at)
             note = "the bill has come"
-            await close_cases(work, kind="BILL_MISSING", subjects=[str(day.id)], note=note, at=at)
+            await close_cases(work, kind=MISSING, subjects=[str(day.id)], note=note, at=at)
 
 
 async def _not_come(group_id: int, day: BillDay, why: str, at: datetime) -> None:
     async with unit_of_work(group_id) as work:
         await bills.note_error(work, day_id=day.id, error=why)
-        if at >= due_at(day.day) + OVERDUE_AFTER:
+        if is_overdue(day.day, at=at):
             detail = {"day": day.day.isoformat(), "reason": why}
-            case = NewCase(day.project_id, "BILL_MISSING", str(day.id), detail)
+            case = NewCase(day.project_id, MISSING, str(day.id), detail)
             await open_cases(work, cases=[case], at=at)
 
 
@@ -152,7 +153,9 @@ async def _compare(group_id: int, day_id: UUID, at: datetime) -> None:
 
 async def _matching(work: UnitOfWork, day: BillDay) -> Matching:
     lines = await bills.lines_of_day(work, day_id=day.id)
-    asked = window(day.day)
+    channel = await tenancy.merchant_kind(work, credential_id=day.credential_id)
+    border = border_of(channel)
+    asked = window(day.day, border)
     orders = await booked_orders(
         work,
         credential_id=day.credential_id,
@@ -165,8 +168,12 @@ async def _matching(work: UnitOfWork, day: BillDay) -> Matching:
         refund_nos={line.refund_no for line in lines if line.refund_no},
         period=asked,
     )
-    numbers = {order.order_no for order in orders} | {refund.order_no for refund in refunds}
-    paid_on, given_back_on = await bills.billed_on_others(work, day=day, order_nos=numbers)
+    paid_on, given_back_on = await bills.billed_on_others(
+        work,
+        day=day,
+        order_nos={order.order_no for order in orders},
+        refund_nos={refund.refund_no for refund in refunds},
+    )
     named = {line.order_no for line in lines if not line.refund_no}
     named_refunds = {line.refund_no for line in lines}
 
@@ -189,6 +196,7 @@ async def _matching(work: UnitOfWork, day: BillDay) -> Matching:
             for refund in refunds
             if free(refund.refund_no, named_refunds, given_back_on.get(refund.refund_no))
         ],
+        border=border,
     )
 
 

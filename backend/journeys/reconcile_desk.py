@@ -12,9 +12,10 @@ from backend.kernel.errors import Conflict, InvalidInput, NotFound
 from backend.kernel.scope import Scope
 from backend.reconcile import bills
 from backend.reconcile.models import BillDay, BillItem, DayState
+from backend.reconcile.rules import is_overdue
 from backend.tenancy.rules import Permission
 
-from .reconcile import CASE, told
+from .reconcile import CASE, MISSING, told
 
 
 async def bill_days(
@@ -90,9 +91,10 @@ async def resolve_item(*, scope: Scope, item_id: UUID, note: str, at: datetime) 
 
 
 async def close_day(*, scope: Scope, day_id: UUID, note: str, at: datetime) -> BillDay:
-    """Close a compared day of which every item was ended.
+    """Close a compared day of which every item was ended; or one whose bill is overdue and will not come,
+    as of a channel that gives none: the note says how it was compared by hand.
 
-    Raises NotFound, Forbidden, InvalidInput (no note), Conflict (items open, bill missing, closed).
+    Raises NotFound, Forbidden, InvalidInput (no note), Conflict (items open, bill awaited, closed).
     """
     async with unit_of_work(scope.group_id) as work:
         seen = await bill_day(work, scope=scope, day_id=day_id)
@@ -102,12 +104,14 @@ async def close_day(*, scope: Scope, day_id: UUID, note: str, at: datetime) -> B
         assert day is not None, "days are never deleted"
         if day.state is DayState.CLOSED:
             raise Conflict("the day was closed before")
-        if day.state is not DayState.MATCHED:
+        given_up = day.state is DayState.WAITING and is_overdue(day.day, at=at)
+        if day.state is not DayState.MATCHED and not given_up:
             raise Conflict("the bill of this day has not been compared yet")
         still = await bills.open_items(work, day_id=day_id)
         if still:
             raise Conflict(f"{len(still)} items of this day are open")
         closed = await bills.close(work, day_id=day_id, by=scope.actor.name, note=words, at=at)
+        await close_cases(work, kind=MISSING, subjects=[str(day_id)], note=words, at=at)
         await record(
             work,
             actor=scope.actor,

@@ -2,7 +2,7 @@
 -- signed statement of each day (A2).
 
 -- A merchant account's bill of one China day. WAITING: it has not come. FETCHED: its lines are stored.
--- MATCHED: they were compared with the book. CLOSED: nothing is open. Sums in fen: what the bill says
+-- MATCHED: they were compared with the book. CLOSED: nothing is open (or no bill ever came: a note says so). Sums in fen: what the bill says
 -- and what the book says of the same payments and refunds; `carried`: what the book has of the last
 -- minutes, which the bill of the next day may bring.
 CREATE TABLE reconcile_day (
@@ -29,7 +29,8 @@ CREATE TABLE reconcile_day (
     PRIMARY KEY (group_id, id),
     UNIQUE (group_id, credential_id, day),
     UNIQUE (group_id, project_id, id),
-    CHECK ((fetched_at IS NULL) = (state = 'WAITING')),
+    CHECK (fetched_at IS NULL OR state <> 'WAITING'),
+    CHECK (fetched_at IS NOT NULL OR state IN ('WAITING', 'CLOSED')),
     CHECK ((closed_at IS NULL) = (state <> 'CLOSED')),
     CHECK ((closed_at IS NULL) = (closed_by IS NULL)),
     FOREIGN KEY (group_id, project_id) REFERENCES tenancy_project (group_id, id),
@@ -54,6 +55,7 @@ CREATE TABLE reconcile_line (
     FOREIGN KEY (group_id, day_id) REFERENCES reconcile_day (group_id, id)
 );
 CREATE INDEX reconcile_line_order ON reconcile_line (group_id, order_no);
+CREATE INDEX reconcile_line_refund ON reconcile_line (group_id, refund_no) WHERE refund_no <> '';
 CALL isolate_tenant_table('reconcile_line', 'SELECT, INSERT');
 
 -- Where bill and book differ. `key` names what differs within its day, so that comparing again finds it
@@ -93,7 +95,7 @@ BEGIN
         RAISE EXCEPTION 'a closed day stays as it is'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'reconcile_day_in_order';
     END IF;
-    IF NEW.state = 'CLOSED' AND (OLD.state <> 'MATCHED' OR EXISTS (
+    IF NEW.state = 'CLOSED' AND (OLD.state = 'FETCHED' OR EXISTS (
         SELECT FROM reconcile_item WHERE group_id = NEW.group_id AND day_id = NEW.id
             AND resolved_at IS NULL))
     THEN

@@ -125,19 +125,21 @@ async def lines_of_day(work: UnitOfWork, *, day_id: UUID) -> list[Theirs]:
 
 
 async def billed_on_others(
-    work: UnitOfWork, *, day: BillDay, order_nos: Collection[str]
+    work: UnitOfWork, *, day: BillDay, order_nos: Collection[str], refund_nos: Collection[str]
 ) -> tuple[Mapping[tuple[str, str], date], Mapping[str, date]]:
     """On which other bill of the same merchant account these orders stand first: payments by (order,
     transaction), refunds by their number."""
     rows = await work.fetch(
         "SELECT l.order_no, l.transaction_id, l.refund_no, min(d.day) AS day"
         " FROM reconcile_line l JOIN reconcile_day d ON d.group_id = l.group_id AND d.id = l.day_id"
-        " WHERE l.group_id = $1 AND l.order_no = ANY($2) AND d.credential_id = $3 AND d.id <> $4"
+        " WHERE l.group_id = $1 AND d.credential_id = $3 AND d.id <> $4 AND (l.refund_no = ''"
+        "  AND l.order_no = ANY($2) OR l.refund_no <> '' AND l.refund_no = ANY($5))"
         " GROUP BY l.order_no, l.transaction_id, l.refund_no",
         work.group_id,
         list(order_nos),
         day.credential_id,
         day.id,
+        list(refund_nos),
     )
     payments = {
         (row["order_no"], row["transaction_id"]): row["day"] for row in rows if not row["refund_no"]
@@ -231,8 +233,9 @@ async def days_waiting_for(work: UnitOfWork, *, day: BillDay) -> list[UUID]:
     """Other days of the merchant account with an open item of ours that a line of this bill brings."""
     rows = await work.fetch(
         "SELECT DISTINCT i.day_id FROM reconcile_line l"
-        " JOIN reconcile_item i ON i.group_id = l.group_id AND i.order_no = l.order_no"
-        "  AND i.refund_no = l.refund_no AND i.resolved_at IS NULL AND i.theirs_fen IS NULL"
+        " JOIN reconcile_item i ON i.group_id = l.group_id AND i.refund_no = l.refund_no"
+        "  AND (l.refund_no <> '' OR i.order_no = l.order_no)"
+        "  AND i.resolved_at IS NULL AND i.theirs_fen IS NULL"
         " JOIN reconcile_day d ON d.group_id = i.group_id AND d.id = i.day_id"
         " WHERE l.group_id = $1 AND l.day_id = $2 AND d.credential_id = $3 AND d.id <> $2",
         work.group_id,

@@ -17,6 +17,8 @@ from backend.kernel.clock import CHINA, Period, day_period
 
 # Clocks of two houses, and the seconds between a payment and its booking, at either end of a day.
 BORDER = timedelta(minutes=15)
+# UnionPay's settlement day ends at 23:00 (backend/integrations/unionpay_bill.py).
+_BORDERS = {"UNIONPAY": timedelta(hours=1) + BORDER}
 # Bills are made at 10:00 China for the day before (channels.md sections 2.3 and 3.2, [doc]).
 PUBLISHED = time(10, 0)
 # A bill that has not come by then is a person's business; trying goes on.
@@ -102,11 +104,21 @@ class Matching:
     carried_fen: int
 
 
-def window(day: date) -> Period:
+def border_of(channel: str) -> timedelta:
+    """How long before midnight a channel may have begun its next day."""
+    return _BORDERS.get(channel, BORDER)
+
+
+def window(day: date, border: timedelta = BORDER) -> Period:
     """When our bookings must lie that the bill of `day` is asked for: the China day, and what the
     bill before it left to it."""
     whole = day_period(day, CHINA)
-    return Period(whole.start - BORDER, whole.end)
+    return Period(whole.start - border, whole.end)
+
+
+def is_overdue(day: date, *, at: datetime) -> bool:
+    """Whether the bill of a day should long have come."""
+    return at >= due_at(day) + OVERDUE_AFTER
 
 
 def due_at(day: date) -> datetime:
@@ -123,14 +135,19 @@ def days_due(*, since: datetime, at: datetime) -> list[date]:
 
 
 def match(
-    day: date, *, lines: Sequence[Theirs], paid: Iterable[Paid], given_back: Iterable[GivenBack]
+    day: date,
+    *,
+    lines: Sequence[Theirs],
+    paid: Iterable[Paid],
+    given_back: Iterable[GivenBack],
+    border: timedelta = BORDER,
 ) -> Matching:
     """Put every line of the bill and every booking that it is asked for into exactly one class.
 
-    `paid`, `given_back`: what the lines name, and what lies in `window(day)` and on no earlier bill. An
+    `paid`, `given_back`: what the lines name, and what lies in `window` and on no earlier bill. An
     order belongs to one line at most, and only to one of its own transaction.
     """
-    asked = window(day)
+    asked = window(day, border)
     matched: list[Finding] = []
     found: list[Finding] = []
     orders = {order.order_no: order for order in paid}
@@ -138,19 +155,20 @@ def match(
     for line in lines:
         into = _refund_line(line, refunds) if line.refund_no else _payment_line(line, orders)
         (matched if into.kind is BillClass.MATCHED else found).append(into)
-    border = asked.end - BORDER if asked.end else None
+    assert asked.end is not None
+    late = asked.end - border
     carried = 0
     for order in orders.values():
         if order.paid_at is None or order.paid_at not in asked:
             continue
-        if border is not None and order.paid_at >= border:
+        if order.paid_at >= late:
             carried += order.amount_fen
         else:
             found.append(_only_ours(order))
     for refund in refunds.values():
         if refund.done_at is None or refund.done_at not in asked:
             continue
-        if border is None or refund.done_at < border:
+        if refund.done_at < late:
             found.append(_only_our_refund(refund))
     every = [*matched, *found]
     payments = [finding for finding in every if not finding.refund_no]

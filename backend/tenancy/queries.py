@@ -171,6 +171,16 @@ async def merchant_accounts(work: UnitOfWork) -> list[MerchantAccount]:
     return [MerchantAccount(*row) for row in rows]
 
 
+async def merchant_kind(work: UnitOfWork, *, credential_id: UUID) -> str:
+    """The channel of a merchant account."""
+    kind: str = await work.fetchval(
+        "SELECT kind FROM tenancy_credential WHERE group_id = $1 AND id = $2",
+        work.group_id,
+        credential_id,
+    )
+    return kind
+
+
 async def credential_by_key(work: UnitOfWork, *, box: SecretBox, kind: str, key: str) -> Credential:
     """The credential of a kind with that key (an app id). Raises NotFound."""
     row = await work.fetchrow(

@@ -337,3 +337,31 @@ async def test_who_may_not_sees_and_ends_nothing(books: Books, worlds: tuple[Wor
         with pytest.raises(NotFound):
             await bill_day(work, scope=worlds[1].scope, day_id=day.id)
         assert await work.fetchval("SELECT count(*) FROM reconcile_item") == 0
+
+
+async def test_a_day_whose_bill_never_comes_is_closed_by_a_person_once_it_is_overdue(
+    books: Books,
+) -> None:
+    with pytest.raises(ChannelUnavailable):
+        await books.compare()
+    day, scope = await books.day(), books.world.scope
+    with pytest.raises(Conflict, match="compared"):
+        await close_day(scope=scope, day_id=day.id, note=NOTE, at=NEXT_TEN)
+    late = books.world.clock.instant = NEXT_TEN + timedelta(hours=8)
+    with pytest.raises(ChannelUnavailable):
+        await books.compare()
+    closed = await close_day(scope=scope, day_id=day.id, note=NOTE, at=late)
+    assert (closed.state, closed.fetched_at, closed.closed_by) == (DayState.CLOSED, None, "ling")
+    assert await books.cases() == [("BILL_MISSING", False)]
+    assert await books.compare() is None, "and the worker lets it rest"
+
+
+async def test_a_refund_that_names_no_order_is_found_again_by_its_own_number(books: Books) -> None:
+    nameless = books.line(
+        await books.order(), order_no="", amount_fen=0, refund_no="R1", refund_fen=9
+    )
+    tomorrow = DAY + timedelta(days=1)
+    for day in (DAY, tomorrow):
+        books.publish(nameless, day=day)
+        await books.compare(day)
+    assert [(item.order_no, item.refund_no) for item in await books.items()] == [("", "R1")] * 2

@@ -16,6 +16,7 @@ from backend.reconcile.rules import (
     Matching,
     Paid,
     Theirs,
+    border_of,
     days_due,
     due_at,
     match,
@@ -222,3 +223,21 @@ def test_a_bill_is_asked_for_from_ten_o_clock_of_the_next_china_day() -> None:
     assert days_due(since=ten, at=ten) == [], "an account of today has no bill of yesterday"
     long_off = days_due(since=opened - timedelta(days=400), at=ten)
     assert (len(long_off), long_off[-1]) == (30, DAY)
+
+
+def test_unionpays_day_ends_at_eleven_so_its_last_hour_is_the_next_bills() -> None:
+    eleven = replace(ORDER, paid_at=MIDNIGHT - timedelta(hours=1))
+    border = border_of("UNIONPAY")
+    assert border_of("WECHAT_PAY") == BORDER
+    assert len(compared([], [eleven]).findings) == 1
+    found = match(DAY, lines=[], paid=[eleven], given_back=[], border=border)
+    assert (found.findings, found.carried_fen) == ((), 500)
+    tomorrow = DAY + timedelta(days=1)
+    never = match(tomorrow, lines=[], paid=[eleven], given_back=[], border=border)
+    assert classes(never) == [(BillClass.ONLY_OURS, 500, None)]
+    assert window(tomorrow, border).start == MIDNIGHT - border
+
+
+def test_a_refund_whose_line_names_no_order_is_matched_by_its_own_number() -> None:
+    found = compared([replace(BACK, order_no="")], [], [REFUND])
+    assert (found.matched, found.findings) == (1, ())
