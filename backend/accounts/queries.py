@@ -88,9 +88,7 @@ async def bound_accounts(work: UnitOfWork, *, customer_id: UUID) -> list[Account
     ).order_by("no")
 
 
-async def closed_accounts(
-    work: UnitOfWork, *, customer_id: UUID, since: datetime
-) -> list[Account]:
+async def closed_accounts(work: UnitOfWork, *, customer_id: UUID, since: datetime) -> list[Account]:
     """The accounts a customer was bound to when they were closed, since an instant, the newest first."""
     rows = await work.fetch(
         "SELECT DISTINCT a.id FROM accounts_binding b"
