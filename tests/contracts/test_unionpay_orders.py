@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 
+from backend.integrations.bank_form import post_form
 from backend.integrations.unionpay import UnionpayChannel
 from backend.integrations.unionpay_wire import split_answer
 from backend.journeys.bank_accounts import open_pfx
@@ -148,6 +149,25 @@ async def test_an_answer_signed_under_other_certificates_is_never_a_state(
     deceived = unionpay.another(root_pem=stranger.pem, middle_pem=stranger.pem)
     with pytest.raises(ChannelUnavailable, match="not issued under"):
         await deceived.query(number)
+
+
+async def test_a_true_answer_about_another_order_is_no_answer(
+    unionpay: UnionpayTill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers carry no nonce: whoever sits on the line could hand out yesterday's "paid"."""
+    paid, unpaid = await _paid(unionpay), a_bank_order().order_no
+    heard: list[bytes] = []
+
+    def on_the_line(url: str, fields: dict[str, str], /, *, who: str) -> bytes:
+        heard.append(post_form(url, fields, who=who))
+        return heard[0]
+
+    monkeypatch.setattr("backend.integrations.unionpay.post_form", on_the_line)
+    assert (await unionpay.channel.query(paid)).state is PaymentState.PAID
+    with pytest.raises(ChannelUnavailable, match="something else"):
+        await unionpay.channel.query(unpaid)
+    with pytest.raises(ChannelUnavailable, match="something else"):
+        await unionpay.channel.refund(RefundRequest(paid, a_number(), 1, 5000, "退费"))
 
 
 async def test_a_request_signed_with_another_key_is_refused_by_the_stand_in(
