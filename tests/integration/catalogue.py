@@ -32,6 +32,8 @@ APPEND_ONLY = frozenset(
         "ledger_lot",
         "ledger_lot_use",
         "ledger_lot_return",
+        "charges_charge",
+        "charges_ruling",
         "audit_entry",
         "metering_reading",
         "metering_packed",
@@ -80,6 +82,12 @@ _TIED_BY_TRIGGER = {
     ("ledger_lot_use", "entry_id"): "ledger_lots_move",
     ("ledger_lot_return", "lot_id"): "ledger_lots_move",
     ("ledger_lot_return", "entry_id"): "ledger_lots_move",
+    ("charges_charge", "project_id"): "charges_charge_has_all",
+    ("charges_charge", "account_id"): "charges_charge_has_all",
+    ("charges_charge", "purse_id"): "charges_charge_has_all",
+    ("charges_charge", "assignment_id"): "charges_charge_has_all",
+    ("charges_charge", "version_id"): "charges_charge_has_all",
+    ("charges_charge", "entry_id"): "charges_charge_has_all",
 }
 
 

@@ -6,9 +6,13 @@ import secrets
 from datetime import timedelta
 
 from backend.alerts.operations import open_case
+from backend.charges import credit
+from backend.charges.rules import Ruling
 from backend.control.queries import next_vend
 from backend.control.rules import Wallet
 from backend.journeys import vend as vends
+from backend.journeys.charge_grants import set_class
+from backend.journeys.charge_rulings import rule_on_hold
 from backend.journeys.price_download import download_prices
 from backend.kernel.db import unit_of_work
 from backend.kernel.money import Money
@@ -23,6 +27,7 @@ from backend.tenancy import operations as tenancy
 from backend.topups.operations import create_link
 from workers.models import meter_models
 
+from .charged import make_home
 from .dialled import allow, make_dialling
 from .filled_desk import fill_desk
 from .filled_occupancy import fill_occupancy
@@ -97,6 +102,7 @@ async def fill(world: World) -> None:
             amount_fen=None,
             at=START,
         )
+    await _charge_in_the_cloud(world)
     await put_money(world, yuan="30")
     async with unit_of_work(world.group_id) as work:
         await spend(
@@ -110,6 +116,29 @@ async def fill(world: World) -> None:
         await unspend(
             work, project_id=world.project.id, business_key="use:1", reason="test", at=START
         )
+
+
+async def _charge_in_the_cloud(world: World) -> None:
+    home = await make_home(world, no="390001")
+    await home.read(home.reading(1, 1_000))
+    await home.read(home.reading(2, 10))
+    await rule_on_hold(
+        scope=world.scope, meter_id=home.meter.id, ruling=Ruling.IGNORE, note="a test", at=START
+    )
+    async with unit_of_work(world.group_id) as work:
+        credit_class = await credit.save_class(
+            work,
+            scope=world.scope,
+            project_id=world.project.id,
+            name="fill",
+            overdraft=Money.parse("1"),
+            emergency=Money(0),
+            monthly_grant=Money(0),
+            at=START,
+        )
+    await set_class(
+        scope=world.scope, account_id=home.account.id, class_id=credit_class.id, at=START
+    )
 
 
 async def put_money(world: World, *, yuan: str) -> Money:
