@@ -35,7 +35,11 @@ def unpack(packed: bytes, /) -> str:
                 raise ChannelUnavailable("the bill is too long")
             # read() checks each file's CRC.
             texts = [archive.read(member).decode("gb18030") for member in members]
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError):
+    except (
+        zipfile.BadZipFile,
+        RuntimeError,
+        EOFError,
+    ):  # RuntimeError: encrypted, or packed in a new way
         raise ChannelUnavailable("the bill cannot be unpacked") from None
     except UnicodeDecodeError:
         raise ChannelUnavailable("the bill is not GBK") from None
