@@ -10,6 +10,7 @@ import httpx
 import redis
 
 from backend.kernel.errors import Unavailable
+from backend.sandbox.answers import NO_ANSWER
 
 from .payers import Crowd, Forger
 from .schedule import CHANNEL_FAULTS, METER_FAULTS, Hit, Strike
@@ -75,14 +76,16 @@ class Breaker:
     async def _forge(self) -> None:
         try:
             await self.forger.forge()
-        except (Unavailable, httpx.HTTPError) as error:
+        except (Unavailable, *NO_ANSWER) as error:
             self.failed_forgeries.append(str(error))
 
     async def _site(self, path: str, faults: dict[str, object]) -> None:
         """Turn a switch of the site; one that was killed a moment ago has none to turn."""
         try:
             await self._town.tell(f"{self._town.site}/{path}/faults", faults)
-        except httpx.TransportError:
+        except httpx.HTTPStatusError:
+            raise  # a switch that the site does not know is a mistake of ours
+        except NO_ANSWER:
             return
 
     async def heal(self, *, meters: Sequence[str], gateways: Sequence[str]) -> None:

@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import httpx
-
 from backend.kernel.errors import Unavailable
 from backend.kernel.money import Money
+from backend.sandbox.answers import NO_ANSWER
 
 from .plan import TENANTS, Tenant
 from .schedule import Payment, Telling
@@ -125,7 +124,7 @@ class Forger:
         for _ in range(int(_ANSWER_WITHIN_S / _AGAIN_S)):
             try:
                 answer = await self._town.http.post(url, content=body, headers=dict(headers))
-            except httpx.TransportError:
+            except NO_ANSWER:
                 await asyncio.sleep(_AGAIN_S)
                 continue
             if answer.status_code < 500:
@@ -193,7 +192,7 @@ class Crowd:
                 self._moved.notify_all()
             try:
                 await pay(self._town, payment)
-            except (Unavailable, httpx.HTTPError) as error:
+            except (Unavailable, *NO_ANSWER) as error:
                 self.refused.append(f"payment {payment.number}: {error}")
 
     def _done(self) -> bool:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import httpx
 
 from backend.kernel import logs
 from backend.kernel.errors import Unavailable
+from backend.sandbox.answers import NO_ANSWER
 from backend.sandbox.embedded.services import EmbeddedServices
 
 from . import sums
@@ -130,7 +130,7 @@ async def _break_and_judge(
 async def _site_up(town: Town) -> bool | None:
     try:
         return (await town.http.get(f"{town.site}/gateways")).status_code == 200 or None
-    except httpx.TransportError:
+    except NO_ANSWER:
         return None
 
 

@@ -25,6 +25,7 @@ from backend.kernel.db import Database
 from backend.kernel.errors import Unavailable
 from backend.kernel.migrate import migrate
 from backend.kernel.settings import read_settings
+from backend.sandbox.answers import NO_ANSWER
 from backend.sandbox.embedded.child import free_port
 from backend.sandbox.embedded.services import EmbeddedServices
 from backend.tenancy.queries import group_of_code
@@ -81,7 +82,7 @@ class Town:
             body = {"query": query, "variables": dict(variables)}
             answer = await self.http.post(f"{self.api}/graphql", json=body)
             told = answer.json()
-        except (httpx.HTTPError, ValueError):
+        except (*NO_ANSWER, ValueError):
             return None
         if answer.status_code != 200 or told.get("errors"):
             return None
@@ -186,7 +187,7 @@ async def _start(
 async def _answers(town: Town, url: str) -> bool | None:
     try:
         return (await town.http.get(url)).status_code == 200 or None
-    except httpx.HTTPError:
+    except NO_ANSWER:
         return None
 
 

@@ -45,6 +45,11 @@ def text_of(body: dict[str, Any], name: str, /) -> str:
     return value
 
 
+# What httpx raises when nobody answers. The second is anyio's: the peer was killed between its accept
+# and our first look at the socket (its raw socket is None then).
+NO_ANSWER = (httpx.HTTPError, AttributeError)
+
+
 def caller(*, timeout_s: float) -> httpx.AsyncClient:
     """A client for one call to somebody's callback; use it as a context.
 
