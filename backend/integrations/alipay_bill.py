@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -35,11 +36,8 @@ def unpack(packed: bytes, /) -> str:
                 raise ChannelUnavailable("the bill is too long")
             # read() checks each file's CRC.
             texts = [archive.read(member).decode("gb18030") for member in members]
-    except (
-        zipfile.BadZipFile,
-        RuntimeError,
-        EOFError,
-    ):  # RuntimeError: encrypted, or packed in a new way
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError):
+        # RuntimeError: encrypted, or packed in a way that we do not know.
         raise ChannelUnavailable("the bill cannot be unpacked") from None
     except UnicodeDecodeError:
         raise ChannelUnavailable("the bill is not GBK") from None

@@ -101,18 +101,22 @@ def test_a_bill_of_another_shape_is_refused_whole(wrong: str) -> None:
 def test_the_details_are_found_by_their_heading_among_the_files() -> None:
     def packed(**files: bytes) -> bytes:
         buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as archive:
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in files.items():
                 archive.writestr(name, content)
         return buffer.getvalue()
 
     details = text(HEAD, PAID, END)
+    whole = packed(a=details.encode("gbk"))
+    damaged = whole[:40] + bytes(12) + whole[52:]
+    assert unpack(whole) == details
     assert unpack(packed(a="汇总".encode("gbk"), b=details.encode("gbk"))) == details
     for wrong in (
         b"no zip",
         packed(a="汇总".encode("gbk")),
         packed(a=details.encode("gbk"), b=details.encode("gbk")),
         packed(a=b"\xff\xff\xff"),
+        damaged,
     ):
         with pytest.raises(ChannelUnavailable):
             unpack(wrong)
