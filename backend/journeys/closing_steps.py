@@ -18,6 +18,7 @@ from backend.accounts.closings import Closing, ClosingState
 from backend.alerts.operations import close_cases, open_case, queue_delivery
 from backend.alerts.ports import MessageChannel
 from backend.alerts.texts import text
+from backend.charges.queries import positions_of
 from backend.kernel.clock import CHINA
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import Conflict
@@ -29,6 +30,7 @@ from backend.ledger.queries import owed
 from backend.ledger.rules import AccountKey, AccountKind, LotKind
 from backend.ledger.statements import LotLeft, lots_left, moved_by_kind, statement_of
 from backend.metering import queries as meters
+from backend.metering.cloud import cloud_assignments
 from backend.metering.rules import MeterModel
 from backend.outbox.operations import reopen_if_done
 from backend.topups.account_refunds import moved_nothing, open_refunds, order_of_lot
@@ -81,6 +83,12 @@ async def _bill(work: UnitOfWork, closing: Closing, at: datetime) -> datetime | 
         return at + _SOON
     while await charge_account(work, account_id=closing.account_id, at=at):
         pass
+    held = await _held(work, closing.account_id)
+    if held:
+        await _tell_stuck(
+            work, closing, f"{held} of its meters cannot be charged: rule on them", at
+        )
+        return at + _LATER
     account = await accounts.account_by_id(work, account_id=closing.account_id)
     await recover_arrears(
         work,
@@ -91,6 +99,16 @@ async def _bill(work: UnitOfWork, closing: Closing, at: datetime) -> datetime | 
     )
     await rows.mark_refunding(work, closing_id=closing.id)
     return None
+
+
+async def _held(work: UnitOfWork, account_id: UUID) -> int:
+    """How many of its meters' services used what is on billing hold and cannot be charged yet (C14)."""
+    served = await cloud_assignments(work, account_ids=[account_id])
+    closing_totals = {each.id: each.closing_total for each in served}
+    return sum(
+        position.hold is not None and position.last.total != closing_totals[position.assignment_id]
+        for position in await positions_of(work, assignment_ids=list(closing_totals))
+    )
 
 
 async def _lots(group_id: int, account_id: UUID) -> list[LotLeft]:
@@ -226,6 +244,12 @@ async def _stuck(work: UnitOfWork, closing: Closing, left: Money, at: datetime) 
         and moved_nothing(refund)
     ]
     why = f"{left} yuan are left" + (f"; refunds ended: {', '.join(failed)}" if failed else "")
+    await _tell_stuck(work, closing, why, at)
+    return at + _LATER
+
+
+async def _tell_stuck(work: UnitOfWork, closing: Closing, why: str, at: datetime) -> None:
+    """Keep why it waits, and raise it as a case."""
     await rows.note_waiting(work, closing_id=closing.id, why=why)
     await open_case(
         work,
@@ -235,12 +259,10 @@ async def _stuck(work: UnitOfWork, closing: Closing, left: Money, at: datetime) 
         detail={
             "reason": why,
             "account": str(closing.account_id),
-            "left": str(left),
-            "wayOut": "resume the closing to ask for the refunds anew, or cancel it",
+            "wayOut": "resume the closing to ask for refunds anew, rule on held readings, or cancel it",
         },
         at=at,
     )
-    return at + _LATER
 
 
 async def _tell(

@@ -50,3 +50,27 @@ async def test_use_up_to_the_last_reading_is_charged_before_the_account_closes(
     assert "CLOSED_OWING" in {row["kind"] for row in cases}
     async with unit_of_work(theirs.group_id) as work:
         assert await work.fetchval("SELECT count(*) FROM accounts_closing") == 0
+
+
+async def test_an_account_with_use_that_cannot_be_charged_is_not_closed(
+    worlds: tuple[World, World],
+) -> None:
+    ours, _ = worlds
+    home = await make_home(ours)
+    await home.read(home.reading(1, 5_000))
+    at = home.at(2)
+    ask = Ask(ours.scope.actor, "they move out", "final-bill-2", meter_models(), at)
+    begun = await close_account(scope=ours.scope, account_id=home.account.id, cut=False, ask=ask)
+    back = home.reading(2, 3_000)._replace(received_at=at + timedelta(seconds=5))
+    async with unit_of_work(ours.group_id) as work:
+        await store_readings(work, readings=[back])
+        takedown_id = await work.fetchval("SELECT id FROM metering_takedown")
+    later, models = at + timedelta(minutes=1), meter_models()
+    await go_on(group_id=ours.group_id, takedown_id=takedown_id, at=later)
+    again = await advance(group_id=ours.group_id, closing_id=begun.id, models=models, at=later)
+    assert again is not None
+    async with unit_of_work(ours.group_id) as work:
+        waiting = await closing(work, scope=ours.scope, closing_id=begun.id)
+        cases = await work.fetch("SELECT kind FROM alerts_case WHERE resolved_at IS NULL")
+    assert waiting.state is ClosingState.METERS
+    assert "CLOSING_STUCK" in {row["kind"] for row in cases}
