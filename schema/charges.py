@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -296,19 +297,11 @@ class ChargeMutations:
         monthly_grant: Money,
     ) -> CreditClassResult:
         """Make a credit class, or change the one of that name."""
-        project_id = uuid_of(project, "Project")
+        scope, at, of = info.context.caller(), info.context.now, uuid_of(project, "Project")
+        save = partial(credit.save_class, overdraft=overdraft, emergency=emergency)
+        save = partial(save, scope=scope, project_id=of, monthly_grant=monthly_grant)
         async with info.context.work() as work:
-            row = await credit.save_class(
-                work,
-                scope=info.context.caller(),
-                project_id=project_id,
-                name=name,
-                overdraft=overdraft,
-                emergency=emergency,
-                monthly_grant=monthly_grant,
-                at=info.context.now,
-            )
-        return class_of(row)
+            return class_of(await save(work, name=name, at=at))
 
     @mutation(Permission.CREDIT_WRITE)
     async def set_credit_class(

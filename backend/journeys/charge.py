@@ -138,9 +138,8 @@ def _charge_part(
     batch: Batch, position: Position, timeline: Timeline, part: Part, start: Point, end: Point
 ) -> None:
     """Add a part to its month, and charge what the month costs more by it."""
-    supply = position.supply
     plan_month = timeline.month(part.month)
-    key = supply, part.month
+    supply, _ = key = position.supply, part.month
     month = batch.months.get(key)
     if month is None:
         month = _new_month(position, part)
