@@ -17,7 +17,7 @@ from pathlib import Path
 from backend.kernel.failpoints import Moment, Place, SimulatedCrash
 
 _ROOT = Path(__file__).resolve().parents[2]
-_FIRST, _AGAIN = 0.35, 0.01
+_FIRST, _AGAIN = 0.7, 0.01
 _AIMED_AT = 3  # every third place of the registry, each seed another third
 
 COMMITS = (
