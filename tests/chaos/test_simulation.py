@@ -42,8 +42,8 @@ async def play(services: EmbeddedServices, unique: str) -> Play:
 
 
 @pytest.mark.timeout(900)
-async def test_fifteen_seeds_lose_and_double_nothing_and_die_at_every_place(play: Play) -> None:
-    tally = await play(range(1, 16))
+async def test_twenty_seeds_lose_and_double_nothing_and_die_at_every_place(play: Play) -> None:
+    tally = await play(range(1, 21))
     assert tally.failed == []
     assert tally.never_hit == []
     assert tally.unregistered == []
