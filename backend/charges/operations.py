@@ -124,15 +124,20 @@ _MOVE_MONTHS = (
 )
 
 
+_LOCK = " FOR UPDATE OF s"
+
+
 async def hold_supplies(
     work: UnitOfWork, *, supplies: Mapping[Supply, tuple[UUID, datetime]]
 ) -> dict[Supply, datetime]:
     """Take turns on supplies (each with its project and its opening, for one not seen before) until commit,
     in one order for everybody; since when each is charged."""
-    held = await _hold(work, list(supplies))
-    missing = sorted((supply, *rest) for supply, rest in supplies.items() if supply not in held)
+    # Nothing may be held yet while one that is new waits for somebody else's: look first, then insert, then
+    # hold all of them.
+    known = await _supplies(work, list(supplies), lock="")
+    missing = sorted((supply, *rest) for supply, rest in supplies.items() if supply not in known)
     if not missing:
-        return held
+        return await _supplies(work, list(supplies), lock=_LOCK)
     await work.execute(
         "INSERT INTO charges_supply (group_id, project_id, account_id, kind, started_at)"
         " SELECT $1, s.* FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[]) AS s"
@@ -143,15 +148,17 @@ async def hold_supplies(
         [supply.kind for supply, _, _ in missing],
         [started_at for _, _, started_at in missing],
     )
-    return await _hold(work, list(supplies))
+    return await _supplies(work, list(supplies), lock=_LOCK)
 
 
-async def _hold(work: UnitOfWork, supplies: Sequence[Supply]) -> dict[Supply, datetime]:
+async def _supplies(
+    work: UnitOfWork, supplies: Sequence[Supply], *, lock: str
+) -> dict[Supply, datetime]:
     rows = await work.fetch(
         "SELECT s.account_id, s.kind, s.started_at FROM charges_supply s"
         " JOIN unnest($2::uuid[], $3::text[]) AS k(account_id, kind)"
         "  ON s.account_id = k.account_id AND s.kind = k.kind WHERE s.group_id = $1"
-        " ORDER BY s.account_id, s.kind FOR UPDATE OF s",
+        f" ORDER BY s.account_id, s.kind{lock}",
         work.group_id,
         [supply.account_id for supply in supplies],
         [supply.kind for supply in supplies],
