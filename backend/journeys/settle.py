@@ -112,9 +112,7 @@ async def _settle_all(group_id: int, statements: Sequence[_Statement]) -> list[S
                         order, state=OrderState.PAID, transaction_id=payment.transaction_id
                     )
             if verdict is Verdict.MISMATCH:
-                await _mismatch(
-                    work, order.project_id, credential, payment, reason, one.source, at
-                )
+                await _mismatch(work, order.project_id, credential, payment, reason, one.source, at)
             found.append(Settled(verdict, reason, order.id))
         if sales:
             await book(work, sales=sales, at=at)

@@ -119,9 +119,10 @@ BEGIN
         RAISE EXCEPTION 'the day of this item is closed'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'reconcile_item_in_order';
     END IF;
-    RETURN NEW;
+    RETURN NULL;
 END $$;
-CREATE TRIGGER reconcile_item_in_order BEFORE INSERT OR UPDATE ON reconcile_item
+-- Afterwards: row-level security speaks first.
+CREATE TRIGGER reconcile_item_in_order AFTER INSERT OR UPDATE ON reconcile_item
     FOR EACH ROW EXECUTE FUNCTION reconcile_item_in_order();
 
 -- The nightly proof of a meter that holds money: its purchase count and what it has left, as it was read

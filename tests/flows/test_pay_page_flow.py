@@ -12,7 +12,9 @@ import httpx
 from .town import Town, environment
 
 INSIDE = {"user-agent": "Mozilla/5.0 (Linux; Android 14) MicroMessenger/8.0.50"}
-LINK = "query($t: String!) { payLink(token: $t) { accountName place amount ways { channel method } } }"
+LINK = (
+    "query($t: String!) { payLink(token: $t) { accountName place amount ways { channel method } } }"
+)
 START = (
     "mutation($t: String!, $m: PayMethod!, $k: String!) {"
     ' startTopUpByLink(token: $t, amount: "50.00", method: $m, idempotencyKey: $k) { __typename'

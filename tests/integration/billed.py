@@ -141,3 +141,12 @@ class Books:
 async def make_books(world: World) -> Books:
     """A world with a merchant account that has existed since START."""
     return Books(world, await make_credential(world))
+
+
+async def today_of(world: World) -> date:
+    """The China day that the database's own clock has: the day in which tests post. The world's projects
+    exist since two days before it."""
+    async with unit_of_work(world.group_id) as work:
+        await work.execute("UPDATE tenancy_project SET created_at = now() - interval '2 days'")
+        now: datetime = await work.fetchval("SELECT now()")
+    return business_day(now)

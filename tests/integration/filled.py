@@ -29,6 +29,7 @@ from workers.models import meter_models
 
 from .charged import make_home
 from .dialled import allow, make_dialling
+from .filled_books import fill_books
 from .filled_desk import fill_desk
 from .filled_occupancy import fill_occupancy
 from .priced import priced, propose
@@ -102,6 +103,7 @@ async def fill(world: World) -> None:
             amount_fen=None,
             at=START,
         )
+    await fill_books(world)
     await _charge_in_the_cloud(world)
     await put_money(world, yuan="30")
     async with unit_of_work(world.group_id) as work:

@@ -171,7 +171,7 @@ async def test_every_check_written_in_the_migrations_is_in_the_database(
 ) -> None:
     written = checks_in_sql(migrations())
     assert sum(written.values()) > 50
-    assert written["topups_order"] == 7
+    assert written["topups_order"] == 8
     rows = await owner.fetch(
         "SELECT conrelid::regclass::text AS name, count(*) FROM pg_constraint"
         " WHERE contype = 'c' AND connamespace = 'public'::regnamespace AND convalidated"

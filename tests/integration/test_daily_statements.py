@@ -16,7 +16,7 @@ from backend.journeys.daily_statement import (
     plan_statements,
     recomputed,
 )
-from backend.kernel.clock import CHINA, business_day
+from backend.kernel.clock import CHINA
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import NotFound
 from backend.kernel.money import Money
@@ -25,20 +25,12 @@ from backend.ledger.rules import AccountKey, AccountKind, move
 from backend.reconcile.statement_rules import StatementKeys, read_file, verify, verify_chain
 from backend.reconcile.statements import Statement, add_statement, statement_of_day
 
+from .billed import today_of
 from .test_vend_steps import announce, sold, vend_for
 from .test_vend_steps import verify as verify_vend
 from .world import BOX, START, World, admin_scope, make_project
 
 KEYS = StatementKeys(BOX)
-
-
-async def today_of(world: World) -> date:
-    """The China day that the database's own clock has: the day in which tests post. The world's projects
-    exist since two days before it."""
-    async with unit_of_work(world.group_id) as work:
-        await work.execute("UPDATE tenancy_project SET created_at = now() - interval '2 days'")
-        now: datetime = await work.fetchval("SELECT now()")
-    return business_day(now)
 
 
 async def make(world: World, until: date) -> int:

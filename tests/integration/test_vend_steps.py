@@ -301,7 +301,9 @@ async def test_a_case_is_resolved_only_by_who_may_with_a_note_and_only_in_its_gr
     assert await open_cases(ours) == [case]
 
 
-async def test_a_vend_that_is_only_late_is_not_retried_by_a_person(worlds: tuple[World, World]) -> None:
+async def test_a_vend_that_is_only_late_is_not_retried_by_a_person(
+    worlds: tuple[World, World],
+) -> None:
     ours, _theirs = worlds
     vend = await vend_for(ours, await sold(ours))
     late = START + timedelta(hours=1)
