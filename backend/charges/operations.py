@@ -124,7 +124,13 @@ _MOVE_MONTHS = (
 )
 
 
-_LOCK = " FOR UPDATE OF s"
+_SUPPLIES = (
+    "SELECT s.account_id, s.kind, s.started_at FROM charges_supply s"
+    " JOIN unnest($2::uuid[], $3::text[]) AS k(account_id, kind)"
+    "  ON s.account_id = k.account_id AND s.kind = k.kind WHERE s.group_id = $1"
+    " ORDER BY s.account_id, s.kind"
+)
+_HOLD_SUPPLIES = f"{_SUPPLIES} FOR UPDATE OF s"
 
 
 async def hold_supplies(
@@ -134,10 +140,10 @@ async def hold_supplies(
     in one order for everybody; since when each is charged."""
     # Nothing may be held yet while one that is new waits for somebody else's: look first, then insert, then
     # hold all of them.
-    known = await _supplies(work, list(supplies), lock="")
+    known = await _supplies(work, list(supplies), _SUPPLIES)
     missing = sorted((supply, *rest) for supply, rest in supplies.items() if supply not in known)
     if not missing:
-        return await _supplies(work, list(supplies), lock=_LOCK)
+        return await _supplies(work, list(supplies), _HOLD_SUPPLIES)
     await work.execute(
         "INSERT INTO charges_supply (group_id, project_id, account_id, kind, started_at)"
         " SELECT $1, s.* FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[]) AS s"
@@ -148,17 +154,14 @@ async def hold_supplies(
         [supply.kind for supply, _, _ in missing],
         [started_at for _, _, started_at in missing],
     )
-    return await _supplies(work, list(supplies), lock=_LOCK)
+    return await _supplies(work, list(supplies), _HOLD_SUPPLIES)
 
 
 async def _supplies(
-    work: UnitOfWork, supplies: Sequence[Supply], *, lock: str
+    work: UnitOfWork, supplies: Sequence[Supply], sql: str
 ) -> dict[Supply, datetime]:
     rows = await work.fetch(
-        "SELECT s.account_id, s.kind, s.started_at FROM charges_supply s"
-        " JOIN unnest($2::uuid[], $3::text[]) AS k(account_id, kind)"
-        "  ON s.account_id = k.account_id AND s.kind = k.kind WHERE s.group_id = $1"
-        f" ORDER BY s.account_id, s.kind{lock}",
+        sql,
         work.group_id,
         [supply.account_id for supply in supplies],
         [supply.kind for supply in supplies],

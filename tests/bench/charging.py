@@ -206,6 +206,7 @@ async def _expect_whole(
         "SELECT -sum(b.balance_hao) FROM ledger_balance b JOIN ledger_account a"
         " ON a.group_id = b.group_id AND a.id = b.account_id WHERE a.kind = 'PURSE'"
     )
+    assert charged is not None
     assert charged["n"] == meters * turns, charged
     assert held + charged["hao"] == meters * 10_000_000
 

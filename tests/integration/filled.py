@@ -14,7 +14,7 @@ from backend.journeys import vend as vends
 from backend.journeys.charge_grants import set_class
 from backend.journeys.charge_rulings import rule_on_hold
 from backend.journeys.price_download import download_prices
-from backend.kernel.db import unit_of_work
+from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.money import Money
 from backend.ledger.operations import open_lot, post, spend, unspend
 from backend.ledger.rules import AccountKey, AccountKind, LotKind, topup_paid
@@ -64,25 +64,7 @@ async def fill(world: World) -> None:
     await claimed(world, await make_sealed(world, serial="SEALED-2"))
     await allow(world, await make_dialling(world), DialIn(f"fill-{world.code}".encode()))
     async with unit_of_work(world.group_id) as work:
-        operator = await tenancy.add_operator(
-            work, scope=world.scope, login="ling", name="Ling", password_hash="none", at=START
-        )
-        await tenancy.grant(
-            work,
-            scope=world.scope,
-            operator_id=operator.id,
-            role="manager",
-            project_id=world.project.id,
-            at=START,
-        )
-        await tenancy.count_login_try(work, login="nobody", at=START)
-        await tenancy.open_session(
-            work,
-            operator_id=operator.id,
-            login=operator.login,
-            token_digest=secrets.token_bytes(32),
-            at=START,
-        )
+        await _sign_in(work, world)
         await store_readings(work, readings=[reading_of(world.meter.id, at=START)])
         await roll_up(work, until=START + timedelta(days=1))
         closed = reading_of(world.meter.id, at=START - timedelta(days=4000))
@@ -118,6 +100,28 @@ async def fill(world: World) -> None:
         await unspend(
             work, project_id=world.project.id, business_key="use:1", reason="test", at=START
         )
+
+
+async def _sign_in(work: UnitOfWork, world: World) -> None:
+    operator = await tenancy.add_operator(
+        work, scope=world.scope, login="ling", name="Ling", password_hash="none", at=START
+    )
+    await tenancy.grant(
+        work,
+        scope=world.scope,
+        operator_id=operator.id,
+        role="manager",
+        project_id=world.project.id,
+        at=START,
+    )
+    await tenancy.count_login_try(work, login="nobody", at=START)
+    await tenancy.open_session(
+        work,
+        operator_id=operator.id,
+        login=operator.login,
+        token_digest=secrets.token_bytes(32),
+        at=START,
+    )
 
 
 async def _charge_in_the_cloud(world: World) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial, reduce
 from uuid import UUID
 
@@ -112,7 +112,8 @@ async def truth(homes: list[Home], read: dict[UUID, dict[datetime, Reading]]) ->
         rated, backward = spans([opening, *found], MeterKind.ELECTRICITY, {})
         assert backward is None
         parts += [part for span in rated for part in timeline.parts(span)]
-    total, used = Amounts(), {}
+    total = Amounts()
+    used: dict[date, int] = {}
     for month in sorted({part.month for part in parts}):
         plan_month = timeline.month(month)
         uses = [[0] * 6 for _ in plan_month.starts]
@@ -149,14 +150,14 @@ async def test_any_order_of_readings_ends_in_what_the_truth_costs_rated_once(
     second = await add_meter(ours, home.account, serial="C-second", bus_address=9)
     await home.pay("3")
     readings = []
-    for each in (home, second):
+    for one in (home, second):
         wh, bands = 0, dict.fromkeys(("peak", "flat", "valley"), 0)
         for half_hours in sorted(chance.sample(range(1, 460), 14)):
             for band in bands:
                 bands[band] += chance.randrange(0, 400)
             wh = sum(bands.values())
             known = chance.random() < 0.8
-            readings.append(each.reading(half_hours, wh, **(bands if known else {})))
+            readings.append(one.reading(half_hours, wh, **(bands if known else {})))
     read: dict[UUID, dict[datetime, Reading]] = {home.meter.id: {}, second.meter.id: {}}
     repeats = chance.sample(readings, 5)
     order = chance.sample(readings, len(readings)) + repeats

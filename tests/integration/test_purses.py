@@ -17,6 +17,7 @@ from backend.journeys.views import MeterCreditState, MoneyState, TopUpView, topu
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
 from backend.kernel.money import ZERO, Money
+from backend.kernel.scope import Scope
 from backend.ledger.purses import PurseCharge, charge
 from backend.ledger.rules import ARREARS, AccountKind, take_from_lots
 from backend.metering.readings import store_readings
@@ -148,13 +149,16 @@ async def test_balance_use_not_yet_charged_and_available_are_told_apart(
             at=START,
         )
     assert (await seen(home)).available == Money.parse("13.2")
-    emergency = {"account_id": home.account.id, "at": START}
+    reader = admin_scope(ours.group_id, permissions=frozenset({"account:read"}))
+
+    async def draw(scope: Scope) -> Money:
+        return await draw_emergency(scope=scope, account_id=home.account.id, at=START)
+
     with pytest.raises(Forbidden):
-        reader = admin_scope(ours.group_id, permissions=frozenset({"account:read"}))
-        await draw_emergency(scope=reader, **emergency)
-    assert await draw_emergency(scope=ours.scope, **emergency) == Money.parse("3")
+        await draw(reader)
+    assert await draw(ours.scope) == Money.parse("3")
     with pytest.raises(Conflict):
-        await draw_emergency(scope=ours.scope, **emergency)
+        await draw(ours.scope)
     assert (await seen(home)).available == Money.parse("16.2")
     await charge_due(ours)
     await home.read(home.reading(3, 23_000))
@@ -207,17 +211,23 @@ async def test_a_credit_class_is_sane_and_another_groups_is_not_there(
     worlds: tuple[World, World],
 ) -> None:
     ours, theirs = worlds
-    wanted = {"overdraft": ZERO, "emergency": ZERO, "monthly_grant": ZERO, "at": START}
+
+    async def save(scope: Scope, name: str, overdraft: Money = ZERO) -> None:
+        await credit.save_class(
+            work,
+            scope=scope,
+            project_id=ours.project.id,
+            name=name,
+            overdraft=overdraft,
+            emergency=ZERO,
+            monthly_grant=ZERO,
+            at=START,
+        )
+
     async with unit_of_work(ours.group_id) as work:
         for name, bad in (("", ZERO), ("x", Money(-1)), ("x", Money.parse("10000.01"))):
             with pytest.raises(InvalidInput):
-                await credit.save_class(
-                    work,
-                    scope=ours.scope,
-                    project_id=ours.project.id,
-                    name=name,
-                    **{**wanted, "overdraft": bad},
-                )
+                await save(ours.scope, name, bad)
         with pytest.raises(NotFound):
             await credit.put_in_class(
                 work,
@@ -229,9 +239,7 @@ async def test_a_credit_class_is_sane_and_another_groups_is_not_there(
             )
     async with unit_of_work(theirs.group_id) as work:
         with pytest.raises(NotFound):
-            await credit.save_class(
-                work, scope=theirs.scope, project_id=ours.project.id, name="x", **wanted
-            )
+            await save(theirs.scope, "x")
 
 
 async def test_several_accounts_draw_from_one_purse(worlds: tuple[World, World]) -> None:

@@ -223,7 +223,7 @@ async def test_one_user_at_a_time_an_idle_one_gives_way_and_a_third_is_told_busy
     await second.exchange(COUNT.request, COUNT.expected)  # the first one was idle
     yard.gateway().bus.delay_ms = 200
     dtu.asked.clear()
-    asked = asyncio.create_task(second.exchange(NEXT.request, NEXT.expected))
+    asked = asyncio.ensure_future(second.exchange(NEXT.request, NEXT.expected))
     await dtu.asked.wait()
     others = await asyncio.gather(
         *(link.exchange(COUNT.request, COUNT.expected) for link in (first, third)),

@@ -327,6 +327,7 @@ ELSEWHERE = {
     "Mutation.setWechatPay(project)": "test_merchants.py",
     "Mutation.setUnionpay(project)": "test_bank_accounts.py",
     "Mutation.setChinapay(project)": "test_bank_accounts.py",
+    "Query.dailyStatement(project)": "test_reconcile.py",
     "Query.topUpByLink(id)": "test_pay_link.py",
     "Subscription.topUpChanged(id)": "test_live.py",
     "Subscription.topUpByLinkChanged(id)": "test_live.py",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from strawberry import ID
+
 from backend.accounts import operations as accounts
 from backend.accounts.models import Account
 from backend.journeys.closing import close_account
@@ -59,7 +61,7 @@ async def make_occupancy_things(world: World, *, prefix: str) -> dict[str, str]:
     }
 
 
-def no_occupancy_things() -> dict[str, str]:
+def no_occupancy_things() -> dict[str, ID]:
     """Ids that no object has."""
     return {name: ref(kind, new_id()) for name, kind in _KINDS.items()}
 

@@ -69,7 +69,7 @@ async def test_who_goes_away_before_its_batch_is_left_out_and_during_it_harms_no
     second.cancel()
     late.cancel()
     desk.open.set()
-    assert await asyncio.gather(first, third) == [2, 6]
+    assert [await first, await third] == [2, 6]
     for gone in (second, late):
         with pytest.raises(asyncio.CancelledError):
             await gone
