@@ -57,10 +57,8 @@ _NEXT = (
 )
 
 
-class Broken(DomainError):
+class Broken(AssertionError):
     """An invariant does not hold; the message says which, and after which step."""
-
-    code = "BROKEN"
 
 
 @dataclass

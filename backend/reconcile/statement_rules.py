@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from backend.kernel.errors import DomainError
+from backend.kernel.errors import InvalidInput
 from backend.kernel.money import ZERO, Money
 from backend.kernel.secrets import SecretBox
 
@@ -26,7 +26,7 @@ FORMAT = "shuidian-statement-1"
 _PURPOSE = "statement signing"
 
 
-class StatementBroken(DomainError):
+class StatementBroken(InvalidInput):
     """A statement that is not what was signed, or does not add up."""
 
     code = "STATEMENT_BROKEN"
