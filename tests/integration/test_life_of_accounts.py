@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -264,6 +265,7 @@ class _Lives(RuleBasedStateMachine):
         assert await street.cases() == []
 
 
+@pytest.mark.timeout(600)
 def test_whatever_happens_in_whatever_order_no_money_is_lost_or_doubled(
     services: EmbeddedServices, tmp_path: Path
 ) -> None:

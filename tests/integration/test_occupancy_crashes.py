@@ -22,6 +22,9 @@ from .world import World
 
 THIRTY = 3000
 
+# Each dies at dozens of commits, one after another: minutes on a busy machine.
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.fixture
 async def street(

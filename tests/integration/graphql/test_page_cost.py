@@ -58,7 +58,7 @@ async def fifty_accounts(world: World) -> None:
     for number in range(50):
         account = await make_account(world, no=f"{300000 + number}")
         meter, _ = await make_meter(
-            world, serial=f"M-{number}-300", bus_address=2 + number, account=account
+            world, serial=f"M-{number}-300", bus_address=60 + number, account=account
         )
         async with unit_of_work(world.group_id) as work:
             reading = reading_of(meter.id, at=world.clock.now(), total=number)
@@ -115,9 +115,9 @@ async def test_the_page_shows_what_the_meter_said_and_where_the_money_is(
     paid = await make_order(world, credential_id=await make_credential(world), amount_fen=5000)
     await pay(world, paid)
     token = await operator_token(world)
-    data = await api.data(PAGE, {"first": 5}, token=token)
-    (edge,) = data["projects"][0]["accounts"]["edges"]
-    node = edge["node"]
+    data = await api.data(PAGE, {"first": 50}, token=token)
+    nodes = [edge["node"] for edge in data["projects"][0]["accounts"]["edges"]]
+    (node,) = [each for each in nodes if each["no"] == world.account.no]
     assert (node["no"], node["phone"], node["place"]) == ("100001", "138****8000", "Building 1")
     assert node["ledger"] == {"purse": "0.00", "inTransit": "50.00", "atMeters": "0.00"}
     (meter,) = node["meters"]
