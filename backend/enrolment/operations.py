@@ -120,7 +120,7 @@ async def keep_enrolment(
         )
         if not created:
             raise Conflict("the gateway was enrolled by another request just now")
-        await work.notify(BELL, "")
+        work.notify(BELL, "")
     else:
         await _replace(work, before, before.ring.enrolled_again(at=at))
         await work.execute(
@@ -257,7 +257,7 @@ async def _replace(
         ring.current,
         ring.pending,
     )
-    await work.notify(BELL, "")
+    work.notify(BELL, "")
     kept = await locked_ring(work, gateway_id=row.gateway_id)
     assert kept is not None
     return kept

@@ -51,5 +51,5 @@ async def ask_channel(ports: Ports, *, group_id: int, order_id: UUID) -> datetim
         async with unit_of_work(group_id) as work:
             if await operations.mark_closed(work, order_id=order_id, at=ports.clock.now()):
                 TOPUPS.labels(step="closed").inc()
-                await work.notify(BELL, f"{group_id}:{order_id}")
+                work.notify(BELL, f"{group_id}:{order_id}")
     return next_query(created_at=order.created_at, queries=queries)

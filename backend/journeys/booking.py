@@ -65,7 +65,7 @@ async def book(work: UnitOfWork, *, sales: Sequence[Sale], at: datetime) -> None
             for order_id, vend_id in vends.items()
         }
         await emit_all(work, topic="vend.due", events=events, at=at)
-    await work.notify_all(BELL, [f"{work.group_id}:{sale.order.id}" for sale in sales])
+    work.notify(BELL, *(f"{work.group_id}:{sale.order.id}" for sale in sales))
 
 
 async def _targets(

@@ -66,7 +66,7 @@ async def about_to_write(*, group_id: int, vend: Vend, before: Wallet, at: datet
     """
     async with unit_of_work(group_id) as work:
         await control.mark_sending(work, vend_id=vend.id, before=before, at=at)
-        await work.notify(BELL, f"{group_id}:{vend.source_id}")
+        work.notify(BELL, f"{group_id}:{vend.source_id}")
 
 
 async def verified(
@@ -82,7 +82,7 @@ async def verified(
         transfer = vend_settled(vend_id=vend.id, meter=vend.meter_id, amount=vend.amount)
         await ledger.post(work, project_id=vend.project_id, transfer=transfer, at=at)
         await _tell_customers(work, vend, after, at)
-        await work.notify(BELL, f"{group_id}:{vend.source_id}")
+        work.notify(BELL, f"{group_id}:{vend.source_id}")
     VENDS.labels(outcome="verified").inc()
 
 
@@ -107,7 +107,7 @@ async def stopped(*, group_id: int, vend: Vend, meter: Wallet, reason: str, at: 
             },
             at=at,
         )
-        await work.notify(BELL, f"{group_id}:{vend.source_id}")
+        work.notify(BELL, f"{group_id}:{vend.source_id}")
     VENDS.labels(outcome="stopped").inc()
 
 

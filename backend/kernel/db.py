@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -24,7 +25,6 @@ from tortoise import Tortoise
 from tortoise.backends.asyncpg.client import AsyncpgDBClient, TransactionWrapper
 from tortoise.backends.base import client as tortoise_client
 from tortoise.connection import get_connection, get_connections
-from tortoise.transactions import in_transaction
 
 from backend.kernel import failpoints
 
@@ -38,7 +38,37 @@ MODEL_MODULES = (
 Row = asyncpg.Record
 
 
-class _ReturningTransactionContext(tortoise_client.TransactionContextPooled):
+_TOLD = re.compile(r"[\w:.-]*", re.ASCII)  # what a bell may say: ids and words
+
+
+class _Transaction(TransactionWrapper):
+    """The transaction of one group: a round trip to begin it as that group, one to end it.
+
+    Bells are rung by the statement that commits. A transaction that failed inside is rolled back by
+    PostgreSQL when it is told to commit: that is an error here, never a success.
+    """
+
+    def __init__(self, parent: AsyncpgDBClient, group_id: int) -> None:
+        super().__init__(parent)
+        self._group_id = group_id
+        self.bells: dict[tuple[str, str], None] = {}
+
+    async def begin(self) -> None:
+        await self._connection.execute(f"BEGIN; SET LOCAL app.group_id = '{self._group_id:d}'")
+
+    async def commit(self) -> None:
+        rung = "".join(f"SELECT pg_notify('{bell}', '{told}');" for bell, told in self.bells)
+        ended = await self._connection.execute(f"{rung} COMMIT")
+        self._finalized = True
+        if ended != "COMMIT":
+            raise asyncpg.InFailedSQLTransactionError("it failed inside, nothing was kept")
+
+    async def rollback(self) -> None:
+        await self._connection.execute("ROLLBACK")
+        self._finalized = True
+
+
+class _TransactionContext(tortoise_client.TransactionContextPooled):
     """Tortoise's pooled transaction, but a failed or cancelled BEGIN returns its connection.
 
     Upstream acquires, then begins; when BEGIN fails the connection is never released, and after
@@ -61,18 +91,15 @@ class _ReturningTransactionContext(tortoise_client.TransactionContextPooled):
         return self.client
 
 
-def _pooled(self: Any) -> _ReturningTransactionContext:
-    return _ReturningTransactionContext(TransactionWrapper(self), self._pool_init_lock)
-
-
 class UnitOfWork:
     """One transaction of one group. Raw SQL for the hot paths; ORM calls made inside join it.
 
     `memo` is for what a room has looked up in this transaction and nobody can change (ids by name).
     """
 
-    def __init__(self, connection: asyncpg.Connection[Any], group_id: int) -> None:
-        self._connection = connection
+    def __init__(self, transaction: _Transaction, group_id: int) -> None:
+        self._transaction = transaction
+        self._connection = cast("asyncpg.Connection[Any]", transaction._connection)
         self.group_id = group_id
         self.memo: dict[object, Any] = {}
 
@@ -100,15 +127,15 @@ class UnitOfWork:
         """Binary COPY of `records` into `table`."""
         await self._connection.copy_records_to_table(table, columns=columns, records=records)
 
-    async def notify(self, channel: str, payload: str) -> None:
-        """Ring `channel` when this transaction commits (and only then)."""
-        await self._connection.execute("SELECT pg_notify($1, $2)", channel, payload)
+    def notify(self, channel: str, *payloads: str) -> None:
+        """Ring `channel` with each of `payloads` when this transaction commits (and only then).
 
-    async def notify_all(self, channel: str, payloads: Sequence[str]) -> None:
-        """As `notify`, for each of `payloads`."""
-        await self._connection.execute(
-            "SELECT pg_notify($1, p) FROM unnest($2::text[]) AS p", channel, list(payloads)
-        )
+        Raises ValueError for what is more than an id or a word.
+        """
+        for payload in payloads:
+            if not (_TOLD.fullmatch(channel) and _TOLD.fullmatch(payload)):
+                raise ValueError("bells are rung with ids and words")
+            self._transaction.bells[channel, payload] = None
 
 
 @asynccontextmanager
@@ -121,13 +148,13 @@ async def unit_of_work(group_id: int) -> AsyncIterator[UnitOfWork]:
     """
     if type(group_id) is not int or not 1 <= group_id < 2**63:
         raise ValueError("a group id is a positive bigint")
-    if isinstance(get_connection(ALIAS), TransactionWrapper):
+    client = cast("AsyncpgDBClient", get_connection(ALIAS))
+    if isinstance(client, TransactionWrapper):
         raise RuntimeError("a unit of work is open here already: pass it on")
     place = failpoints.place_of_caller()
-    async with in_transaction(ALIAS) as tx:
-        connection = cast("asyncpg.Connection[Any]", tx._connection)
-        await connection.execute(f"SET LOCAL app.group_id = '{group_id:d}'")
-        yield UnitOfWork(connection, group_id)
+    transaction = _Transaction(client, group_id)
+    async with _TransactionContext(transaction, client._pool_init_lock):
+        yield UnitOfWork(transaction, group_id)
         failpoints.reach(place, failpoints.Moment.COMMITTING)
     failpoints.reach(place, failpoints.Moment.COMMITTED)
 
@@ -146,13 +173,18 @@ async def _prepare_connection(connection: asyncpg.Connection[Any]) -> None:
     )
 
 
+async def _leave_as_it_is(connection: asyncpg.Connection[Any]) -> None:
+    """A connection comes back with nothing to clear away: whatever is set is SET LOCAL, whoever listens
+    has a connection of his own (a house rule sees to it). asyncpg's own reset costs a round trip more; an
+    open transaction it still rolls back before it asks this."""
+
+
 class Database:
     """The pool of this process: `await Database.open(dsn)` once at start, `close()` at the end."""
 
     @staticmethod
     async def open(dsn: str, *, pool_max: int = 10) -> None:
         """Connect as the application role. `dsn` is a postgresql:// URL."""
-        AsyncpgDBClient._in_transaction = _pooled  # type: ignore[method-assign] # T1, see above
         await Tortoise.init(
             config=tortoise_config(dsn, pool_max=pool_max), _enable_global_fallback=True
         )
@@ -175,6 +207,7 @@ def tortoise_config(dsn: str, *, pool_max: int, migrations: str | None = None) -
         "minsize": 1,
         "maxsize": pool_max,
         "init": _prepare_connection,
+        "reset": _leave_as_it_is,
     }
     app: dict[str, Any] = {"models": list(MODEL_MODULES), "default_connection": ALIAS}
     if migrations is not None:

@@ -141,7 +141,7 @@ async def set_dial_in(
             "secret": dial_in.secret is not None,
         },
     )
-    await work.notify(BELL, str(gateway_id))
+    work.notify(BELL, str(gateway_id))
     return gateway
 
 

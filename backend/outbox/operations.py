@@ -68,7 +68,7 @@ async def emit_all(
         due_at or at,
     )
     if created and (due_at is None or due_at <= at):
-        await work.notify(BELL, str(work.group_id))
+        work.notify(BELL, str(work.group_id))
     return created
 
 
@@ -142,7 +142,7 @@ async def postpone(work: UnitOfWork, *, topic: str, key: str, due_at: datetime) 
         key,
         due_at,
     )
-    await work.notify(BELL, str(work.group_id))
+    work.notify(BELL, str(work.group_id))
 
 
 async def extend_lease(work: UnitOfWork, *, event_ids: Sequence[UUID], until: datetime) -> None:

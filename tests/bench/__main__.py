@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from backend.kernel.clock import SystemClock
 from backend.kernel.migrate import migrate
 from backend.sandbox.embedded.services import EmbeddedServices
@@ -52,9 +54,9 @@ def money(*, quick: bool) -> dict[str, Any]:
     try:
         with EmbeddedServices(folder / "servers") as services:
             orders, meters = (300, 2_000) if quick else (4_000, 100_000)
-            figures |= asyncio.run(settling.run(services, orders=orders, rounds=rounds))
-            figures |= asyncio.run(charging.run(services, meters=meters, rounds=rounds))
-            figures |= asyncio.run(paid.run(services, folder, seconds=3 if quick else 30))
+            figures |= uvloop.run(settling.run(services, orders=orders, rounds=rounds))
+            figures |= uvloop.run(charging.run(services, meters=meters, rounds=rounds))
+            figures |= uvloop.run(paid.run(services, folder, seconds=3 if quick else 30))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return figures

@@ -125,6 +125,53 @@ async def test_units_of_work_cancelled_while_they_wait_for_a_connection_take_non
         await expect_service(world)
 
 
+async def test_a_unit_of_work_that_failed_inside_is_never_told_as_kept(
+    services: EmbeddedServices, unique: str
+) -> None:
+    async with pool_of(services.app_dsn(), POOL):
+        world = await make_group(services, f"a{unique}")
+        await make_group(services, f"b{unique}")
+
+        async def swallow() -> None:
+            async with unit_of_work(world.group_id) as work:
+                with suppress(asyncpg.DivisionByZeroError):
+                    await work.fetchval("SELECT 1 / 0")
+
+        with pytest.raises(asyncpg.InFailedSQLTransactionError):
+            await swallow()
+        await expect_service(world)
+
+
+async def test_who_borrows_a_connection_next_is_of_no_group_and_hears_no_bell_rung_in_vain(
+    services: EmbeddedServices, unique: str
+) -> None:
+    heard: list[object] = []
+    bell = f"bell_{unique}"
+    async with pool_of(services.app_dsn(), 1):
+        world = await make_group(services, f"a{unique}")
+        await make_group(services, f"b{unique}")
+        ear = await asyncpg.connect(services.app_dsn())
+        await ear.add_listener(bell, lambda *rung: heard.append(rung[-1]))
+
+        async def fail() -> None:
+            async with unit_of_work(world.group_id) as work:
+                work.notify(bell, "in-vain")
+                await work.fetchval("SELECT 1 / 0")
+
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await fail()
+        async with unit_of_work(world.group_id) as work:
+            work.notify(bell, "one:1", "two", "two")
+            with pytest.raises(ValueError, match="ids and words"):
+                work.notify(bell, "'); DROP TABLE ledger_entry; --")
+        async with platform_connection() as connection:
+            assert not await connection.fetchval("SELECT current_setting('app.group_id', true)")
+            assert await connection.fetchval("SELECT count(*) FROM tenancy_project") == 0
+        await ear.fetchval("SELECT 1")
+        assert heard == ["one:1", "two"]
+        await ear.close()
+
+
 async def _touch(world: World) -> None:
     async with unit_of_work(world.group_id) as work:
         await work.fetchval("SELECT 1")

@@ -1,5 +1,8 @@
 """backend/kernel/db.py opens, commits and rolls back; nobody else (trap 7 of the field).
 
+Nothing is left on a pooled connection either: what is set is SET LOCAL, a lock ends with its transaction
+(pg_advisory_xact_lock). The pool does not clear connections that come back.
+
 SQLite files of the on-site box, of the simulated site and of the stand-in channels are other people's
 machines: they commit their own files.
 """
@@ -18,6 +21,9 @@ OTHER_MACHINES = ("workers/virtual/", "workers/gateway/", "backend/sandbox/")
 _STATEMENT = re.compile(
     r"(?:^|;)\s*(?:BEGIN|COMMIT|ROLLBACK|START\s+TRANSACTION)\b\s*(?:;|$|WORK|TRANSACTION|ISOLATION)"
 )
+_LEFT_BEHIND = re.compile(
+    r"(?:^|;)\s*(?:SET\s+(?!LOCAL\b|[a-z_]+\s*=)|LISTEN\s)|\bpg_(?:try_)?advisory_lock\b"
+)
 _ENDS = frozenset({"commit", "rollback", "transaction"})
 
 
@@ -29,7 +35,11 @@ def check(tree: Tree) -> Iterator[Finding]:
         yield from _orm(source)
         if not source.path.startswith(OTHER_MACHINES):
             yield from _calls(source)
-            yield from _statements(source)
+            yield from _statements(source, _STATEMENT, "transaction statements are for")
+        if not _has_a_connection_of_its_own(source):
+            yield from _statements(
+                source, _LEFT_BEHIND, "what outlives a transaction is not even for"
+            )
 
 
 def _orm(source: Source) -> Iterator[Finding]:
@@ -50,14 +60,17 @@ def _calls(source: Source) -> Iterator[Finding]:
             yield source.finding(call, f".{call.func.attr}() is for backend/kernel/db.py only")
 
 
-def _statements(source: Source) -> Iterator[Finding]:
+def _has_a_connection_of_its_own(source: Source) -> bool:
+    """Such a one ends with the work that it was made for."""
+    called = (call.func for call in source.of(ast.Call))
+    return any(
+        isinstance(each, ast.Attribute) and ast.unparse(each) == "asyncpg.connect"
+        for each in called
+    )
+
+
+def _statements(source: Source, told: re.Pattern[str], why: str) -> Iterator[Finding]:
     for constant in source.of(ast.Constant):
         text = constant.value
-        if (
-            isinstance(text, str)
-            and id(constant) not in source.docstrings
-            and _STATEMENT.search(text)
-        ):
-            yield source.finding(
-                constant, "transaction statements are for backend/kernel/db.py only"
-            )
+        if isinstance(text, str) and id(constant) not in source.docstrings and told.search(text):
+            yield source.finding(constant, f"{why} backend/kernel/db.py")

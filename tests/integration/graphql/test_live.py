@@ -49,7 +49,7 @@ async def pay_and_ring(world: World, things: Things) -> None:
         transaction_id = f"42{things.order_id.hex[:20]}"
         paid = Paid(things.order_id, transaction_id, world.clock.now())
         await mark_paid(work, paid=[paid])
-        await work.notify(BELL, f"{world.group_id}:{things.order_id}")
+        work.notify(BELL, f"{world.group_id}:{things.order_id}")
 
 
 async def until_closed(ws: ClientConnection, *, within_s: float = 5) -> tuple[int, list[Body]]:

@@ -36,7 +36,7 @@ async def fine(ports: object, group_id: int) -> None:
     """Commit, call, commit."""
     async with unit_of_work(group_id) as work:
         order = await work.fetchrow("SELECT 1")
-        await work.notify("lane", "1")
+        work.notify("lane", "1")
     answer = await ports.channel.prepay(order)
     async with unit_of_work(group_id) as work:
         await work.execute("UPDATE topup SET prepaid = $1", answer)
