@@ -25,7 +25,7 @@ from redis.exceptions import BusyLoadingError, ConnectionError, RedisError, Time
 from backend.bootstrap import build_ports
 from backend.journeys.deliver import given_up
 from backend.kernel.clock import Clock
-from backend.kernel.db import Database, platform_connection, unit_of_work
+from backend.kernel.db import Database, unit_of_work
 from backend.kernel.errors import DomainError, Unavailable
 from backend.kernel.metrics import EVENTS
 from backend.kernel.settings import Settings
@@ -208,8 +208,7 @@ async def run_worker(
     """Run until SIGTERM or SIGINT (or `stop`). Raises RuntimeError when a part ends by itself."""
     settle_memory()
     await Database.open(settings.database_url, pool_max=20)
-    async with platform_connection() as connection:
-        await connection.fetchval("SELECT 1")
+    await Database.answers()
     lease = BusLease(settings.database_url)
     context = WorkerContext(
         build_ports(settings, clock=clock),

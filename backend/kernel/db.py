@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 from urllib.parse import quote, unquote, urlsplit
 
 import asyncpg
@@ -28,6 +29,8 @@ from tortoise.connection import get_connection, get_connections
 
 from backend.kernel import failpoints
 
+log = logging.getLogger(__name__)
+_ASK_EVERY_S = 0.25
 ALIAS = "app"
 MODEL_MODULES = (
     "backend.tenancy.models",
@@ -167,10 +170,38 @@ async def platform_connection() -> AsyncIterator[asyncpg.Connection[Any]]:
         yield cast("asyncpg.Connection[Any]", connection)
 
 
+_FIRST_OF_A_DATABASE = 16_384  # FirstNormalObjectId: types below are the same in every database
+_ARRAYS = (
+    "SELECT $1::uuid[], $2::bigint[], $3::int[], $4::smallint[], $5::text[], $6::bool[],"
+    " $7::date[], $8::timestamptz[], $9::jsonb[]"
+)
+
+
+class _Connection(asyncpg.Connection):
+    """Asks what an array of uuids is once a process, not once a connection and statement.
+
+    The question costs PostgreSQL 20 ms and more. After a crash of it every process fills its whole pool
+    at once; then these questions were most of its work. A private name of the pinned asyncpg:
+    tests/integration/test_pool.py holds that it is asked.
+    """
+
+    _known: ClassVar[dict[frozenset[int], Any]] = {}
+
+    async def _introspect_types(self, typeoids: Iterable[int], within_s: float | None) -> Any:
+        wanted = frozenset(typeoids)
+        if wanted in self._known:
+            return self._known[wanted]
+        found = await super()._introspect_types(wanted, within_s)  # type: ignore[misc]  # unstubbed
+        if max(wanted) < _FIRST_OF_A_DATABASE:
+            self._known[wanted] = found
+        return found
+
+
 async def _prepare_connection(connection: asyncpg.Connection[Any]) -> None:
     await connection.set_type_codec(
         "jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog"
     )
+    await connection.prepare(_ARRAYS)
 
 
 async def _leave_as_it_is(connection: asyncpg.Connection[Any]) -> None:
@@ -190,6 +221,26 @@ class Database:
         )
 
     @staticmethod
+    async def answers(*, within_s: float = 60.0) -> None:
+        """Return when PostgreSQL answers: it may be recovering, or start later than we.
+
+        Raises what it said last, when time is up.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + within_s
+        while True:
+            try:
+                async with platform_connection() as connection:
+                    await connection.fetchval("SELECT 1")
+                return
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                if loop.time() >= end:
+                    raise
+                fields = {"error": type(error).__name__}
+                log.warning("the database does not answer yet", extra={"fields": fields})
+            await asyncio.sleep(_ASK_EVERY_S)
+
+    @staticmethod
     async def close() -> None:
         """Close every connection of the pool."""
         await Tortoise.close_connections()
@@ -206,6 +257,7 @@ def tortoise_config(dsn: str, *, pool_max: int, migrations: str | None = None) -
         "database": parts.path.lstrip("/"),
         "minsize": 1,
         "maxsize": pool_max,
+        "connection_class": _Connection,
         "init": _prepare_connection,
         "reset": _leave_as_it_is,
     }

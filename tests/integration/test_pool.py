@@ -6,6 +6,8 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -13,9 +15,10 @@ from tortoise.connection import get_connection
 from tortoise.exceptions import DBConnectionError, OperationalError
 
 from backend.kernel.db import ALIAS, Database, platform_connection, unit_of_work
+from backend.sandbox.embedded.child import free_port
 from backend.sandbox.embedded.services import EmbeddedServices
 
-from .tap import tapped
+from .tap import Tap, tapped
 from .world import World, make_group
 
 POOL = 2
@@ -47,6 +50,60 @@ async def expect_service(world: World) -> None:
 
     async with asyncio.timeout(10):
         assert await asyncio.gather(*(read() for _ in range(2 * POOL))) == [1] * (2 * POOL)
+
+
+async def test_what_an_array_is_is_asked_once_a_process_and_not_by_every_connection(
+    services: EmbeddedServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+    honest = asyncpg.Connection._introspect_types  # type: ignore[attr-defined] # private, pinned
+
+    async def counted(*args: object) -> object:
+        nonlocal asked
+        asked += 1
+        return await honest(*args)
+
+    monkeypatch.setattr(asyncpg.Connection, "_introspect_types", counted)
+    monkeypatch.setattr("backend.kernel.db._Connection._known", {})
+    ids = [uuid4(), uuid4()]
+    for _ in range(3):
+        async with pool_of(services.app_dsn(), 1), platform_connection() as connection:
+            assert await connection.fetchval("SELECT $1::uuid[]", ids) == ids
+            assert await connection.fetchval("SELECT $1::jsonb[]", [{"a": 1}]) == [{"a": 1}]
+    assert asked == 1
+
+
+async def recovering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """What a server says that replays its log after a crash: no TLS, then SQLSTATE 57P03."""
+    if (await reader.readexactly(8))[4:] == b"\x04\xd2\x16\x2f":  # an SSLRequest comes first
+        writer.write(b"N")
+        await reader.read(1)
+    told = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
+    writer.write(b"E" + (len(told) + 4).to_bytes(4, "big") + told)
+    writer.close()
+
+
+async def test_who_starts_while_the_database_is_away_or_recovers_waits_until_it_answers(
+    services: EmbeddedServices,
+) -> None:
+    real, door = urlsplit(services.app_dsn()), free_port()
+    credentials = real.netloc.rsplit("@", 1)[0]
+    dsn = real._replace(netloc=f"{credentials}@127.0.0.1:{door}").geturl()
+    async with pool_of(dsn, POOL):
+        with pytest.raises(OSError, match=str(door)):
+            await Database.answers(within_s=0)
+        async with await asyncio.start_server(recovering, "127.0.0.1", door):
+            with pytest.raises(asyncpg.CannotConnectNowError):
+                await Database.answers(within_s=0)
+            waiting = asyncio.create_task(Database.answers(within_s=20))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(waiting), 0.3)
+        assert real.hostname is not None
+        async with await asyncio.start_server(
+            Tap(real.hostname, real.port or 5432).serve, "127.0.0.1", door
+        ):
+            await asyncio.wait_for(waiting, 20)
+            await Database.answers(within_s=0)
 
 
 async def test_units_of_work_cancelled_while_they_begin_give_their_connections_back(
