@@ -54,6 +54,9 @@ class Project(Node):
     refund_alone: Money = strawberry.field(
         description="Up to here one operator refunds of a top-up without a second one."
     )
+    estimate_after_days: int = strawberry.field(
+        description="Days of silence after which use is charged provisionally; 0: only when asked."
+    )
 
     @field(description="Accounts by number.")
     async def accounts(
@@ -82,6 +85,7 @@ class Project(Node):
 
 AddProjectResult = Annotated[Project | AnyProblem, strawberry.union("AddProjectResult")]
 SetCollectionResult = Annotated[Project | AnyProblem, strawberry.union("SetCollectionResult")]
+SetEstimatesResult = Annotated[Project | AnyProblem, strawberry.union("SetEstimatesResult")]
 AddAreaResult = Annotated[Area | AnyProblem, strawberry.union("AddAreaResult")]
 
 
@@ -99,6 +103,7 @@ def project_of(row: ProjectRow) -> Project:
         top_up_min=Money.of_fen(row.topup_min_fen),
         top_up_max=Money.of_fen(row.topup_max_fen),
         refund_alone=Money.of_fen(row.refund_alone_fen),
+        estimate_after_days=row.estimate_after_days,
     )
 
 
@@ -160,6 +165,22 @@ class ProjectMutations:
                 project_id=project_id,
                 sweep_minutes=sweep_minutes,
                 lost_after_sweeps=lost_after_sweeps,
+                at=context.now,
+            )
+        return project_of(row)
+
+    @mutation(Permission.PROJECT_WRITE)
+    async def set_estimates(
+        self, info: Info, project: strawberry.ID, after_days: int
+    ) -> SetEstimatesResult:
+        """After how many days of silence a meter is charged provisionally; 0: only when asked."""
+        context, project_id = info.context, uuid_of(project, "Project")
+        async with context.work() as work:
+            row = await operations.set_estimates(
+                work,
+                scope=context.caller(),
+                project_id=project_id,
+                after_days=after_days,
                 at=context.now,
             )
         return project_of(row)

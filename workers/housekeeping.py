@@ -11,6 +11,7 @@ from datetime import date
 
 import asyncpg
 
+from backend.journeys.charge_estimate import estimate_silent
 from backend.journeys.price_download import download_prices
 from backend.journeys.watch import roll_up_history, watch_lines, watch_meters
 from backend.kernel.db import unit_of_work
@@ -64,6 +65,18 @@ async def download_all_prices(context: WorkerContext) -> None:
             log.info("prices", extra={"fields": told})
 
     await _each_group("prices", send)
+
+
+async def estimate_all_silent(context: WorkerContext) -> None:
+    """Charge every group's meters provisionally that were silent for as long as their project says."""
+    now = context.ports.clock.now()
+
+    async def estimate(group_id: int) -> None:
+        made = await estimate_silent(group_id=group_id, at=now)
+        if made:
+            log.info("estimates", extra={"fields": {"made": made}})
+
+    await _each_group("estimates", estimate)
 
 
 async def plan_all_books(context: WorkerContext) -> None:

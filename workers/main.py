@@ -40,6 +40,7 @@ from workers.handlers import GIVE_UP_AFTER, HANDLERS
 from workers.housekeeping import (
     close_days,
     download_all_prices,
+    estimate_all_silent,
     plan_all_books,
     roll_up_histories,
     watch_all_lines,
@@ -114,6 +115,11 @@ async def tick_history(ctx: dict[str, Any]) -> None:
     await roll_up_histories(ctx["context"])
 
 
+async def tick_estimates(ctx: dict[str, Any]) -> None:
+    """Charge provisionally what was not read for days."""
+    await estimate_all_silent(ctx["context"])
+
+
 async def tick_books(ctx: dict[str, Any]) -> None:
     """Plan the bills, proofs and statements that are due."""
     await plan_all_books(ctx["context"])
@@ -144,6 +150,7 @@ def _arq_worker(url: str, context: WorkerContext, *, slow: bool) -> Worker:
             cron(tick_prices, minute=set(range(2, 60, 5)), timeout=280, keep_result=0),
             cron(tick_history, minute=set(range(4, 60, 10)), timeout=540, keep_result=0),
             cron(tick_closing, minute=25, timeout=3000, keep_result=0),
+            cron(tick_estimates, minute=41, timeout=540, keep_result=0),
             cron(tick_books, minute=set(range(6, 60, 10)), timeout=540, keep_result=0),
         ]
         if slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -22,12 +23,25 @@ from backend.tariffs.rules import NO_USE, Use, price_usage
 from backend.tariffs.rules import Position as Before
 from backend.tenancy.rules import Permission
 
+from .charge import AT_ONCE
 from .charge_batch import Batch, gather, write, years_before
 from .charge_rating import Timeline, amounts_of
 
 LOOK_BACK = timedelta(days=7)  # of valid days before the silence (domain-notes.md section 2.4)
 _LEAST = timedelta(days=1)  # of readings, and of silence: less tells nothing
 _SECOND = timedelta(seconds=1)
+# Silent: nothing came since what is charged; a reading that waits to be charged is no silence.
+_SILENT = (
+    "SELECT c.meter_id FROM tenancy_project p"
+    " JOIN charges_position c ON c.group_id = p.group_id AND c.project_id = p.id"
+    "  AND c.rated_at < $2::timestamptz - p.estimate_after_days * interval '1 day'"
+    "  AND NOT c.estimated AND c.hold IS NULL"
+    " JOIN metering_assignment a ON a.group_id = c.group_id AND a.id = c.assignment_id"
+    "  AND a.ended_at IS NULL"
+    " LEFT JOIN metering_latest l ON l.group_id = c.group_id AND l.meter_id = c.meter_id"
+    " WHERE p.group_id = $1 AND p.estimate_after_days > 0 AND coalesce(l.at <= c.rated_at, true)"
+    " ORDER BY c.meter_id"
+)
 
 
 async def estimate_use(*, scope: Scope, meter_id: UUID, at: datetime) -> Money:
@@ -45,18 +59,7 @@ async def estimate_use(*, scope: Scope, meter_id: UUID, at: datetime) -> Money:
         if not running:
             raise Conflict("the cloud charges nobody for this meter now")
         batch = await gather(work, running, at)
-        position = batch.positions[running[0].id]
-        timeline = batch.timelines.get(position.supply)
-        if position.hold is not None or timeline is None or not timeline.holds(position.last.at):
-            raise Conflict("the meter is held, or no tariff holds for it")
-        if position.estimated or at - position.last.at < _LEAST:
-            raise Conflict("it was read within a day, or is estimated already")
-        end = min(at, timeline.month(month_of(position.last.at, timeline.zone)).end)
-        used = await _average(work, position, running[0], end - position.last.at)
-        charge = _estimated(batch, position, timeline, end, used)
-        batch.add(charge)
-        position.estimated = True
-        batch.moved[position.assignment_id] = position
+        charge = await _estimate(work, batch, running[0])
         await write(work, batch)
         await record(
             work,
@@ -65,9 +68,45 @@ async def estimate_use(*, scope: Scope, meter_id: UUID, at: datetime) -> Money:
             subject=str(meter_id),
             at=at,
             project_id=meter.project_id,
-            after={"used": used, "amount": str(Money(charge.amounts.total))},
+            after={"used": sum(charge.use), "amount": str(Money(charge.amounts.total))},
         )
     return Money(charge.amounts.total)
+
+
+async def estimate_silent(*, group_id: int, at: datetime) -> int:
+    """Charge the group's CLOUD meters provisionally that were silent for as long as their project says;
+    how many. One of which nothing can be told is left to its next reading."""
+    async with unit_of_work(group_id) as work:
+        rows = await work.fetch(_SILENT, group_id, at)
+    made = 0
+    for place in range(0, len(rows), AT_ONCE):
+        meters = [row["meter_id"] for row in rows[place : place + AT_ONCE]]
+        async with unit_of_work(group_id) as work:
+            served = await cloud.cloud_assignments(work, meter_ids=meters)
+            running = [each for each in served if each.ended_at is None]
+            batch = await gather(work, running, at)
+            for assignment in running:
+                with suppress(Conflict):
+                    await _estimate(work, batch, assignment)
+            made += await write(work, batch)
+    return made
+
+
+async def _estimate(work: UnitOfWork, batch: Batch, served: CloudAssignment) -> Charge:
+    """Add the provisional charge of an assignment to a batch. Raises Conflict, and adds nothing then."""
+    position = batch.positions[served.id]
+    timeline = batch.timelines.get(position.supply)
+    if position.hold is not None or timeline is None or not timeline.holds(position.last.at):
+        raise Conflict("the meter is held, or no tariff holds for it")
+    if position.estimated or batch.at - position.last.at < _LEAST:
+        raise Conflict("it was read within a day, or is estimated already")
+    end = min(batch.at, timeline.month(month_of(position.last.at, timeline.zone)).end)
+    used = await _average(work, position, served, end - position.last.at)
+    charge = _estimated(batch, position, timeline, end, used)
+    batch.add(charge)
+    position.estimated = True
+    batch.moved[position.assignment_id] = position
+    return charge
 
 
 async def _average(

@@ -22,7 +22,8 @@ class Group(Model):
 
 class Project(Model):
     """项目: a site with its own money. Limits of one top-up, and what one operator may
-    refund alone of one order, are in fen."""
+    refund alone of one order, are in fen. `estimate_after_days` of silence a CLOUD meter is charged
+    provisionally; 0: only when asked (C15)."""
 
     id = fields.UUIDField(primary_key=True)
     group_id = fields.BigIntField()
@@ -35,6 +36,7 @@ class Project(Model):
     topup_min_fen = fields.IntField(default=100)
     topup_max_fen = fields.IntField(default=500_000)
     refund_alone_fen = fields.IntField(default=10_000)
+    estimate_after_days = fields.SmallIntField(default=7)
     created_at = fields.DatetimeField()
 
     class Meta:

@@ -24,6 +24,7 @@ from .rules import (
     SESSION_LIFE,
     Permission,
     check_collection,
+    check_estimates,
     check_refund_limit,
     failures_after,
     locked_until,
@@ -116,6 +117,33 @@ async def set_refund_limit(
         project_id=project_id,
         before={"alone": str(before)},
         after={"alone": str(alone)},
+    )
+    return found
+
+
+async def set_estimates(
+    work: UnitOfWork, *, scope: Scope, project_id: UUID, after_days: int, at: datetime
+) -> Project:
+    """After how many days of silence a CLOUD meter is charged provisionally (C15); 0: only when asked.
+
+    Raises NotFound, Forbidden, InvalidInput.
+    """
+    found = await project(work, scope=scope, project_id=project_id)
+    scope.require(Permission.PROJECT_WRITE, project_id)
+    check_estimates(after_days)
+    before, found.estimate_after_days = found.estimate_after_days, after_days
+    await Project.filter(group_id=work.group_id, id=project_id).update(
+        estimate_after_days=after_days
+    )
+    await record(
+        work,
+        actor=scope.actor,
+        action="project:estimates:set",
+        subject=str(project_id),
+        at=at,
+        project_id=project_id,
+        before={"afterDays": before},
+        after={"afterDays": after_days},
     )
     return found
 

@@ -118,6 +118,13 @@ def check_refund_limit(alone: Money) -> int:
     return alone.fen
 
 
+def check_estimates(after_days: int) -> None:
+    """Raises InvalidInput unless meters are charged provisionally after 1 to 31 days of silence, or 0:
+    only when asked."""
+    if not 0 <= after_days <= 31:
+        raise InvalidInput("estimate after 1 to 31 days, or 0: never unasked", field="afterDays")
+
+
 def check_password_strength(password: str) -> None:
     """Raises InvalidInput for a password shorter than 12, or without both letters and digits."""
     if len(password) < 12 or not re.search(r"[A-Za-z]", password) or not re.search(r"\d", password):

@@ -62,6 +62,17 @@ _REFERENCES = (
     " JOIN pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = k.confkey[1]"
     " WHERE t.relnamespace = $1::regnamespace AND k.contype = 'f'"
 )
+# A CHECK that comes to NULL is kept, so what must be long enough may just be missing.
+_LAX_CHECKS = (
+    "SELECT t.relname, k.conname, a.attname FROM pg_constraint k"
+    " JOIN pg_class t ON t.oid = k.conrelid"
+    " JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY(k.conkey)"
+    " CROSS JOIN pg_get_constraintdef(k.oid) AS rule"
+    " WHERE t.relnamespace = $1::regnamespace AND k.contype = 'c' AND NOT a.attnotnull"
+    " AND rule LIKE '% OR %' AND rule LIKE '%length(' || a.attname || ')%'"
+    " AND rule NOT LIKE '%COALESCE(length(' || a.attname || '),%'"
+    " AND rule NOT LIKE '%' || a.attname || ' IS NOT NULL%'"
+)
 # Every uuid that names another row; `id` itself is the row's own.
 _LOOSE_IDS = (
     "SELECT t.relname, a.attname FROM pg_attribute a JOIN pg_class t ON t.oid = a.attrelid"
@@ -94,7 +105,17 @@ _TIED_BY_TRIGGER = {
 async def faults(connection: Connection, *, schema: str = "public") -> list[str]:
     """Every breach of the isolation rules in `schema`."""
     found: list[str] = []
-    for check in (_security, _policies, _keys, _foreign_keys, _loose_ids, _views, _functions):
+    checks = (
+        _security,
+        _policies,
+        _keys,
+        _foreign_keys,
+        _loose_ids,
+        _lax_checks,
+        _views,
+        _functions,
+    )
+    for check in checks:
         found += [fault async for fault in check(connection, schema)]
     return sorted(found)
 
@@ -176,6 +197,11 @@ async def _loose_ids(connection: Connection, schema: str) -> AsyncIterator[str]:
             yield f"{row['relname']}: {row['attname']} is tied to no row by a foreign key"
 
 
+async def _lax_checks(connection: Connection, schema: str) -> AsyncIterator[str]:
+    for row in await connection.fetch(_LAX_CHECKS, schema):
+        yield f"{row['relname']}: {row['conname']} lets a missing {row['attname']} through"
+
+
 async def _views(connection: Connection, schema: str) -> AsyncIterator[str]:
     rows = await connection.fetch(
         "SELECT relname, relkind = 'm' OR NOT coalesce('security_invoker=true' = ANY(reloptions),"
@@ -224,7 +250,7 @@ def checks_in_sql(text: str) -> dict[str, int]:
         found[match[1]] = len(re.findall(r"\bCHECK \(", match[2]))
     for match in re.finditer(r"^ALTER TABLE (\w+)\s+(.*?);", text, re.S | re.M):
         found[match[1]] += len(re.findall(r"\bCHECK \(", match[2]))
-        found[match[1]] -= len(re.findall(r"\bDROP CONSTRAINT \w+_check\b", match[2]))
+        found[match[1]] -= len(re.findall(r"\bDROP CONSTRAINT \w+_check\d*\b", match[2]))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import asyncpg
 import pytest
 
 from backend.control.queries import vends_of_topups
@@ -267,6 +268,19 @@ async def test_money_leaves_a_case_only_by_who_may_ask_for_refunds(
     await resolve(scope=second(world), action=CaseAction.NOTE, **args)
     assert await cases(world) == []
     assert await held(world, AccountKind.PURSE) == "50.00", "a note moves nothing"
+
+
+async def test_the_database_closes_no_case_without_a_note(worlds: tuple[World, World]) -> None:
+    world = worlds[0]
+    await without_meter(world)
+    for note in (None, "", "ok"):
+        with pytest.raises(asyncpg.CheckViolationError, match="alerts_case_note"):
+            async with unit_of_work(world.group_id) as work:
+                await work.execute(
+                    "UPDATE alerts_case SET resolved_at = now(), resolved_by = 'li', note = $1",
+                    note,
+                )
+    assert await cases(world) == ["PAID_WITHOUT_METER"]
 
 
 async def test_a_case_without_that_way_out_says_which_have_one(

@@ -61,6 +61,11 @@ _BAD = {
     " PRIMARY KEY (group_id, id)); CALL isolate_tenant_table('scratch.untied', 'SELECT')": (
         "untied: meter_id is tied to no row by a foreign key"
     ),
+    "CREATE TABLE scratch.noted (group_id bigint, id uuid, ended boolean, note text,"
+    " CONSTRAINT noted CHECK (NOT ended OR length(note) >= 4), PRIMARY KEY (group_id, id));"
+    " CALL isolate_tenant_table('scratch.noted', 'SELECT')": (
+        "noted: noted lets a missing note through"
+    ),
     "CREATE TABLE scratch.unchecked (group_id bigint, id uuid, PRIMARY KEY (group_id, id));"
     " ALTER TABLE scratch.unchecked ENABLE ROW LEVEL SECURITY;"
     " ALTER TABLE scratch.unchecked FORCE ROW LEVEL SECURITY;"

@@ -60,6 +60,13 @@ DOORS = (
         write=True,
     ),
     Door(
+        "Mutation.setEstimates",
+        "project",
+        "Project",
+        mutation("$id: ID!", "setEstimates(project: $id, afterDays: 5)"),
+        write=True,
+    ),
+    Door(
         "Mutation.addArea",
         "project",
         "Project",
