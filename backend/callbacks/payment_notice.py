@@ -6,6 +6,7 @@ cannot be believed is answered 4xx and changes nothing.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from backend.kernel.db import unit_of_work
 from backend.kernel.errors import NotFound
 from backend.kernel.metrics import NOTICES
 from backend.tenancy import queries as tenancy
-from backend.topups.ports import NoticeRejected, RefundNotice
+from backend.topups.ports import NoticeProbe, NoticeRejected, RefundNotice
 from backend.topups.rules import Channel
 
 log = logging.getLogger(__name__)
@@ -83,13 +84,19 @@ def _route(ports: Ports, channel: Channel, path: str) -> Route:
             return tongue.refuse(404, "no such merchant account")
         adapter = ports.payment_channel(group_id, credential)
         try:
-            payment = adapter.read_notice(request.headers, body, ports.clock.now())
+            payment = await asyncio.to_thread(
+                adapter.read_notice, request.headers, body, ports.clock.now()
+            )
+        except NoticeProbe as probe:
+            NOTICES.labels(channel=channel, outcome="probe").inc()
+            return tongue.refuse(401, probe.message)
         except NoticeRejected as refused:
             NOTICES.labels(channel=channel, outcome="rejected").inc()
             log.warning("payment notice refused", extra={"fields": {"reason": refused.message}})
             return tongue.refuse(401, refused.message)
         if isinstance(payment, RefundNotice):
-            if payment.merchant_id != credential.key:
+            owner = (credential.key, credential.public.get("sp_mchid", ""))
+            if (payment.merchant_id, payment.provider_id) != owner:
                 return tongue.refuse(401, "another merchant's refund")
             ours = await refund_noticed(ports, group_id=group_id, refund_no=payment.refund_no)
             NOTICES.labels(channel=channel, outcome="refund" if ours else "foreign_refund").inc()

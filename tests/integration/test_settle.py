@@ -13,7 +13,7 @@ import pytest
 from backend.control.queries import vends_of_topups
 from backend.control.rules import VendState
 from backend.journeys.notice import settle_notice, store_notice
-from backend.journeys.settle import Settled, settle
+from backend.journeys.settle import Settled, _settle_all, _Statement, settle
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import NotFound
 from backend.kernel.money import ZERO, Money
@@ -155,6 +155,16 @@ async def test_fifty_copies_of_a_notice_at_once_sell_once(till: Till) -> None:
     assert await effects(till.world) == ONE_SALE
 
 
+async def test_writers_of_ten_processes_at_once_sell_once(till: Till) -> None:
+    """Within a process one writer goes after the other; between processes only the order's lock stands."""
+    order, world = await till.order(), till.world
+    said = [_Statement(world.ports, till.credential_id, payment_of(world, order), "notice")]
+    told = await asyncio.gather(*(_settle_all(world.group_id, said) for _ in range(10)))
+    verdicts = sorted(str(settled.verdict) for (settled,) in told)
+    assert verdicts == ["ALREADY"] * 9 + ["SETTLE"]
+    assert await effects(world) == ONE_SALE
+
+
 async def test_a_kept_notice_is_settled_from_the_inbox_and_the_same_notice_is_kept_once(
     till: Till,
 ) -> None:
@@ -186,6 +196,7 @@ async def test_a_kept_notice_is_settled_from_the_inbox_and_the_same_notice_is_ke
 _WRONG: dict[str, dict[str, Any]] = {
     "one fen less": {"amount_fen": 4999},
     "one fen more": {"amount_fen": 5001},
+    "a fen, as the payer would like it": {"amount_fen": 1},
     "another merchant": {"merchant_id": "1900009999"},
     "another app": {"app_id": "wx00000000000000ff"},
     "another currency": {"currency": "USD"},
@@ -286,6 +297,25 @@ async def test_one_payment_is_never_booked_for_two_orders(till: Till) -> None:
     assert (await order_now(till.world, two)).state is OrderState.CREATED
     assert (await effects(till.world)).cases == ("PAYMENT_MISMATCH",)
     await expect_kept_is_derived(till.world)
+
+
+async def test_one_payment_told_for_two_orders_by_two_processes_at_once_is_booked_for_one(
+    till: Till,
+) -> None:
+    """Neither sees what the other is about to book: the database's own unique index decides."""
+    world, orders = till.world, [await till.order(), await till.order()]
+    transaction = "4200000000000000000000000003"
+    payments = [payment_of(world, order, transaction_id=transaction) for order in orders]
+    said = [_Statement(world.ports, till.credential_id, payment, "notice") for payment in payments]
+    await asyncio.gather(
+        *(_settle_all(world.group_id, [one]) for one in said), return_exceptions=True
+    )
+    again = [await pay(world, order, transaction_id=transaction) for order in orders]
+    assert sorted(str(one.verdict) for one in again) == ["ALREADY", "MISMATCH"]
+    sold = await effects(world)
+    assert (sold.entries, sold.vends, sold.in_transit, sold.cases) == (
+        2, 1, FIFTY, ("PAYMENT_MISMATCH",)
+    )  # fmt: skip
 
 
 async def test_orders_paid_at_once_get_consecutive_purchase_numbers(till: Till) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,25 @@ async def test_a_switch_is_seen_in_the_next_reading(wall: Wall, model: str) -> N
     assert (await driver.read()).relay is Relay.CLOSED
     with pytest.raises(Conflict):
         await driver.allow_close()
+
+
+@pytest.mark.parametrize("model", ["DTSY1352-NK", "ADF300-3P"])
+async def test_a_relay_whose_phases_differ_is_told_as_unknown(wall: Wall, model: str) -> None:
+    layout, registers = _map(model), await wall.registers(model)
+    place = layout.relay
+    assert place is not None
+    (begin,) = [block.address for block in layout.blocks if block.name == place.block]
+    at = 2 * (place.register - begin)
+    phases = [1 << bit for bit in range(16) if place.closed_mask >> bit & 1]
+    seen = {}
+    for closed in product((0, 1), repeat=len(phases)):
+        block = bytearray(registers[place.block])
+        word = int.from_bytes(block[at : at + 2], "big") & ~place.closed_mask
+        word |= sum(phase for phase, is_closed in zip(phases, closed, strict=True) if is_closed)
+        block[at : at + 2] = word.to_bytes(2, "big")
+        seen[closed] = decode_snapshot(layout, {**registers, place.block: bytes(block)}).relay
+    assert (seen.pop((1, 1, 1)), seen.pop((0, 0, 0))) == (Relay.CLOSED, Relay.OPEN)
+    assert list(seen.values()) == [Relay.UNKNOWN] * 6
 
 
 @pytest.mark.parametrize("model", [model for model in MODELS if model not in SWITCHED])
