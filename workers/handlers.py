@@ -15,7 +15,7 @@ from workers.command import command_due
 from workers.context import WorkerContext
 from workers.control import vend_due
 from workers.occupancy import closing_due, takedown_due
-from workers.reconcile import bill_due, proof_due, statement_due
+from workers.reconcile import bill_due, late_due, proof_due, statement_due
 from workers.sweep import meter_refresh, sweep_due
 
 Handler = Callable[[WorkerContext, int, Mapping[str, str]], Awaitable[datetime | None]]
@@ -95,6 +95,7 @@ HANDLERS: dict[str, Handler] = {
     "takedown.due": takedown_due,
     "closing.due": closing_due,
     "bill.due": bill_due,
+    "bill.late": late_due,
     "proof.due": proof_due,
     "statement.due": statement_due,
 }

@@ -7,6 +7,7 @@ from datetime import date, datetime
 from uuid import UUID
 
 from backend.journeys.daily_statement import make_statements, plan_statements
+from backend.journeys.late_settled import look_at_late
 from backend.journeys.prove_meters import plan_proofs, prove_project
 from backend.journeys.reconcile import plan_bills, reconcile_day
 from workers.context import WorkerContext
@@ -17,6 +18,18 @@ async def bill_due(
 ) -> datetime | None:
     """A bill is out, or was not yet at the last try. Raises Unavailable, ChannelRefused."""
     return await reconcile_day(context.ports, group_id=group_id, day_id=UUID(payload["day_id"]))
+
+
+async def late_due(
+    context: WorkerContext, group_id: int, payload: Mapping[str, str]
+) -> datetime | None:
+    """A payment was settled after the bill of its day: whether a bill names it."""
+    return await look_at_late(
+        group_id=group_id,
+        order_id=UUID(payload["order_id"]),
+        settled_on=date.fromisoformat(payload["settled_on"]),
+        at=context.ports.clock.now(),
+    )
 
 
 async def proof_due(

@@ -36,6 +36,7 @@ from backend.tenancy.queries import Credential
 from backend.topups.billed import booked_orders, booked_refunds
 from backend.topups.ports import BillLine, Payment, PaymentState
 
+from .late_settled import CASE as NOT_BILLED
 from .ports import Ports
 from .refund_sending import ring
 from .settle import settle
@@ -108,6 +109,9 @@ async def _fetch(ports: Ports, group_id: int, day: BillDay, credential: Credenti
             await bills.store_lines(work, day=held, lines=[_theirs(line) for line in lines], at=at)
             note = "the bill has come"
             await close_cases(work, kind=MISSING, subjects=[str(day.id)], note=note, at=at)
+            named = [line.order_no for line in lines if not line.refund_no]
+            note = "a later bill has the payment"
+            await close_cases(work, kind=NOT_BILLED, subjects=named, note=note, at=at)
 
 
 async def _not_come(group_id: int, day: BillDay, why: str, at: datetime) -> None:

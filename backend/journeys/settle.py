@@ -30,6 +30,7 @@ from backend.topups.queries import Order
 from backend.topups.rules import Expected, OrderState, Verdict, judge
 
 from .booking import Sale, book
+from .late_settled import watch_late
 from .ports import Ports
 
 
@@ -116,6 +117,7 @@ async def _settle_all(group_id: int, statements: Sequence[_Statement]) -> list[S
             found.append(Settled(verdict, reason, order.id))
         if sales:
             await book(work, sales=sales, at=at)
+            await watch_late(work, sales=sales, at=at)
     return found
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from backend.kernel.db import UnitOfWork
 from backend.kernel.ids import uuid7
 
-from .models import BillDay, BillItem, day_of, item_of
+from .models import BillDay, BillItem, DayState, day_of, item_of
 from .rules import Finding, Matching, Theirs
 
 AGREE_NOW = "bill and book agree now"
@@ -102,6 +102,38 @@ async def store_lines(
         at,
         len(lines),
     )
+
+
+async def state_of(work: UnitOfWork, *, credential_id: UUID, day: date) -> DayState | None:
+    """How far the bill of a merchant account's day is; None: it was never planned."""
+    state: str | None = await work.fetchval(
+        "SELECT state FROM reconcile_day WHERE group_id = $1 AND credential_id = $2 AND day = $3",
+        work.group_id,
+        credential_id,
+        day,
+    )
+    return None if state is None else DayState(state)
+
+
+async def is_told(
+    work: UnitOfWork, *, credential_id: UUID, order_no: str, transaction_id: str
+) -> bool:
+    """Whether a bill of the merchant account names a payment, or a comparison told that none does."""
+    told: bool = await work.fetchval(
+        "SELECT EXISTS (SELECT FROM reconcile_line l"
+        "  JOIN reconcile_day d ON d.group_id = l.group_id AND d.id = l.day_id"
+        "  WHERE l.group_id = $1 AND d.credential_id = $2 AND l.order_no = $3"
+        "   AND l.transaction_id = $4 AND l.refund_no = '')"
+        " OR EXISTS (SELECT FROM reconcile_item i"
+        "  JOIN reconcile_day d ON d.group_id = i.group_id AND d.id = i.day_id"
+        "  WHERE i.group_id = $1 AND d.credential_id = $2 AND i.order_no = $3"
+        "   AND i.transaction_id = $4 AND i.refund_no = '' AND i.theirs_fen IS NULL)",
+        work.group_id,
+        credential_id,
+        order_no,
+        transaction_id,
+    )
+    return told
 
 
 async def lines_of_day(work: UnitOfWork, *, day_id: UUID) -> list[Theirs]:
