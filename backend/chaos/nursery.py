@@ -24,11 +24,14 @@ _PRODUCT = (
     "backend.asgi",
     "backend.cli",
     "backend.chaos.stand_ins",
-    "uvicorn",
+    "uvicorn.lifespan.on",
+    "uvicorn.protocols.http.httptools_impl",
+    "uvicorn.protocols.websockets.auto",
     "uvloop",
     "workers.main",
     "workers.virtual.__main__",
 )
+_ONCE = ("workers.models:meter_models", "schema.schema:make_schema")  # imported lazily, so to say
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -36,6 +39,8 @@ def main() -> None:
     """Import, then fork as told until standard input ends."""
     for name in (*_PRODUCT, *sys.argv[1:]):
         importlib.import_module(name)
+    for name in _ONCE:
+        _named(name)()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended children need nobody to wait for them
     _answer({"ready": True})
@@ -80,10 +85,14 @@ def _become(order: dict[str, Any], parent: int) -> None:
 
 
 def _run(target: str, argv: Sequence[str]) -> int:
-    module, _, function = target.partition(":")
     sys.argv = [target, *argv]
-    code = getattr(importlib.import_module(module), function)()
+    code = _named(target)()
     return code if isinstance(code, int) else 0
+
+
+def _named(target: str) -> Any:
+    module, _, function = target.partition(":")
+    return getattr(importlib.import_module(module), function)
 
 
 if __name__ == "__main__":
