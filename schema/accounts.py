@@ -39,7 +39,9 @@ from .topups import TopUp, topup_of
 class AccountLedger:
     """Three places, apart (C10)."""
 
-    purse: Money = strawberry.field(description="Paid, and not on its way to a meter.")
+    purse: Money = strawberry.field(
+        description="Paid, and not on its way to a meter; of the purse that it draws from."
+    )
     in_transit: Money = strawberry.field(description="On its way to a meter.")
     at_meters: Money = strawberry.field(description="Sold to the meters that serve it now.")
 
@@ -55,6 +57,9 @@ class Account(Node):
     phone: str = strawberry.field(description="Masked: 138****5678.")
     opened_at: datetime
     closed_at: datetime | None
+    shares_purse_of: strawberry.ID | None = strawberry.field(
+        description="The account whose purse it draws from; null: its own."
+    )
     place: str = strawberry.field(description="The path of its area.")
     meters: list[Meter]
     ledger: AccountLedger | None
@@ -140,7 +145,8 @@ async def load_accounts(
     money: dict[tuple[AccountKind, UUID], Money] = {}
     if "ledger" in wanted:
         of_meters = [meter.id for served in meters.values() for meter in served]
-        money = await owed_by_kind(work, kinds=list(KEPT), refs=[*ids, *of_meters])
+        purses = [row.purse for row in rows]
+        money = await owed_by_kind(work, kinds=list(KEPT), refs=[*ids, *purses, *of_meters])
     return [
         _account_of(row, places.get(row.area_id, ""), meters.get(row.id, []), money) for row in rows
     ]
@@ -164,10 +170,13 @@ def _account_of(
         phone=mask_phone(row.phone),
         opened_at=row.opened_at,
         closed_at=row.closed_at,
+        shares_purse_of=(
+            None if row.purse_account_id is None else ref("Account", row.purse_account_id)
+        ),
         place=place,
         meters=[meter_of_state(meter) for meter in meters],
         ledger=AccountLedger(
-            purse=money.get((AccountKind.PURSE, row.id), ZERO),
+            purse=money.get((AccountKind.PURSE, row.purse), ZERO),
             in_transit=at_meters(AccountKind.IN_TRANSIT),
             at_meters=at_meters(AccountKind.METER_WALLET),
         ),

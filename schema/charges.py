@@ -14,7 +14,13 @@ from backend.charges import credit
 from backend.charges.queries import charges_of_account
 from backend.charges.rules import Charge as ChargeRow
 from backend.charges.rules import Figures, Reason, Ruling
-from backend.journeys import charge_estimate, charge_explain, charge_grants, charge_rulings
+from backend.journeys import (
+    charge_estimate,
+    charge_explain,
+    charge_grants,
+    charge_rulings,
+    shared_purse,
+)
 from backend.kernel.clock import day_period
 from backend.kernel.errors import NotFound
 from backend.kernel.money import Money
@@ -133,12 +139,22 @@ class CreditClassSet:
     credit_class: strawberry.ID
 
 
+@strawberry.type(description="The purse that the account draws from now.")
+class PurseJoined:
+    """共用钱包."""
+
+    account: strawberry.ID
+    purse: strawberry.ID = strawberry.field(description="The account whose purse it is.")
+    moved: Money = strawberry.field(description="What went along, beside what its meters hold.")
+
+
 CreditClassResult = Annotated[CreditClass | AnyProblem, strawberry.union("CreditClassResult")]
 CreditClassSetResult = Annotated[
     CreditClassSet | AnyProblem, strawberry.union("CreditClassSetResult")
 ]
 EstimateResult = Annotated[UseEstimated | AnyProblem, strawberry.union("EstimateResult")]
 EmergencyResult = Annotated[EmergencyDrawn | AnyProblem, strawberry.union("EmergencyResult")]
+PurseResult = Annotated[PurseJoined | AnyProblem, strawberry.union("PurseResult")]
 RechargedResult = Annotated[Recharged | AnyProblem, strawberry.union("RechargedResult")]
 
 
@@ -192,6 +208,13 @@ def figures_of(row: Figures) -> AccountFigures:
         uncharged=row.uncharged,
         overdraft=row.overdraft,
         available=row.available,
+    )
+
+
+def joined_of(row: shared_purse.Joined) -> PurseJoined:
+    """An account and its purse as the schema shows them."""
+    return PurseJoined(
+        account=ref("Account", row.account_id), purse=ref("Account", row.purse), moved=row.moved
     )
 
 
@@ -325,3 +348,28 @@ class ChargeMutations:
             at=info.context.now,
         )
         return EmergencyDrawn(amount=drawn)
+
+    @mutation(Permission.PURSE_WRITE)
+    async def share_purse(
+        self, info: Info, account: strawberry.ID, owner: strawberry.ID, reason: str
+    ) -> PurseResult:
+        """Let an account draw from the owner's purse; its money and arrears go there."""
+        joined = await shared_purse.share_purse(
+            scope=info.context.caller(),
+            account_id=uuid_of(account, "Account"),
+            owner_id=uuid_of(owner, "Account"),
+            reason=reason,
+            at=info.context.now,
+        )
+        return joined_of(joined)
+
+    @mutation(Permission.PURSE_WRITE)
+    async def part_purse(self, info: Info, account: strawberry.ID, reason: str) -> PurseResult:
+        """Let an account draw from its own purse again."""
+        joined = await shared_purse.part_purse(
+            scope=info.context.caller(),
+            account_id=uuid_of(account, "Account"),
+            reason=reason,
+            at=info.context.now,
+        )
+        return joined_of(joined)

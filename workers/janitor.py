@@ -10,6 +10,7 @@ from backend.journeys.charge_missed import charge_missed
 from backend.journeys.closing_steps import tend_closings
 from backend.journeys.command import tend
 from backend.journeys.refund_sending import tend_refunds
+from backend.journeys.shared_purse import tend_shared_purses
 from backend.journeys.takedown_steps import tend_takedowns
 from backend.kernel.db import unit_of_work
 from backend.metering.retention import prepare
@@ -44,3 +45,4 @@ async def tidy_group(*, group_id: int, at: datetime) -> None:
     await tend(group_id=group_id, at=at)
     await give_monthly_grants(group_id=group_id, at=at)
     await charge_missed(group_id=group_id, at=at)
+    await tend_shared_purses(group_id=group_id, at=at)

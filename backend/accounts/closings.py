@@ -18,6 +18,8 @@ from backend.kernel.money import Money
 from backend.kernel.scope import Actor, Scope
 from backend.tenancy.rules import Permission
 
+from .sharing import lock_accounts
+
 _UPDATE = "UPDATE accounts_closing SET "
 _ONE = " WHERE group_id = $1 AND id = $2 RETURNING *"
 
@@ -100,6 +102,8 @@ async def begin_closing(
 ) -> Closing:
     """Begin to close an account, which buys nothing more from now on. Raises Conflict: it is closed, being
     closed, or its purse is drawn from by another account."""
+    # Whoever lets another account draw from this one's purse holds its row meanwhile.
+    await lock_accounts(work, account_ids=[account_id])
     shared: bool = await work.fetchval(
         "SELECT EXISTS (SELECT FROM accounts_account WHERE group_id = $1 AND purse_account_id = $2"
         " AND id <> $2 AND closed_at IS NULL)",

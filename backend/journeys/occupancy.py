@@ -57,25 +57,27 @@ async def hang(
 
 
 async def hold_purse(work: UnitOfWork, *, project_id: UUID, account_id: UUID, at: datetime) -> None:
-    """Take turns on an account's purse until commit: before the audit's lock, which is the group's, or two
-    could wait for each other crosswise."""
-    purse = AccountKey(AccountKind.PURSE, account_id)
+    """Take turns on the purse that an account draws from until commit: before the audit's lock, which is the
+    group's, or two could wait for each other crosswise."""
+    ref = (await accounts.purses(work, account_ids=[account_id]))[account_id]
+    purse = AccountKey(AccountKind.PURSE, ref)
     ids = await ledger.account_ids(work, project_id=project_id, keys=[purse], at=at)
     await ledger.hold(work, accounts=list(ids.values()))
 
 
 async def take_over(work: UnitOfWork, *, served: MeterAssignment, at: datetime) -> None:
     """Book what a meter held when it began to serve, so that book and meter agree from the start (C11): a
-    grant to the household, which stands at the meter. Twice books once."""
+    grant to the purse that the household draws from, which stands at the meter. Twice books once."""
     held = Money(served.opening_remaining_hao or 0)
     meter = await metering.meter_by_id(work, meter_id=served.meter_id)
     if held.hao <= 0 or meter.credit_mode != CreditMode.METER:
         return
     source = f"opening:{served.id}"
+    purse = (await accounts.purses(work, account_ids=[served.account_id]))[served.account_id]
     new = await ledger.give_grant(
         work,
         project_id=served.project_id,
-        account_id=served.account_id,
+        account_id=purse,
         source=source,
         amount=held,
         at=at,
@@ -85,7 +87,7 @@ async def take_over(work: UnitOfWork, *, served: MeterAssignment, at: datetime) 
     at_meter = move(
         business_key=f"{source}:at-meter",
         kind="OPENING_AT_METER",
-        debit=AccountKey(AccountKind.PURSE, served.account_id),
+        debit=AccountKey(AccountKind.PURSE, purse),
         credit=AccountKey(AccountKind.METER_WALLET, served.meter_id),
         amount=held,
     )

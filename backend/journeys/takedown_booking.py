@@ -75,18 +75,20 @@ async def service_of(
 
 @dataclass(frozen=True, slots=True)
 class _Ending:
-    """A takedown whose last word is known, with what it is about."""
+    """A takedown whose last word is known, with what it is about. `purse_ref`: what its account draws
+    from."""
 
     takedown: Takedown
     served: MeterAssignment
     meter: Meter
     word: FinalWord
+    purse_ref: UUID
     at: datetime
 
     @property
     def purse(self) -> AccountKey:
-        """The purse of the account."""
-        return AccountKey(AccountKind.PURSE, self.takedown.account_id)
+        """The purse that the account draws from."""
+        return AccountKey(AccountKind.PURSE, self.purse_ref)
 
     def ledger_of(self, kind: AccountKind) -> AccountKey:
         """An account of the book that belongs to the old meter."""
@@ -113,8 +115,10 @@ async def book_out(
     """
     assert takedown.final is not None
     assert takedown.final_by is not None
-    ending = _Ending(takedown, served, meter, takedown.final, at)
-    await hold_purse(work, project_id=takedown.project_id, account_id=takedown.account_id, at=at)
+    account_id = takedown.account_id
+    await hold_purse(work, project_id=takedown.project_id, account_id=account_id, at=at)
+    purse = (await purses(work, account_ids=[account_id]))[account_id]
+    ending = _Ending(takedown, served, meter, takedown.final, purse, at)
     settled, moved = NOTHING, ZERO
     target = await _target(work, takedown)
     if meter.credit_mode == CreditMode.METER:
@@ -123,9 +127,7 @@ async def book_out(
     following: MeterAssignment | None = None
     if target is not None:
         scope = _hanger(work.group_id, actor)
-        following = await hang(
-            work, scope=scope, meter=target, account_id=takedown.account_id, at=at
-        )
+        following = await hang(work, scope=scope, meter=target, account_id=account_id, at=at)
         if moved and target.credit_mode == CreditMode.METER:
             await _send(work, takedown, following, moved, at)
     if takedown.purpose is Purpose.MOVE:
@@ -202,7 +204,7 @@ async def _decide(work: UnitOfWork, ending: _Ending, last: Wallet) -> Money:
 async def _book_use(work: UnitOfWork, ending: _Ending, settled: Settlement) -> None:
     """What was used at the meter is income, out of the household's lots in their order (C4); what was
     used beyond its money stands in arrears (C7)."""
-    project_id, account_id = ending.takedown.project_id, ending.takedown.account_id
+    project_id = ending.takedown.project_id
     revenue = AccountKey(AccountKind.REVENUE, project_id)
     if settled.used:
         key = ending.key("used")
@@ -216,11 +218,10 @@ async def _book_use(work: UnitOfWork, ending: _Ending, settled: Settlement) -> N
         if await ledger.post(work, project_id=project_id, transfer=transfer, at=ending.at):
             await _use_lots(work, ending, key, settled.used)
     if settled.owed:
-        purse = (await purses(work, account_ids=[account_id]))[account_id]
         transfer = move(
             business_key=ending.key("owed"),
             kind="OVERDRAWN_AT_METER",
-            debit=AccountKey(AccountKind.ENERGY_ARREARS, purse),
+            debit=AccountKey(AccountKind.ENERGY_ARREARS, ending.purse_ref),
             credit=revenue,
             amount=settled.owed,
         )

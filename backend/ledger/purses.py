@@ -266,6 +266,30 @@ async def recover_arrears(
     return {line: Money(amount) for line, amount in paid.items()}
 
 
+async def move_arrears(
+    work: UnitOfWork, *, project_id: UUID, purse: UUID, to: UUID, source: str, at: datetime
+) -> Money:
+    """What stands in arrears of a purse (its ref) stands in those of another from now on, line by line; how
+    much. `source` moves once."""
+    standing = (await _arrears(work, project_id, [purse], at))[purse]
+    lines = {line: amount for line, amount in standing.items() if amount}
+    if not lines:
+        return ZERO
+    keys = [AccountKey(ARREARS_OF[line], ref) for ref in (purse, to) for line in lines]
+    ids = await account_ids(work, project_id=project_id, keys=keys, at=at)
+    await hold(work, accounts=list(ids.values()))
+    await write_entry(
+        work,
+        project_id=project_id,
+        business_key=f"{source}:arrears-moved",
+        kind="ARREARS_MOVED",
+        accounts=[ids[key] for key in keys],
+        amounts=[*(-amount for amount in lines.values()), *lines.values()],
+        at=at,
+    )
+    return Money(sum(lines.values()))
+
+
 async def recovered_by(
     work: UnitOfWork, *, sources: Sequence[str]
 ) -> dict[str, dict[AccountKind, Money]]:

@@ -39,6 +39,7 @@ class Permission(StrEnum):
     SHIFT_CLOSE = "shift:close"
     CHARGE_WRITE = "charge:write"
     CREDIT_WRITE = "credit:write"
+    PURSE_WRITE = "purse:write"
     TARIFF_READ = "tariff:read"
     TARIFF_WRITE = "tariff:write"
     TARIFF_APPROVE = "tariff:approve"
@@ -67,6 +68,7 @@ PRESET_ROLES: dict[str, list[Permission]] = {
         Permission.REFUND_REQUEST,
         Permission.REFUND_APPROVE,
         Permission.SHIFT_CLOSE,
+        Permission.PURSE_WRITE,
         Permission.TARIFF_WRITE,
         Permission.TARIFF_APPROVE,
     ],

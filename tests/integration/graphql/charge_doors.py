@@ -79,4 +79,27 @@ CHARGE_DOORS = (
         mutation("$id: ID!", "drawEmergencyCredit(account: $id)"),
         write=True,
     ),
+    Door(
+        "Mutation.sharePurse",
+        "account",
+        "JoiningAccount",
+        mutation("$id: ID!, $o: ID!", 'sharePurse(account: $id, owner: $o, reason: "one family")'),
+        lambda mine: {"o": mine.ChargedAccount},
+        write=True,
+    ),
+    Door(
+        "Mutation.sharePurse",
+        "owner",
+        "ChargedAccount",
+        mutation("$a: ID!, $id: ID!", 'sharePurse(account: $a, owner: $id, reason: "one family")'),
+        lambda mine: {"a": mine.JoiningAccount},
+        write=True,
+    ),
+    Door(
+        "Mutation.partPurse",
+        "account",
+        "SharingAccount",
+        mutation("$id: ID!", 'partPurse(account: $id, reason: "moved out")'),
+        write=True,
+    ),
 )

@@ -5,19 +5,21 @@ from __future__ import annotations
 from datetime import timedelta
 
 from backend.charges import credit
+from backend.journeys.shared_purse import share_purse
 from backend.kernel.db import unit_of_work
 from backend.kernel.money import ZERO, Money
 from schema.scalars import ref
 
 from ..charged import make_home
-from ..world import START, World, reading_of
+from ..world import START, World, make_account, reading_of
 
 DAY = timedelta(days=1)
 
 
 async def make_charge_things(world: World, *, prefix: str) -> dict[str, str]:
-    """Opaque ids: ChargedAccount, its Charge, its CreditClass (with emergency credit), HeldMeter, SilentMeter
-    (nothing was heard of it for two days)."""
+    """Opaque ids: JoiningAccount, SharingAccount (it draws from ChargedAccount's purse), ChargedAccount, its
+    Charge, its CreditClass (with emergency credit), HeldMeter, SilentMeter (nothing was heard of it for two
+    days)."""
     home = await make_home(world, no=f"3{prefix}0001")
     held = await make_home(world, no=f"3{prefix}0002")
     await home.read(home.reading(1, 1_000))
@@ -44,7 +46,18 @@ async def make_charge_things(world: World, *, prefix: str) -> dict[str, str]:
             class_id=found.id,
             at=world.clock.now(),
         )
+    joining = await make_account(world, no=f"3{prefix}0004")
+    sharing = await make_account(world, no=f"3{prefix}0005")
+    await share_purse(
+        scope=world.scope,
+        account_id=sharing.id,
+        owner_id=home.account.id,
+        reason="one family",
+        at=world.clock.now(),
+    )
     return {
+        "JoiningAccount": ref("Account", joining.id),
+        "SharingAccount": ref("Account", sharing.id),
         "ChargedAccount": ref("Account", home.account.id),
         "Charge": ref("Charge", (await home.charges())[0].id),
         "CreditClass": ref("CreditClass", found.id),

@@ -69,6 +69,8 @@ class Things:
     BillItem: str
     MeterProof: str
     ChargedAccount: str
+    JoiningAccount: str
+    SharingAccount: str
     Charge: str
     CreditClass: str
     HeldMeter: str
@@ -192,6 +194,7 @@ def nothing() -> Things:
     made["SubmittedVersion"] = ref("TariffVersion", new_id())
     made |= {"ChargedAccount": ref("Account", new_id()), "HeldMeter": ref("Meter", new_id())}
     made["SilentMeter"] = ref("Meter", new_id())
+    made |= {kind: ref("Account", new_id()) for kind in ("JoiningAccount", "SharingAccount")}
     made |= {"PaidTopUp": ref("TopUp", new_id()), "RightAccount": ref("Account", new_id())}
     return Things(**made, FreeMeter=ref("Meter", new_id()), link="none.none", order_id=new_id())
 
