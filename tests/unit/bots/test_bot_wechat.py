@@ -219,11 +219,16 @@ BOMB = (
     '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;&a;">]><xml><MsgType>&b;</MsgType></xml>'
 )
 
+FOREIGN = xml_of(TEXT.format("&secret;", 1)).replace(
+    "<xml>", '<!DOCTYPE xml [<!ENTITY secret SYSTEM "file:///etc/hostname">]><xml>', 1
+)
 
-def test_entities_are_refused_outside_and_inside_the_seal() -> None:
+
+@pytest.mark.parametrize("hostile", [BOMB, FOREIGN], ids=["bomb", "foreign file"])
+def test_entities_are_refused_outside_and_inside_the_seal(hostile: str) -> None:
     query, _ = sealed(xml_of(TEXT.format("余额", 1)))
-    assert rejected(query, BOMB.encode()).status == 403
-    refusal = rejected(*sealed(BOMB))
+    assert rejected(query, hostile.encode()).status == 403
+    refusal = rejected(*sealed(hostile))
     assert (refusal.status, refusal.reason) == (400, "not WeChat's XML")
 
 
