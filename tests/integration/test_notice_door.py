@@ -61,7 +61,7 @@ class Door:
 async def door(shop: Shop) -> Door:  # noqa: F811 - the fixture
     """An order that was paid; its notice is not sent yet."""
     order = await shop.order()
-    named = {"out_trade_no": order.order_no}
+    named: dict[str, object] = {"out_trade_no": order.order_no}
     await shop.control("/faults", {"lost_notice": 1})
     await shop.control("/pay", named)
     async with httpx.AsyncClient(base_url=f"{shop.sandbox}/wechat-pay/control") as client:
