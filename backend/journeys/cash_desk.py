@@ -29,6 +29,7 @@ from backend.topups.refunds import Refund
 from backend.topups.shift_rules import Count, check_cash, check_desk, check_drawer, check_slip
 from backend.topups.shifts import Shift, Taken
 
+from .news import tell_refunded
 from .refund import audit_refund, due_account, key_of
 
 
@@ -178,6 +179,7 @@ async def pay_out(*, scope: Scope, refund_id: UUID, slip_no: str | None, at: dat
         )
         subjects, note = [paid.refund_no], "it was fetched at the desk"
         await close_cases(work, kind="REFUND_STUCK", subjects=subjects, note=note, at=at)
+        await tell_refunded(work, refund=paid, at=at)
         await audit_refund(work, paid, scope.actor, "pay_out", at)
     return paid
 

@@ -15,11 +15,8 @@ from uuid import UUID
 from backend.accounts import closings as rows
 from backend.accounts import queries as accounts
 from backend.accounts.closings import Closing, ClosingState
-from backend.alerts.operations import close_cases, open_case, queue_delivery
-from backend.alerts.ports import MessageChannel
-from backend.alerts.texts import text
+from backend.alerts.operations import close_cases, open_case
 from backend.charges.queries import positions_of
-from backend.kernel.clock import CHINA
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import Conflict
 from backend.kernel.money import HAO_PER_FEN, ZERO, Money
@@ -38,6 +35,7 @@ from backend.topups.refunds import refund_of_key
 
 from .charge import charge_account
 from .closing import TOPIC, audit_closing
+from .news import china_time, tell_customers
 from .refund import request_of_order
 
 WORKER = Actor("system", "worker", "closing worker")
@@ -270,24 +268,12 @@ async def _tell(
 ) -> None:
     """Who was bound is told, before nobody is bound any more."""
     account = await accounts.account_by_id(work, account_id=closing.account_id)
-    params = {
-        "account": account.name,
-        "no": account.no,
-        "amount": str(-moved.get("REFUND_DUE", ZERO) - moved.get("REFUND_DUE_REVERSED", ZERO)),
-        "time": at.astimezone(CHINA).strftime("%m-%d %H:%M"),
-    }
-    for customer in await accounts.bound_customers(work, account_id=account.id):
-        await queue_delivery(
-            work,
-            channel=MessageChannel.WECHAT,
-            event="account_closed",
-            key=f"closed-{closing.id.hex}-{customer.id.hex[-8:]}",
-            customer_id=customer.id,
-            content={
-                "address": customer.external_id,
-                "app_id": customer.app_id,
-                "text": text("account_closed", **params),
-                **{f"param_{name}": value for name, value in params.items()},
-            },
-            at=at,
-        )
+    back = -moved.get("REFUND_DUE", ZERO) - moved.get("REFUND_DUE_REVERSED", ZERO)
+    await tell_customers(
+        work,
+        account_id=account.id,
+        event="account_closed",
+        key=f"closed-{closing.id.hex}",
+        params={"no": account.no, "amount": str(back), "time": china_time(at)},
+        at=at,
+    )

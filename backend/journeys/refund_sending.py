@@ -33,6 +33,7 @@ from backend.topups.refund_rules import (
 )
 from backend.topups.refunds import Refund
 
+from .news import tell_refunded
 from .ports import Ports
 from .refund import TOPIC, audit_refund, due_account, give_back, key_of
 
@@ -166,6 +167,8 @@ async def _finish(
     ended = await rows.mark_finished(work, refund_id=refund.id, state=state, outcome=why, at=at)
     note = f"the refund is {state}: {why}"
     await close_cases(work, kind="REFUND_STUCK", subjects=[refund.refund_no], note=note, at=at)
+    if state is RefundState.DONE:
+        await tell_refunded(work, refund=ended, at=at)
     await audit_refund(work, ended, actor, "end", at)
     REFUNDS.labels(step=state.value.lower()).inc()
     return ended

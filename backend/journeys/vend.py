@@ -10,10 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from backend.accounts import queries as accounts
-from backend.alerts.operations import open_case, queue_delivery
-from backend.alerts.ports import MessageChannel
-from backend.alerts.texts import text
+from backend.alerts.operations import open_case
 from backend.control import operations as control
 from backend.control.models import Vend
 from backend.control.queries import next_vend, vends_waiting_of_meters
@@ -28,6 +25,8 @@ from backend.metering import queries as meters
 from backend.metering.models import Gateway, Meter
 from backend.outbox.operations import postpone
 from backend.topups.operations import BELL
+
+from .news import tell_customers
 
 DELAYED_AFTER = timedelta(minutes=30)
 
@@ -129,29 +128,18 @@ async def not_reached(*, group_id: int, vend: Vend, error: str, at: datetime) ->
 
 async def _tell_customers(work: UnitOfWork, vend: Vend, after: Wallet, at: datetime) -> None:
     served = await meters.assignment_by_id(work, assignment_id=vend.assignment_id)
-    account = await accounts.account_by_id(work, account_id=served.account_id)
-    params = {
-        "account": account.name,
-        "amount": str(vend.amount),
-        "remaining": str(after.remaining),
-        "time": at.astimezone(CHINA).strftime("%H:%M"),
-    }
-    event = "topup_credited" if vend.source is VendSource.TOPUP else "money_moved"
-    for customer in await accounts.bound_customers(work, account_id=account.id):
-        await queue_delivery(
-            work,
-            channel=MessageChannel.WECHAT,
-            event=event,
-            key=f"credited-{vend.id.hex}-{customer.id.hex[-8:]}",
-            customer_id=customer.id,
-            content={
-                "address": customer.external_id,
-                "app_id": customer.app_id,
-                "text": text(event, **params),
-                **{f"param_{name}": value for name, value in params.items()},
-            },
-            at=at,
-        )
+    await tell_customers(
+        work,
+        account_id=served.account_id,
+        event="topup_credited" if vend.source is VendSource.TOPUP else "money_moved",
+        key=f"credited-{vend.id.hex}",
+        params={
+            "amount": str(vend.amount),
+            "remaining": str(after.remaining),
+            "time": at.astimezone(CHINA).strftime("%H:%M"),
+        },
+        at=at,
+    )
 
 
 async def wake_vends(work: UnitOfWork, *, meter_ids: Sequence[UUID], at: datetime) -> None:
