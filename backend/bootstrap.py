@@ -168,12 +168,18 @@ def _payment_channels(
 
 
 def _wechat_pay_config(credential: Credential, where: _Where) -> WechatPayConfig:
+    public = credential.public
+    merchant, app = credential.key, public["app_id"]
+    # The account is kept under the number of the one whose money it is; a service provider signs for it.
+    sub = {"sub_mchid": merchant, "sub_appid": app} if "sp_mchid" in public else {}
     return WechatPayConfig(
-        mchid=credential.key,
-        appid=credential.public["app_id"],
-        cert_serial_no=credential.public["cert_serial_no"],
-        public_key_id=credential.public["public_key_id"],
-        public_key_pem=credential.public["public_key_pem"],
+        mchid=public.get("sp_mchid", merchant),
+        appid=public.get("sp_app_id", app),
+        cert_serial_no=public["cert_serial_no"],
+        public_key_id=public.get("public_key_id", ""),
+        public_key_pem=public.get("public_key_pem", ""),
+        certificates=public.get("platform_certificates") == "yes",
+        **sub,
         private_key_pem=credential.secret["private_key_pem"],
         apiv3_key=credential.secret["apiv3_key"],
         **where.arguments(),

@@ -35,6 +35,9 @@ class WechatPaySet:
     project: strawberry.ID
     mchid: str
     appid: str
+    sub_mchid: str = strawberry.field(
+        description="For whom the service provider `mchid` collects; empty for an own merchant."
+    )
 
 
 @strawberry.type(description="The project takes Alipay payments by this app for this seller.")
@@ -84,18 +87,24 @@ class MerchantMutations:
         cert_serial_no: str,
         private_key: str,
         apiv3_key: str,
-        public_key_id: str,
-        public_key: str,
+        public_key_id: str = "",
+        public_key: str = "",
+        platform_certificates: bool = False,
+        sub_mchid: str = "",
+        sub_appid: str = "",
     ) -> SetWechatPayResult:
-        """Keep the merchant account, sealed; refused when its parts do not fit."""
+        """Keep the merchant account, sealed; refused when its parts do not fit. The platform is believed
+        by its public key, by its certificates (older merchants), or by both during a move. With a
+        `subMchid` all else is the service provider's that collects for it."""
         scope, project_id = info.context.caller(), uuid_of(project, "Project")
         merchant = WechatMerchant(
-            mchid, appid, cert_serial_no, public_key_id, public_key, private_key, apiv3_key
+            *(mchid, appid, cert_serial_no, private_key, apiv3_key, public_key_id, public_key),
+            *(platform_certificates, sub_mchid, sub_appid),
         )
         await set_wechat_pay(
             info.context.ports, scope=scope, project_id=project_id, merchant=merchant
         )
-        return WechatPaySet(project=project, mchid=mchid, appid=appid)
+        return WechatPaySet(project=project, mchid=mchid, appid=appid, sub_mchid=sub_mchid)
 
     @mutation(Permission.CREDENTIAL_WRITE, long=_LONG)
     async def set_alipay(

@@ -1,4 +1,4 @@
-"""WeChat Pay APIv3 for one own merchant: the PaymentChannel of the WeChat button."""
+"""WeChat Pay APIv3 for one merchant, own or of a service provider: the channel of the WeChat button."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ class WechatPayChannel:
     def __init__(self, config: WechatPayConfig, /, *, clock: Clock) -> None:
         self._config = config
         self._clock = clock
-        self._wire = SignedWire(config)
+        self._wire = SignedWire(config, clock=clock)
+        # The library's own partner mode builds paths and fields; it wants the sub-merchant at each call.
+        self._sub = {"sub_mchid": config.sub_mchid} if config.sub_mchid else {}
 
     async def prepay(self, request: PrepayRequest, /) -> Prepaid:
         """Register the order; JSAPI gives the page's signed parameters, H5 and NATIVE a `url`.
@@ -77,11 +79,12 @@ class WechatPayChannel:
         """
         number = _checked(order_no)
         try:
-            answer = await self._call(lambda: self._wire.pay.query(out_trade_no=number))
+            answer = await self._call(
+                lambda: self._wire.pay.query(out_trade_no=number, **self._sub)
+            )
         except ChannelRefused as refused:
             if refused.code_at_channel in _UNKNOWN_ORDER:
-                config = self._config
-                return Payment(number, PaymentState.UNPAID, config.mchid, config.appid, 0, "CNY")
+                return self._not_seen(number)
             raise ChannelUnavailable(f"the query was refused: {refused.message}") from refused
         try:
             payment = payment_of(answer)
@@ -94,7 +97,7 @@ class WechatPayChannel:
     async def close(self, order_no: str, /) -> None:
         """Close an unpaid order. Raises ChannelRefused (`ORDERPAID`), ChannelUnavailable."""
         number = _checked(order_no)
-        await self._call(lambda: self._wire.pay.close(out_trade_no=number))
+        await self._call(lambda: self._wire.pay.close(out_trade_no=number, **self._sub))
 
     async def refund(self, request: RefundRequest, /) -> RefundState:
         """Ask for a refund, or for the state of one asked for before (same `refund_no`).
@@ -115,6 +118,7 @@ class WechatPayChannel:
                 amount=amount,
                 reason=request.reason[:80],
                 notify_url=self._config.notify_url,
+                **self._sub,
             )
         )
         state = _REFUNDS.get(_text(answer, "status"))
@@ -140,7 +144,9 @@ class WechatPayChannel:
     async def bill(self, day: date, /) -> list[BillLine]:
         """The bill of a China day, ready at 10:00 of the next. Raises ChannelUnavailable."""
         try:
-            answer = await self._call(lambda: self._wire.pay.trade_bill(day.isoformat()))
+            answer = await self._call(
+                lambda: self._wire.pay.trade_bill(day.isoformat(), **self._sub)
+            )
         except ChannelRefused as refused:
             # Before 10:00 "no statement" may mean "not made yet"; after it, a day without trade.
             ready = self._clock.now() >= _ready_at(day)
@@ -152,7 +158,7 @@ class WechatPayChannel:
         if status != 200:
             raise ChannelUnavailable(f"the bill download answered {status}")
         text = wechat_pay_bill.unpack(packed=packed, sha1=_text(answer, "hash_value"))
-        return wechat_pay_bill.lines_of(text)
+        return wechat_pay_bill.lines_of(text, sub_mchid=self._config.sub_mchid)
 
     async def _call(self, function: Callable[[], tuple[int, Any]]) -> dict[str, Any]:
         """Run one library call in a thread. Raises ChannelRefused, ChannelUnavailable."""
@@ -177,11 +183,14 @@ class WechatPayChannel:
             "time_expire": request.expires_at.astimezone(CHINA).isoformat(timespec="seconds"),
             "notify_url": self._config.notify_url,
             "pay_type": _PAY_TYPES[request.method],
+            **self._sub,
         }
+        if self._config.sub_appid:
+            arguments["sub_appid"] = self._config.sub_appid
         if request.method is PayMethod.JSAPI:
             if not request.payer_id:
                 raise InvalidInput("paying inside WeChat needs the openid", field="payer_id")
-            arguments["payer"] = {"openid": request.payer_id}
+            arguments["payer"] = {self._openid_name(): request.payer_id}
         elif request.method is PayMethod.H5:
             if not request.client_ip:
                 raise InvalidInput("paying by H5 needs the payer's address", field="client_ip")
@@ -189,14 +198,33 @@ class WechatPayChannel:
             arguments["scene_info"] = scene
         return arguments
 
+    def _openid_name(self) -> str:
+        """Under whose app the payer's openid is: an order that names a `sub_appid` takes only openids of
+        that app (developers.weixin.qq.com/community/pay/doc/000eeaa6eb4aa05f174a57e8955400)."""
+        if not self._config.sub_mchid:
+            return "openid"
+        return "sub_openid" if self._config.sub_appid else "sp_openid"
+
+    def _not_seen(self, number: str) -> Payment:
+        """What an order is that the channel does not know: unpaid."""
+        config = self._config
+        if not config.sub_mchid:
+            return Payment(number, PaymentState.UNPAID, config.mchid, config.appid, 0, "CNY")
+        return Payment(
+            *(number, PaymentState.UNPAID, config.sub_mchid, config.sub_appid, 0, "CNY"),
+            provider_id=config.mchid,
+            provider_app_id=config.appid,
+        )
+
     def _page_parameters(self, prepay_id: str) -> dict[str, str]:
         """The parameters of `getBrandWCPayRequest`, signed with the merchant's key."""
         stamp = str(int(self._clock.now().timestamp()))
         nonce = secrets.token_hex(16)
         package = f"prepay_id={prepay_id}"
-        sign = self._wire.pay.sign([self._config.appid, stamp, nonce, package])
+        app_id = self._config.sub_appid or self._config.appid
+        sign = self._wire.pay.sign([app_id, stamp, nonce, package])
         return {
-            "appId": self._config.appid,
+            "appId": app_id,
             "timeStamp": stamp,
             "nonceStr": nonce,
             "package": package,

@@ -36,11 +36,12 @@ def unpack(*, packed: bytes, sha1: str) -> str:
     return plain.decode("utf-8-sig")
 
 
-def lines_of(text: str, /) -> list[BillLine]:
+def lines_of(text: str, /, *, sub_mchid: str = "") -> list[BillLine]:
     """The payments and refunds of a bill; the two summary lines are left out.
 
-    Columns are found by their heading, since the channel adds some over the years. Raises
-    ChannelUnavailable for a file of another shape.
+    Columns are found by their heading, since the channel adds some over the years. With a `sub_mchid`
+    every line must be of this sub-merchant, for whom a provider asked. Raises ChannelUnavailable for a
+    file of another shape or merchant.
     """
     rows = text.splitlines()
     if not rows:
@@ -51,7 +52,10 @@ def lines_of(text: str, /) -> list[BillLine]:
         for row in rows[1:]:
             if row.startswith(_SUMMARY):
                 return found
-            found.append(_line(dict(zip(headings, _fields(row), strict=True))))
+            fields = dict(zip(headings, _fields(row), strict=True))
+            if sub_mchid and fields["特约商户号"] != sub_mchid:
+                raise ValueError("a line is of another sub-merchant")
+            found.append(_line(fields))
     except (KeyError, ValueError) as error:
         raise ChannelUnavailable(f"the bill has another shape: {error}") from None
     # Without the summary the end of the file is missing.

@@ -11,7 +11,14 @@ from wechatpayv3.utils import aes_decrypt
 
 from backend.integrations.wechat_pay_wire import Probe, SignedWire, Unverified
 from backend.kernel.clock import utc
-from backend.topups.ports import NoticeRejected, Payment, PaymentState, RefundNotice
+from backend.topups.ports import (
+    ChannelUnavailable,
+    NoticeProbe,
+    NoticeRejected,
+    Payment,
+    PaymentState,
+    RefundNotice,
+)
 
 FRESH = timedelta(seconds=300)
 BODY_LIMIT = 64 * 1024
@@ -28,12 +35,6 @@ _STATES = {
 }
 
 
-class NoticeProbe(NoticeRejected):
-    """The platform tests that we refuse a bad signature: refuse it, raise no alarm."""
-
-    code = "NOTICE_PROBE"
-
-
 def payment_of(order: Mapping[str, Any], /) -> Payment:
     """The Payment of a transaction object. Raises ValueError for a shape or state we do not know."""
     state = _STATES.get(_text(order, "trade_state"))
@@ -48,19 +49,40 @@ def payment_of(order: Mapping[str, Any], /) -> Payment:
     total = amount.get("total", None if paid else 0)
     if type(total) is not int or total < 0:
         raise ValueError("the amount is no whole number of fen")
-    payer = order.get("payer")
-    openid = payer.get("openid") if isinstance(payer, dict) else None
     return Payment(
         order_no=_text(order, "out_trade_no"),
         state=state,
-        merchant_id=_text(order, "mchid"),
-        app_id=_text(order, "appid"),
         amount_fen=total,
         currency=_text(amount, "currency") if paid else str(amount.get("currency", "CNY")),
         transaction_id=_text(order, "transaction_id") if paid else None,
         paid_at=utc(datetime.fromisoformat(_text(order, "success_time"))) if paid else None,
-        payer_id=openid if isinstance(openid, str) and openid else None,
+        **_parties(order),
     )
+
+
+def _parties(order: Mapping[str, Any]) -> dict[str, Any]:
+    """Whose money it is, who collected it for them, and who paid. Raises ValueError.
+
+    A service provider's order (`sp_`, `sub_`) names both merchants and both apps; its payer is known
+    to the sub-merchant's app, when the order has one, and otherwise to the provider's.
+    """
+    if "sp_mchid" not in order:
+        merchant, app = _text(order, "mchid"), _text(order, "appid")
+        return {"merchant_id": merchant, "app_id": app, "payer_id": _payer(order, "openid")}
+    app = str(order.get("sub_appid") or "")
+    return {
+        "merchant_id": _text(order, "sub_mchid"),
+        "app_id": app,
+        "payer_id": _payer(order, "sub_openid" if app else "sp_openid"),
+        "provider_id": _text(order, "sp_mchid"),
+        "provider_app_id": _text(order, "sp_appid"),
+    }
+
+
+def _payer(order: Mapping[str, Any], name: str) -> str | None:
+    payer = order.get("payer")
+    openid = payer.get(name) if isinstance(payer, dict) else None
+    return openid if isinstance(openid, str) and openid else None
 
 
 def open_notice(
@@ -71,7 +93,9 @@ def open_notice(
     body: bytes,
     received_at: datetime,
 ) -> Payment | RefundNotice:
-    """Verify, decrypt and read a notice. No network. Raises NoticeRejected, NoticeProbe.
+    """Verify, decrypt and read a notice (blocking: its certificate may have to be fetched).
+
+    Raises NoticeRejected, NoticeProbe.
 
     A correctly signed notice of long ago is a replay: its time must be within 300 s (FRESH).
     """
@@ -83,6 +107,8 @@ def open_notice(
         raise NoticeProbe("a signature probe") from None
     except Unverified as error:
         raise NoticeRejected(f"the notice is not signed by WeChat Pay: {error}") from None
+    except ChannelUnavailable as error:
+        raise NoticeRejected(f"the notice cannot be verified now: {error.message}") from None
     if abs(utc(received_at).timestamp() - signed_at) > FRESH.total_seconds():
         raise NoticeRejected("the notice was signed more than five minutes from now")
     try:
@@ -98,6 +124,10 @@ def _told_in(notice: object, apiv3_key: str) -> Payment | RefundNotice:
         raise ValueError("not a notice of a payment or a refund")
     told = _opened(notice, apiv3_key)
     if event != PAID_EVENT:
+        if "sp_mchid" in told:
+            return RefundNotice(
+                _text(told, "out_refund_no"), _text(told, "sub_mchid"), _text(told, "sp_mchid")
+            )
         return RefundNotice(_text(told, "out_refund_no"), _text(told, "mchid"))
     payment = payment_of(told)
     if payment.state is not PaymentState.PAID:

@@ -8,16 +8,23 @@ verifies no answer outside 2xx, fetches certificates for an unknown serial and r
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import requests
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
 from wechatpayv3 import WeChatPay, WeChatPayType
 from wechatpayv3.type import RequestType
 from wechatpayv3.utils import build_authorization, load_public_key, rsa_verify
 
 from backend.integrations.http_session import CONNECT_S, READ_S, BoundedSession
 from backend.integrations.wechat_pay_config import WechatPayConfig
+from backend.integrations.wechat_pay_keys import Certificate, PlatformKeys, open_certificates
+from backend.kernel.clock import Clock
 from backend.topups.ports import ChannelUnavailable
 
 SIGNATURE_TYPE = "WECHATPAY2-SHA256-RSA2048"
@@ -35,12 +42,12 @@ class Probe(Unverified):
 
 
 def require_signature(
-    *, headers: Mapping[str, str], body: bytes, public_key_id: str, public_key: Any
+    *, headers: Mapping[str, str], body: bytes, key_of: Callable[[str], Any | None]
 ) -> int:
     """Verify `TS\\nNONCE\\nBODY\\n` and return TS (unix seconds).
 
-    Header names match in any case. The serial is compared before anything else is done with it:
-    an unknown one must never lead to a network call. Raises Unverified, Probe.
+    Header names match in any case; `key_of` gives the key of a serial, None for an unknown one, and is
+    asked last: it may have to fetch certificates. Raises Unverified, Probe.
     """
     given = {name.lower(): value for name, value in headers.items()}
     mark = {name: given.get(f"wechatpay-{name}", "") for name in _MARKS}
@@ -50,14 +57,16 @@ def require_signature(
         raise Unverified("another signature type")
     if mark["signature"].startswith(PROBE_PREFIX):
         raise Probe("a signature probe")
-    if mark["serial"] != public_key_id:
-        raise Unverified("an unknown serial")
     if not (mark["timestamp"].isascii() and mark["timestamp"].isdigit()):
         raise Unverified("the timestamp is no number")
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
         raise Unverified("the body is not UTF-8") from None
+    public_key = key_of(mark["serial"])
+    if public_key is None:
+        kind = "public key" if mark["serial"].startswith("PUB_KEY_ID_") else "certificate"
+        raise Unverified(f"an unknown serial, of a {kind} that this account does not have")
     if not rsa_verify(mark["timestamp"], mark["nonce"], text, mark["signature"], public_key):
         raise Unverified("the signature is wrong")
     return int(mark["timestamp"])
@@ -66,13 +75,18 @@ def require_signature(
 class SignedWire:
     """wechatpayv3 over our own transport: each call gives (status, verified JSON or bytes)."""
 
-    def __init__(self, config: WechatPayConfig, /) -> None:
+    def __init__(self, config: WechatPayConfig, /, *, clock: Clock) -> None:
         self._config = config
-        private_pem, public_pem = (
-            pem.replace("\r\n", "\n").strip()
-            for pem in (config.private_key_pem, config.public_key_pem)
+        private_pem = config.private_key_pem.replace("\r\n", "\n").strip()
+        public_pem = config.public_key_pem.replace("\r\n", "\n").strip()
+        self._fixed: dict[str, Any] = (
+            {config.public_key_id: load_public_key(public_pem)} if public_pem else {}
         )
-        self._public_key = load_public_key(public_pem)
+        self._keys = PlatformKeys(
+            fixed=self._fixed,
+            fetch=self._fetch_certificates if config.certificates else None,
+            clock=clock,
+        )
         self.pay: Any = WeChatPay(
             wechatpay_type=WeChatPayType.JSAPI,
             mchid=config.mchid,
@@ -80,8 +94,11 @@ class SignedWire:
             cert_serial_no=config.cert_serial_no,
             appid=config.appid,
             apiv3_key=config.apiv3_key,
-            public_key=public_pem,
-            public_key_id=config.public_key_id,
+            partner_mode=bool(config.sub_mchid),
+            # Without a public key the library would fetch certificates here and now. It verifies
+            # nothing itself, so any key keeps it quiet.
+            public_key=public_pem or _public_half(private_pem),
+            public_key_id=config.public_key_id or config.cert_serial_no,
             timeout=(CONNECT_S, READ_S),
         )
         # Private names of the pinned version; tests/contracts holds that they exist. The key is taken
@@ -91,13 +108,33 @@ class SignedWire:
         self.pay._core.request = self._request
 
     def verify(self, *, headers: Mapping[str, str], body: bytes) -> int:
-        """The signing time of a platform message, unix seconds. Raises Unverified, Probe."""
-        return require_signature(
-            headers=headers,
-            body=body,
-            public_key_id=self._config.public_key_id,
-            public_key=self._public_key,
-        )
+        """The signing time of a platform message, unix seconds (blocking: it may fetch certificates).
+
+        Raises Unverified, Probe, ChannelUnavailable (certificates are needed and cannot be had).
+        """
+        return require_signature(headers=headers, body=body, key_of=self._keys.of)
+
+    def _fetch_certificates(self) -> Mapping[str, Certificate]:
+        """The platform's certificates of now (blocking). Raises ChannelUnavailable."""
+        answer = self._exchange("/v3/certificates", RequestType.GET.value, "")
+        if answer.status_code != 200:
+            raise ChannelUnavailable(
+                f"WeChat Pay gave no platform certificates ({answer.status_code}):"
+                " a merchant without them has the platform's public key"
+            )
+
+        def listed(serial: str) -> Any | None:
+            return found[serial].key if serial in found else self._fixed.get(serial)
+
+        try:
+            found = open_certificates(answer.content, apiv3_key=self._config.apiv3_key)
+            # Signed by one of those it brings (who could seal them, may vouch for them) or by the key.
+            require_signature(headers=answer.headers, body=answer.content, key_of=listed)
+        except ValueError as error:
+            raise ChannelUnavailable(
+                f"the platform certificates could not be verified: {error}"
+            ) from None
+        return found
 
     def _request(
         self,
@@ -139,8 +176,10 @@ class SignedWire:
             "Authorization": authorization,
             "Content-Type": "application/json",
             "User-Agent": "shuidian",
-            "Wechatpay-Serial": self._config.public_key_id,
         }
+        if self._config.public_key_id:
+            # Asks for answers that are signed with this key and not with a certificate.
+            headers["Wechatpay-Serial"] = self._config.public_key_id
         url = self.pay._core._gate_way + path
         try:
             with BoundedSession() as session:
@@ -152,3 +191,13 @@ class SignedWire:
         if answer.status_code >= 500 or len(answer.content) > _BODY_LIMIT:
             raise ChannelUnavailable(f"WeChat Pay answered {answer.status_code}")
         return answer
+
+
+def _public_half(private_pem: str) -> str:
+    """The public half of our own key. It was checked when the configuration was made."""
+    key = load_pem_private_key(
+        private_pem.encode(), password=None, unsafe_skip_rsa_key_validation=True
+    )
+    return str(
+        key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), "ascii"
+    )

@@ -39,6 +39,9 @@ def from_body(body: Mapping[str, Any]) -> tuple[Payment, UUID]:
         transaction_id=body["transaction_id"],
         paid_at=datetime.fromisoformat(paid_at) if paid_at else None,
         payer_id=body["payer_id"],
+        # Notices kept before there were providers do not name one.
+        provider_id=body.get("provider_id", ""),
+        provider_app_id=body.get("provider_app_id", ""),
     )
     return payment, UUID(body["credential_id"])
 

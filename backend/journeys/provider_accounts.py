@@ -28,15 +28,21 @@ _TOKEN = re.compile(r"[A-Za-z0-9]{3,32}")
 
 @dataclass(frozen=True, slots=True)
 class WechatMerchant:
-    """What WeChat Pay gives a merchant; PEM texts are PKCS#8 and SubjectPublicKeyInfo."""
+    """What WeChat Pay gives a merchant; PEM texts are PKCS#8 and SubjectPublicKeyInfo.
+
+    `mchid`, `app_id` and the keys are of the merchant, or of the service provider (服务商) that collects
+    for `sub_mchid`, whose own app is `sub_app_id` ("": openids are of the provider's app)."""
 
     mchid: str
     app_id: str
     cert_serial_no: str
-    public_key_id: str
-    public_key_pem: str
     private_key_pem: str = field(repr=False)
     apiv3_key: str = field(repr=False)
+    public_key_id: str = ""
+    public_key_pem: str = ""
+    platform_certificates: bool = False
+    sub_mchid: str = ""
+    sub_app_id: str = ""
 
 
 async def set_wechat_pay(
@@ -46,17 +52,28 @@ async def set_wechat_pay(
 
     Raises NotFound, Forbidden, InvalidInput (the adapter cannot work with it; nothing is kept).
     """
+    if merchant.sub_app_id and not merchant.sub_mchid:
+        raise InvalidInput("a sub app stands only with its sub-merchant", field="sub_mchid")
+    owner = {"app_id": merchant.app_id}
+    if merchant.sub_mchid:
+        # Money and its orders are the sub-merchant's: the account stands under that number.
+        owner = {"app_id": merchant.sub_app_id}
+        owner |= {"sp_mchid": merchant.mchid, "sp_app_id": merchant.app_id}
+    platform = {
+        "public_key_id": merchant.public_key_id,
+        "public_key_pem": merchant.public_key_pem,
+        "platform_certificates": "yes" if merchant.platform_certificates else "",
+    }
     return await keep_merchant(
         ports,
         scope=scope,
         channel=Channel.WECHAT_PAY,
-        key=merchant.mchid,
+        key=merchant.sub_mchid or merchant.mchid,
         project_id=project_id,
         public={
-            "app_id": merchant.app_id,
+            **owner,
             "cert_serial_no": merchant.cert_serial_no,
-            "public_key_id": merchant.public_key_id,
-            "public_key_pem": merchant.public_key_pem,
+            **{name: value for name, value in platform.items() if value},
         },
         secret={
             "private_key_pem": merchant.private_key_pem,

@@ -227,6 +227,8 @@ async def _settle_theirs(ports: Ports, group_id: int, credential: Credential, da
                 currency="CNY",
                 transaction_id=finding.transaction_id,
                 paid_at=at[finding.order_no, finding.transaction_id],
+                provider_id=credential.public.get("sp_mchid", ""),
+                provider_app_id=credential.public.get("sp_app_id", ""),
             )
             await settle(
                 ports,

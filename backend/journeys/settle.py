@@ -149,6 +149,8 @@ def _expected(order: Order, credential: Credential) -> Expected:
         amount_fen=order.amount_fen,
         state=order.state,
         transaction_id=order.transaction_id,
+        provider_id=credential.public.get("sp_mchid", ""),
+        provider_app_id=credential.public.get("sp_app_id", ""),
     )
 
 

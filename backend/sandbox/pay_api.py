@@ -17,10 +17,10 @@ from backend.sandbox.answers import CutAnswer, Handler
 from backend.sandbox.faults import Faults
 from backend.sandbox.pay_bill import bill_of
 from backend.sandbox.pay_book import Order, PayBook, Refund, default_expiry
+from backend.sandbox.pay_certificates import Signing
 from backend.sandbox.pay_keys import (
     Merchant,
     NotAuthorised,
-    Platform,
     named_merchant,
     require_authorization,
 )
@@ -34,6 +34,9 @@ API_FAULTS = (
     "refund_abnormal",
     "unsigned_answer",
 )
+_OWN = "/v3/pay/transactions"
+_PARTNER = "/v3/pay/partner/transactions"
+_NUMBER = "/out-trade-no/{number}"
 _KINDS = {"jsapi": "JSAPI", "h5": "H5", "native": "NATIVE"}
 
 
@@ -47,11 +50,18 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request whose signature is right: who, the JSON body, and the request itself."""
+    """A request whose signature is right: who, the JSON body, and the request itself. `sub_mchid` is for
+    whom a service provider calls, "" for an own merchant."""
 
     merchant: Merchant
     body: dict[str, Any]
     request: Request
+    sub_mchid: str = ""
+
+    @property
+    def owner(self) -> str:
+        """Whose orders this call is about."""
+        return self.sub_mchid or self.merchant.mchid
 
 
 Action = Callable[[Call], Awaitable[dict[str, Any] | None]]
@@ -64,13 +74,13 @@ class PayApi:
         self,
         *,
         book: PayBook,
-        platform: Platform,
+        signing: Signing,
         faults: Faults,
         clock: Clock,
         public_url: str | None,
     ) -> None:
         self._book = book
-        self._platform = platform
+        self._signing = signing
         self._faults = faults
         self._clock = clock
         self._public_url = public_url
@@ -78,12 +88,19 @@ class PayApi:
 
     def routes(self) -> list[Route]:
         """Routes under the root of the stand-in."""
-        by_number = "/v3/pay/transactions/out-trade-no/{number}"
         refunds = "/v3/refund/domestic/refunds"
+        orders = [
+            route
+            for root in (_OWN, _PARTNER)
+            for route in (
+                Route(root + "/{kind}", self._signed(self._create), methods=["POST"]),
+                Route(root + _NUMBER, self._signed(self._query)),
+                Route(root + _NUMBER + "/close", self._signed(self._close), methods=["POST"]),
+            )
+        ]
         return [
-            Route("/v3/pay/transactions/{kind}", self._signed(self._create), methods=["POST"]),
-            Route(by_number, self._signed(self._query)),
-            Route(by_number + "/close", self._signed(self._close), methods=["POST"]),
+            *orders,
+            Route("/v3/certificates", self._signed(self._certificates)),
             Route(refunds, self._signed(self._refund), methods=["POST"]),
             Route(refunds + "/{number}", self._signed(self._query_refund)),
             Route("/v3/bill/tradebill", self._signed(self._bill)),
@@ -107,7 +124,7 @@ class PayApi:
             except NotAuthorised as error:
                 return JSONResponse({"code": "SIGN_ERROR", "message": str(error)}, 401)
             try:
-                answer = await action(Call(merchant, json.loads(raw or b"{}"), request))
+                answer = await action(self._call(merchant, json.loads(raw or b"{}"), request))
                 status = 204 if answer is None else 200
             except Refused as refused:
                 status = refused.status
@@ -117,7 +134,10 @@ class PayApi:
             if self._faults.take("drop_answer"):
                 return CutAnswer()
             body = b"" if answer is None else json.dumps(answer, ensure_ascii=False).encode()
-            headers = self._platform.headers(body=body, at=self._clock.now())
+            by_key = request.headers.get("wechatpay-serial", "").startswith("PUB_KEY_ID_")
+            headers = self._signing.headers(
+                merchant, body=body, at=self._clock.now(), by_key=by_key
+            )
             if self._faults.take("unsigned_answer"):
                 headers = {}
             return Response(
@@ -147,10 +167,35 @@ class PayApi:
         )
         return merchant, raw
 
+    def _call(self, merchant: Merchant, body: dict[str, Any], request: Request) -> Call:
+        """The call with its sub-merchant, which must be the provider's; a provider's paths and fields do
+        not mix with an own merchant's. Raises Refused, KeyError."""
+        fields = {**request.query_params, **body}
+        path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+        if path.startswith(_PARTNER + "/"):
+            if fields["sp_mchid"] != merchant.mchid:
+                raise Refused(400, "MCH_NOT_EXISTS", "商户号不存在")
+            sub = fields["sub_mchid"]
+        elif path.startswith(_OWN + "/"):
+            if fields["mchid"] != merchant.mchid:
+                raise Refused(400, "MCH_NOT_EXISTS", "商户号不存在")
+            sub = ""
+        else:
+            sub = fields.get("sub_mchid", "")
+        if sub and self._book.sub_appid(mchid=merchant.mchid, sub_mchid=sub) is None:
+            raise Refused(403, "NO_AUTH", "服务商与子商户没有受理关系")
+        return Call(merchant, body, request, sub)
+
+    async def _certificates(self, call: Call) -> dict[str, Any]:
+        if not call.merchant.certificates:
+            raise Refused(404, "RESOURCE_NOT_EXISTS", "证书不存在")
+        return self._signing.download(call.merchant, at=self._clock.now())
+
     def _own_order(self, call: Call, number: str) -> Order:
-        """The merchant's order. Raises Refused ORDER_NOT_EXIST."""
-        order = self._book.order(mchid=call.merchant.mchid, out_trade_no=number)
-        if order is None:
+        """The order of this merchant, or of this provider for it. Raises Refused ORDER_NOT_EXIST."""
+        order = self._book.order(mchid=call.owner, out_trade_no=number)
+        provider = call.merchant.mchid if call.sub_mchid else ""
+        if order is None or order.sp_mchid != provider:
             raise Refused(404, "ORDER_NOT_EXIST", "订单不存在")
         return order
 
@@ -159,24 +204,25 @@ class PayApi:
         body, merchant = call.body, call.merchant
         if kind is None:
             raise Refused(404, "RESOURCE_NOT_EXISTS", "没有这种支付方式")
-        if body["mchid"] != merchant.mchid or body["appid"] != merchant.appid:
-            raise Refused(400, "APPID_MCHID_NOT_MATCH", "appid和mch_id不匹配")
+        appid, openid = self._payer_app(call, kind)
         total = body["amount"]["total"]
         if type(total) is not int or total <= 0 or "?" in body["notify_url"]:
             raise Refused(400, "PARAM_ERROR", "参数错误")
         now = self._clock.now()
         order = Order(
-            mchid=merchant.mchid,
+            mchid=call.owner,
             out_trade_no=body["out_trade_no"],
-            appid=body["appid"],
+            appid=appid,
             kind=kind,
             total=total,
             description=body["description"],
             notify_url=body["notify_url"],
-            openid=body["payer"]["openid"] if kind == "JSAPI" else "",
+            openid=openid,
             expires_at=body.get("time_expire") or default_expiry(now.astimezone(CHINA)),
             asked=json.dumps([kind, body], sort_keys=True),
             prepay_id=f"wx{now.astimezone(CHINA):%d%H%M%S}{secrets.token_hex(12)}",
+            sp_mchid=merchant.mchid if call.sub_mchid else "",
+            sp_appid=merchant.appid if call.sub_mchid else "",
         )
         if kind == "H5" and not body["scene_info"]["payer_client_ip"]:
             raise Refused(400, "PARAM_ERROR", "payer_client_ip")
@@ -185,6 +231,26 @@ class PayApi:
         if kind == "JSAPI":
             return {"prepay_id": order.prepay_id}
         return {"h5_url": cashier} if kind == "H5" else {"code_url": cashier}
+
+    def _payer_app(self, call: Call, kind: str) -> tuple[str, str]:
+        """The app an order is asked under ("": the provider's) and the payer's openid of that app (JSAPI).
+
+        Raises Refused, KeyError."""
+        body, merchant = call.body, call.merchant
+        appid, name = body.get("appid", ""), "openid"
+        good = appid == merchant.appid
+        if call.sub_mchid:
+            appid = body.get("sub_appid", "")
+            theirs = self._book.sub_appid(mchid=merchant.mchid, sub_mchid=call.sub_mchid)
+            good = body["sp_appid"] == merchant.appid and appid in ("", theirs)
+            name = "sub_openid" if appid else "sp_openid"
+        if not good:
+            raise Refused(400, "APPID_MCHID_NOT_MATCH", "appid和mch_id不匹配")
+        if kind != "JSAPI":
+            return appid, ""
+        if set(body["payer"]) != {name}:
+            raise Refused(400, "PARAM_ERROR", "appid和openid不匹配")
+        return appid, body["payer"][name]
 
     def _known_or_new(self, order: Order) -> Order:
         """Store `order`, or find the same one again. Raises Refused for the same number otherwise."""
@@ -201,20 +267,16 @@ class PayApi:
         return known
 
     async def _query(self, call: Call) -> dict[str, Any]:
-        if call.request.query_params.get("mchid") != call.merchant.mchid:
-            raise Refused(400, "MCH_NOT_EXISTS", "商户号不存在")
         return order_json(self._own_order(call, call.request.path_params["number"]))
 
     async def _close(self, call: Call) -> None:
         order = self._own_order(call, call.request.path_params["number"])
-        if call.body["mchid"] != call.merchant.mchid:
-            raise Refused(400, "MCH_NOT_EXISTS", "商户号不存在")
         if order.paid_at:
             raise Refused(400, "ORDERPAID", "该订单已支付")
         self._book.put_order(replace(order, state="CLOSED"))
 
     async def _refund(self, call: Call) -> dict[str, Any]:
-        body, mchid = call.body, call.merchant.mchid
+        body, mchid = call.body, call.owner
         order = self._own_order(call, body["out_trade_no"])
         amount, number = body["amount"], body["out_refund_no"]
         known = self._book.refund(mchid=mchid, out_refund_no=number)
@@ -255,14 +317,14 @@ class PayApi:
 
     async def _query_refund(self, call: Call) -> dict[str, Any]:
         number = call.request.path_params["number"]
-        refund = self._book.refund(mchid=call.merchant.mchid, out_refund_no=number)
+        refund = self._book.refund(mchid=call.owner, out_refund_no=number)
         if refund is None:
             raise Refused(404, "RESOURCE_NOT_EXISTS", "退款单不存在")
         return refund_json(refund)
 
     async def _bill(self, call: Call) -> dict[str, Any]:
         day = call.request.query_params["bill_date"]
-        found = bill_of(book=self._book, mchid=call.merchant.mchid, day=day)
+        found = bill_of(book=self._book, mchid=call.owner, day=day)
         if found is None:
             raise Refused(400, "NO_STATEMENT_EXIST", "账单文件不存在")
         packed, sha1 = found

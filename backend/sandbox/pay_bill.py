@@ -45,9 +45,9 @@ def _row(order: Order, refund: Refund | None) -> str:
     back = _yuan(refund.refund) if refund else "0.00"
     fields = [
         at[:19].replace("T", " "),
-        order.appid,
-        order.mchid,
-        "0",
+        order.sp_appid or order.appid,
+        order.sp_mchid or order.mchid,
+        order.mchid if order.sp_mchid else "0",
         "",
         order.transaction_id,
         order.out_trade_no,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, replace
 from datetime import datetime, timedelta
 
@@ -16,20 +17,34 @@ from backend.sandbox.pay_keys import Merchant, new_private_pem
 _TABLES = """
 CREATE TABLE IF NOT EXISTS platform (private_pem TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS merchants (
-    mchid TEXT PRIMARY KEY, appid TEXT, cert_serial_no TEXT, public_key_pem TEXT, apiv3_key TEXT);
+    mchid TEXT PRIMARY KEY, appid TEXT, cert_serial_no TEXT, public_key_pem TEXT, apiv3_key TEXT,
+    certificates INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS sub_merchants (
+    mchid TEXT, sub_mchid TEXT, sub_appid TEXT, PRIMARY KEY (mchid, sub_mchid));
+CREATE TABLE IF NOT EXISTS certificates (key_pem TEXT, pem TEXT);
 CREATE TABLE IF NOT EXISTS orders (
     mchid TEXT, out_trade_no TEXT, appid TEXT, kind TEXT, total INTEGER, description TEXT,
     notify_url TEXT, openid TEXT, expires_at TEXT, asked TEXT, prepay_id TEXT UNIQUE,
-    state TEXT, transaction_id TEXT, paid_at TEXT, PRIMARY KEY (mchid, out_trade_no));
+    state TEXT, transaction_id TEXT, paid_at TEXT, sp_mchid TEXT NOT NULL DEFAULT '',
+    sp_appid TEXT NOT NULL DEFAULT '', PRIMARY KEY (mchid, out_trade_no));
 CREATE TABLE IF NOT EXISTS refunds (
     mchid TEXT, out_refund_no TEXT, out_trade_no TEXT, refund INTEGER, total INTEGER,
     refund_id TEXT, status TEXT, at TEXT, PRIMARY KEY (mchid, out_refund_no));
 """
+# What files of earlier demos lack.
+_ADDED = (
+    ("merchants", "certificates", "INTEGER NOT NULL DEFAULT 0"),
+    ("orders", "sp_mchid", "TEXT NOT NULL DEFAULT ''"),
+    ("orders", "sp_appid", "TEXT NOT NULL DEFAULT ''"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order at the stand-in; amounts in fen, instants ISO 8601, `asked` the parameters as asked."""
+    """An order at the stand-in; amounts in fen, instants ISO 8601, `asked` the parameters as asked.
+
+    `mchid` is whose money it is and `appid` the payer's app; a service provider's order has its numbers
+    in `sp_mchid` and `sp_appid` (and an `appid` only if it was asked under a sub-merchant's app)."""
 
     mchid: str
     out_trade_no: str
@@ -45,6 +60,8 @@ class Order:
     state: str = "NOTPAY"
     transaction_id: str = ""
     paid_at: str = ""
+    sp_mchid: str = ""
+    sp_appid: str = ""
 
     def expired(self, at: datetime, /) -> bool:
         """Whether the payer is too late."""
@@ -71,6 +88,10 @@ class PayBook:
     def __init__(self, path: str = ":memory:", /) -> None:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.executescript(_TABLES)
+        for table, column, kind in _ADDED:
+            there = [row[1] for row in self._db.execute(f"PRAGMA table_info({table})")]
+            if column not in there:
+                self._db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
         if self._db.execute("SELECT 1 FROM platform").fetchone() is None:
             self._db.execute("INSERT INTO platform VALUES (?)", (new_private_pem(),))
 
@@ -81,17 +102,44 @@ class PayBook:
 
     def put_merchant(self, merchant: Merchant, /) -> None:
         """Register a merchant, or replace what is known of it."""
-        self._db.execute("INSERT OR REPLACE INTO merchants VALUES (?,?,?,?,?)", astuple(merchant))
+        self._db.execute("INSERT OR REPLACE INTO merchants VALUES (?,?,?,?,?,?)", astuple(merchant))
 
     def merchant(self, mchid: str, /) -> Merchant | None:
         """The merchant, if registered."""
         row = self._db.execute("SELECT * FROM merchants WHERE mchid = ?", (mchid,)).fetchone()
         return None if row is None else Merchant(*row)
 
+    def put_sub_merchants(self, mchid: str, subs: Mapping[str, str], /) -> None:
+        """For whom a provider collects: sub-merchants with their apps ("": none)."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO sub_merchants VALUES (?,?,?)",
+            [(mchid, sub, appid) for sub, appid in subs.items()],
+        )
+
+    def sub_appid(self, *, mchid: str, sub_mchid: str) -> str | None:
+        """The app of a provider's sub-merchant, None when it is not the provider's."""
+        row = self._db.execute(
+            "SELECT sub_appid FROM sub_merchants WHERE mchid = ? AND sub_mchid = ?",
+            (mchid, sub_mchid),
+        ).fetchone()
+        return None if row is None else str(row[0])
+
+    def put_certificate(self, *, key_pem: str, pem: str) -> None:
+        """Keep a platform certificate with its key."""
+        self._db.execute("INSERT INTO certificates VALUES (?,?)", (key_pem, pem))
+
+    def drop_certificates(self) -> None:
+        """Forget all platform certificates."""
+        self._db.execute("DELETE FROM certificates")
+
+    def certificates(self) -> list[tuple[str, str]]:
+        """Keys and platform certificates as PEM, oldest first."""
+        return list(self._db.execute("SELECT key_pem, pem FROM certificates ORDER BY rowid"))
+
     def put_order(self, order: Order, /) -> None:
         """Store an order, or its new state."""
         self._db.execute(
-            "INSERT OR REPLACE INTO orders VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", astuple(order)
+            "INSERT OR REPLACE INTO orders VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", astuple(order)
         )
 
     def order(self, *, mchid: str, out_trade_no: str) -> Order | None:

@@ -35,13 +35,15 @@ class NotAuthorised(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Merchant:
-    """A merchant as the platform knows it: the public half of its key, and the shared APIv3 key."""
+    """A merchant as the platform knows it: the public half of its key, and the shared APIv3 key.
+    `certificates`: the platform signs for it with certificates, as for merchants of before 2024."""
 
     mchid: str
     appid: str
     cert_serial_no: str
     public_key_pem: str
     apiv3_key: str
+    certificates: bool = False
 
 
 class Platform:
@@ -58,17 +60,24 @@ class Platform:
         self.public_key_id = f"PUB_KEY_ID_{public.public_numbers().n % 10**24:024d}"
 
     def headers(self, *, body: bytes, at: datetime) -> dict[str, str]:
-        """The five Wechatpay headers that sign `body` at `at`."""
-        stamp, nonce = str(int(at.timestamp())), secrets.token_hex(16)
-        signed = f"{stamp}\n{nonce}\n".encode() + body + b"\n"
-        signature = self._key.sign(signed, PKCS1v15(), SHA256())
-        return {
-            "Wechatpay-Timestamp": stamp,
-            "Wechatpay-Nonce": nonce,
-            "Wechatpay-Signature": base64.b64encode(signature).decode(),
-            "Wechatpay-Serial": self.public_key_id,
-            "Wechatpay-Signature-Type": SCHEME,
-        }
+        """The headers that sign `body` at `at` with the public key's private half."""
+        return signed_headers(self._key, serial=self.public_key_id, body=body, at=at)
+
+
+def signed_headers(
+    key: rsa.RSAPrivateKey, /, *, serial: str, body: bytes, at: datetime
+) -> dict[str, str]:
+    """The five Wechatpay headers that sign `body` at `at`."""
+    stamp, nonce = str(int(at.timestamp())), secrets.token_hex(16)
+    signed = f"{stamp}\n{nonce}\n".encode() + body + b"\n"
+    signature = key.sign(signed, PKCS1v15(), SHA256())
+    return {
+        "Wechatpay-Timestamp": stamp,
+        "Wechatpay-Nonce": nonce,
+        "Wechatpay-Signature": base64.b64encode(signature).decode(),
+        "Wechatpay-Serial": serial,
+        "Wechatpay-Signature-Type": SCHEME,
+    }
 
 
 def new_private_pem() -> str:
@@ -84,15 +93,19 @@ def public_pem_of(private_pem: str, /) -> str:
 
 
 def seal(*, resource: dict[str, Any], apiv3_key: str, kind: str) -> dict[str, str]:
-    """`resource` encrypted for a notice (AEAD_AES_256_GCM, 12-character nonce, `kind` as AAD)."""
-    nonce = secrets.token_hex(6)
+    """`resource` sealed for a notice of its kind."""
     plain = json.dumps(resource, ensure_ascii=False).encode()
-    sealed = AESGCM(apiv3_key.encode()).encrypt(nonce.encode(), plain, kind.encode())
+    return {"original_type": kind} | sealed(plain, apiv3_key=apiv3_key, aad=kind)
+
+
+def sealed(plain: bytes, /, *, apiv3_key: str, aad: str) -> dict[str, str]:
+    """`plain` as the platform seals it (AEAD_AES_256_GCM, 12-character nonce)."""
+    nonce = secrets.token_hex(6)
+    cipher = AESGCM(apiv3_key.encode()).encrypt(nonce.encode(), plain, aad.encode())
     return {
-        "original_type": kind,
         "algorithm": "AEAD_AES_256_GCM",
-        "ciphertext": base64.b64encode(sealed).decode(),
-        "associated_data": kind,
+        "ciphertext": base64.b64encode(cipher).decode(),
+        "associated_data": aad,
         "nonce": nonce,
     }
 

@@ -13,7 +13,8 @@ from typing import Any
 from backend.kernel.clock import CHINA, Clock
 from backend.sandbox.faults import Faults
 from backend.sandbox.pay_book import Order, PayBook, Refund
-from backend.sandbox.pay_keys import Merchant, Platform, seal
+from backend.sandbox.pay_certificates import Signing
+from backend.sandbox.pay_keys import Merchant, seal
 from backend.sandbox.sending import RETRIES_S as RETRIES_S
 from backend.sandbox.sending import SENDING_FAULTS, Sender
 
@@ -23,21 +24,20 @@ NOTICE_FAULTS = (
     "bad_signature_notice",
     "stale_notice",
     "wrong_merchant_notice",
+    "wrong_provider_notice",
 )
 
 
 def order_json(order: Order, /) -> dict[str, Any]:
     """A transaction object as query and notice show it."""
     shown: dict[str, Any] = {
-        "appid": order.appid,
-        "mchid": order.mchid,
+        **_parties(order),
         "out_trade_no": order.out_trade_no,
         "trade_state": order.state,
         "trade_state_desc": {"SUCCESS": "支付成功", "REFUND": "转入退款"}.get(
             order.state, "未支付"
         ),
         "amount": {"total": order.total, "currency": "CNY"},
-        "payer": {"openid": order.openid},
     }
     if order.paid_at:
         shown["transaction_id"] = order.transaction_id
@@ -45,6 +45,22 @@ def order_json(order: Order, /) -> dict[str, Any]:
         shown["bank_type"] = "OTHERS"
         shown["success_time"] = order.paid_at
         shown["amount"] |= {"payer_total": order.total, "payer_currency": "CNY"}
+    return shown
+
+
+def _parties(order: Order) -> dict[str, Any]:
+    """Merchants, apps and payer of an order; of a provider's both sides, as its documents show them."""
+    if not order.sp_mchid:
+        return {"appid": order.appid, "mchid": order.mchid, "payer": {"openid": order.openid}}
+    shown: dict[str, Any] = {
+        "sp_appid": order.sp_appid,
+        "sp_mchid": order.sp_mchid,
+        "sub_mchid": order.mchid,
+        "payer": {"sp_openid": order.openid},
+    }
+    if order.appid:
+        payer = {"sp_openid": f"sp-{order.openid}", "sub_openid": order.openid}
+        shown |= {"sub_appid": order.appid, "payer": payer}
     return shown
 
 
@@ -68,13 +84,13 @@ class Notices:
         self,
         *,
         book: PayBook,
-        platform: Platform,
+        signing: Signing,
         faults: Faults,
         clock: Clock,
         retries_s: Sequence[float] = RETRIES_S,
     ) -> None:
         self._book = book
-        self._platform = platform
+        self._signing = signing
         self._faults = faults
         self._clock = clock
         self._sender = Sender(faults=faults, retries_s=retries_s)
@@ -89,7 +105,7 @@ class Notices:
 
     def message(self, order: Order, /) -> tuple[dict[str, str], bytes]:
         """Headers and body of a notice, with a fault when one is switched on."""
-        merchant = self._book.merchant(order.mchid)
+        merchant = self._book.merchant(order.sp_mchid or order.mchid)
         assert merchant is not None  # an order is only taken from a registered merchant
         now = self._clock.now()
         told = order
@@ -97,6 +113,8 @@ class Notices:
             told = replace(told, total=told.total + 1)
         if self._faults.take("wrong_merchant_notice"):
             told = replace(told, mchid="1999999999")
+        if self._faults.take("wrong_provider_notice"):
+            told = replace(told, sp_mchid="1888888888")
         body = _notice(
             merchant,
             order_json(told),
@@ -107,7 +125,7 @@ class Notices:
         if self._faults.take("stale_notice"):
             now -= timedelta(hours=2)
         signed = body + b" " if self._faults.take("bad_signature_notice") else body
-        headers = self._platform.headers(body=signed, at=now)
+        headers = self._signing.headers(merchant, body=signed, at=now)
         return headers | {"Content-Type": "application/json"}, body
 
     async def tell_refund(self, refund: Refund, /) -> list[int]:
@@ -118,14 +136,19 @@ class Notices:
 
     def refund_message(self, refund: Refund, /) -> tuple[dict[str, str], bytes]:
         """Headers and body of the notice of a refund."""
-        merchant = self._book.merchant(refund.mchid)
+        order = self._book.order(mchid=refund.mchid, out_trade_no=refund.out_trade_no)
+        assert order is not None  # see tell_refund
+        merchant = self._book.merchant(order.sp_mchid or order.mchid)
         assert merchant is not None  # see message
         now = self._clock.now()
         shown = refund_json(refund)
-        told = shown | {"mchid": refund.mchid, "refund_status": shown.pop("status")}
+        owner = {"mchid": refund.mchid}
+        if order.sp_mchid:
+            owner = {"sp_mchid": order.sp_mchid, "sub_mchid": refund.mchid}
+        told = shown | owner | {"refund_status": shown.pop("status")}
         event = f"REFUND.{refund.status}"
         body = _notice(merchant, told, event=event, kind="refund", at=now)
-        headers = self._platform.headers(body=body, at=now)
+        headers = self._signing.headers(merchant, body=body, at=now)
         return headers | {"Content-Type": "application/json"}, body
 
 

@@ -24,6 +24,7 @@ from backend.sandbox.faults import Faults
 from backend.sandbox.pay_api import API_FAULTS, PayApi
 from backend.sandbox.pay_book import Order, PayBook
 from backend.sandbox.pay_cashier import VISITOR, Cashier
+from backend.sandbox.pay_certificates import SIGNING_FAULTS, Signing, serial_of
 from backend.sandbox.pay_keys import Merchant, Platform
 from backend.sandbox.pay_notices import NOTICE_FAULTS, Notices, order_json
 from backend.sandbox.sending import RETRIES_S
@@ -44,11 +45,19 @@ def wechat_pay_app(
     """
     book = PayBook(store)
     platform = Platform(book.platform_pem())
-    faults = Faults(*NOTICE_FAULTS, *API_FAULTS)
-    notices = Notices(book=book, platform=platform, faults=faults, clock=clock, retries_s=retries_s)
-    api = PayApi(book=book, platform=platform, faults=faults, clock=clock, public_url=public_url)
+    faults = Faults(*NOTICE_FAULTS, *API_FAULTS, *SIGNING_FAULTS)
+    signing = Signing(book=book, platform=platform, faults=faults)
+    notices = Notices(book=book, signing=signing, faults=faults, clock=clock, retries_s=retries_s)
+    api = PayApi(book=book, signing=signing, faults=faults, clock=clock, public_url=public_url)
     cashier = Cashier(book=book, notices=notices, clock=clock)
-    controls = _Controls(book=book, platform=platform, faults=faults, notices=notices, clock=clock)
+    controls = _Controls(
+        book=book,
+        platform=platform,
+        signing=signing,
+        faults=faults,
+        notices=notices,
+        clock=clock,
+    )
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -68,12 +77,14 @@ class _Controls:
         *,
         book: PayBook,
         platform: Platform,
+        signing: Signing,
         faults: Faults,
         notices: Notices,
         clock: Clock,
     ) -> None:
         self._book = book
         self._platform = platform
+        self._signing = signing
         self._faults = faults
         self._notices = notices
         self._clock = clock
@@ -81,6 +92,7 @@ class _Controls:
     def routes(self) -> list[Route]:
         return [
             Route("/control/merchants", control(self._merchants), methods=["POST"]),
+            Route("/control/certificates", control(self._rotate), methods=["POST"]),
             Route("/control/pay", control(self._pay), methods=["POST"]),
             Route("/control/notify", control(self._notify), methods=["POST"]),
             Route("/control/notice", control(self._notice), methods=["POST"]),
@@ -91,6 +103,8 @@ class _Controls:
         ]
 
     async def _merchants(self, request: Request) -> Response:
+        """Register a merchant: with `certificates`, the platform signs for it by them; with `subs`
+        ({sub_mchid: sub_appid or ""}), it is a service provider that collects for these."""
         body = await json_object(request)
         names = ("mchid", "appid", "cert_serial_no", "merchant_public_key", "apiv3_key")
         values = {name: text_of(body, name) for name in names}
@@ -101,13 +115,25 @@ class _Controls:
             good = False
         if not good or len(values["apiv3_key"].encode()) != 32:
             raise InvalidInput("an RSA public key and a 32-byte APIv3 key are needed")
-        self._book.put_merchant(Merchant(public_key_pem=pem, **values))
+        certificates, subs = body.get("certificates", False), body.get("subs", {})
+        if not isinstance(certificates, bool) or not isinstance(subs, dict):
+            raise InvalidInput("certificates is true or false, subs an object")
+        self._book.put_merchant(Merchant(public_key_pem=pem, certificates=certificates, **values))
+        self._book.put_sub_merchants(
+            values["mchid"], {str(sub): str(appid) for sub, appid in subs.items()}
+        )
         return JSONResponse(
             {
                 "public_key_id": self._platform.public_key_id,
                 "public_key": self._platform.public_pem,
             }
         )
+
+    async def _rotate(self, request: Request) -> Response:
+        """A new platform certificate signs from now on; `drop_old` takes the others off the list."""
+        body = await json_object(request)
+        made = self._signing.rotate(at=self._clock.now(), drop_old=bool(body.get("drop_old")))
+        return JSONResponse({"serial_no": serial_of(made)})
 
     async def _order(self, request: Request) -> tuple[Order, dict[str, object]]:
         """The order a control request names by out_trade_no (and mchid). Raises NotFound."""

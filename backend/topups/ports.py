@@ -64,6 +64,7 @@ class RefundNotice:
 
     refund_no: str
     merchant_id: str
+    provider_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,13 @@ class NoticeRejected(DomainError):
     """A notice that must not be believed: signature, freshness, serial or shape is wrong (C5)."""
 
     code = "NOTICE_REJECTED"
+
+
+class NoticeProbe(NoticeRejected):
+    """The platform tests that we refuse a bad signature: refuse it, raise no alarm (channels.md section
+    2.3: `WECHATPAY/SIGNTEST/`)."""
+
+    code = "NOTICE_PROBE"
 
 
 class ChannelUnavailable(Unavailable):
@@ -127,7 +135,10 @@ class PaymentChannel(Protocol):
     def read_notice(
         self, headers: Mapping[str, str], body: bytes, received_at: datetime, /
     ) -> Payment | RefundNotice:
-        """Verify and decrypt a notice (raw body). Raises NoticeRejected."""
+        """Verify and decrypt a notice (raw body). Raises NoticeRejected.
+
+        Blocking: a certificate may have to be fetched first, so call it in a thread.
+        """
         ...
 
     async def bill(self, day: date, /) -> list[BillLine]:

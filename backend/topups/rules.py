@@ -140,7 +140,10 @@ class PaymentState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """A channel's statement on one order: from a notice, a query or a bill. Amounts in fen."""
+    """A channel's statement on one order: from a notice, a query or a bill. Amounts in fen.
+
+    `merchant_id` is whose money it is; `provider_id` and `provider_app_id` are the service provider's
+    (服务商) that collected it for them, both empty without one."""
 
     order_no: str
     state: PaymentState
@@ -151,6 +154,8 @@ class Payment:
     transaction_id: str | None = None
     paid_at: datetime | None = None
     payer_id: str | None = None
+    provider_id: str = ""
+    provider_app_id: str = ""
 
 
 class Verdict(StrEnum):
@@ -165,7 +170,7 @@ class Verdict(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Expected:
     """What our own order says a payment must be: amounts in fen. `app_id` is empty for a channel
-    that has no apps."""
+    that has no apps, the provider's numbers for a merchant without a service provider."""
 
     order_no: str
     merchant_id: str
@@ -173,14 +178,16 @@ class Expected:
     amount_fen: int
     state: OrderState
     transaction_id: str | None
+    provider_id: str = ""
+    provider_app_id: str = ""
 
 
 def judge(expected: Expected, payment: Payment) -> tuple[Verdict, str]:
     """Whether `payment` settles the order, with the reason when it does not (C5).
 
-    Believed only when order, merchant, app, amount and currency all match ours. A CLOSED order that
-    was paid after all is settled: money is never dropped. Money that was given back before we booked
-    it is not ours to sell for.
+    Believed only when order, merchant, app, service provider, amount and currency match ours. A CLOSED
+    order that was paid after all is settled: money is never dropped. Money that was given back before
+    we booked it is not ours to sell for.
     """
     if payment.state not in (PaymentState.PAID, PaymentState.REFUNDED):
         return Verdict.WAIT, f"the channel says {payment.state}"
@@ -190,6 +197,8 @@ def judge(expected: Expected, payment: Payment) -> tuple[Verdict, str]:
             ("order", expected.order_no, payment.order_no),
             ("merchant", expected.merchant_id, payment.merchant_id),
             ("app", expected.app_id, payment.app_id),
+            ("provider", expected.provider_id, payment.provider_id),
+            ("provider's app", expected.provider_app_id, payment.provider_app_id),
             ("amount", expected.amount_fen, payment.amount_fen),
             ("currency", "CNY", payment.currency),
         )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from backend.integrations import wechat_pay_wire
 
 
-def believe(*, headers: Mapping[str, str], body: bytes, public_key_id: str, public_key: Any) -> int:
+def believe(*, headers: Mapping[str, str], body: bytes, key_of: object) -> int:
     """What require_signature returns, without looking at the signature."""
     given = {name.lower(): value for name, value in headers.items()}
     return int(given["wechatpay-timestamp"])

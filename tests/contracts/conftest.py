@@ -33,6 +33,7 @@ from .offices import LOW, Office
 from .serving import Shop, control, serving
 
 CLOCK = SystemClock()
+MINE = {"mchid": "1900000001", "appid": "wx0000000000000001", "cert_serial_no": "5157F09E"}
 
 
 @pytest.fixture(scope="session")
@@ -85,16 +86,17 @@ def till(sandbox: str, merchant_pem: str) -> Iterator[Till]:
         yield register(url=url, pem=merchant_pem, shop=shop, shop_url=shop_url)
 
 
-def register(*, url: str, pem: str, shop: Shop, shop_url: str) -> Till:
-    """Register merchant 1900000001 at the stand-in."""
-    mine = {"mchid": "1900000001", "appid": "wx0000000000000001", "cert_serial_no": "5157F09E"}
+def register(*, url: str, pem: str, shop: Shop, shop_url: str, **more: Any) -> Till:
+    """Register merchant 1900000001 at the stand-in, with `more` of what it may be told."""
     key = secrets.token_hex(16)
     answer = control(
         f"{url}/control/merchants",
-        {**mine, "apiv3_key": key, "merchant_public_key": public_pem_of(pem)},
+        {**MINE, **more, "apiv3_key": key, "merchant_public_key": public_pem_of(pem)},
     )
     config = WechatPayConfig(
-        **mine,
+        mchid=MINE["mchid"],
+        appid=MINE["appid"],
+        cert_serial_no=MINE["cert_serial_no"],
         apiv3_key=key,
         private_key_pem=pem,
         public_key_id=answer["public_key_id"],

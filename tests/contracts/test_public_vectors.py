@@ -67,7 +67,7 @@ def test_the_notice_of_wechat_pay_verifies_and_opens() -> None:
     headers = {**vector["headers"], "Wechatpay-Signature-Type": SIGNATURE_TYPE}
     body = vector["body"].encode()
     serial = headers["Wechatpay-Serial"]
-    at = require_signature(headers=headers, body=body, public_key_id=serial, public_key=key)
+    at = require_signature(headers=headers, body=body, key_of={serial: key}.get)
     assert datetime.fromtimestamp(at, UTC).year == 2021
     resource = json.loads(body)["resource"]
     plain = aes_decrypt(
@@ -78,7 +78,7 @@ def test_the_notice_of_wechat_pay_verifies_and_opens() -> None:
     )
     assert json.loads(plain) == json.loads(vector["expected"])
     with pytest.raises(Unverified):
-        require_signature(headers=headers, body=body + b" ", public_key_id=serial, public_key=key)
+        require_signature(headers=headers, body=body + b" ", key_of={serial: key}.get)
 
 
 def test_the_cipher_of_wechat_pay() -> None:

@@ -11,10 +11,10 @@ from datetime import timedelta
 import pytest
 
 from backend.integrations.wechat_pay import WechatPayChannel
-from backend.integrations.wechat_pay_reading import NoticeProbe
 from backend.integrations.wechat_pay_wire import PROBE_PREFIX
 from backend.sandbox.pay_keys import Platform
 from backend.topups.ports import (
+    NoticeProbe,
     NoticeRejected,
     Payment,
     PaymentState,

@@ -219,7 +219,7 @@ async def test_a_demo_that_restarts_still_knows_who_paid(tmp_path: Path, merchan
 
 def test_the_pinned_library_has_the_places_we_reach_into(till: Till) -> None:
     assert version("wechatpayv3") == "2.0.4"
-    pay = SignedWire(till.config).pay
+    pay = SignedWire(till.config, clock=CLOCK).pay
     assert pay._core._gate_way == till.config.base_url
     # Our transport takes the place of the library's, which verifies less.
     assert pay._core.request.__func__ is SignedWire._request

@@ -29,6 +29,7 @@ from backend.topups.rules import OrderState, Verdict
 
 from .test_ledger import expect_kept_is_derived
 from .world import (
+    APP_ID,
     START,
     World,
     make_account,
@@ -200,6 +201,7 @@ _WRONG: dict[str, dict[str, Any]] = {
     "another merchant": {"merchant_id": "1900009999"},
     "another app": {"app_id": "wx00000000000000ff"},
     "another currency": {"currency": "USD"},
+    "by a service provider": {"provider_id": "1900000099", "provider_app_id": APP_ID},
     "no transaction": {"transaction_id": None},
     "given back already": {"state": PaymentState.REFUNDED},
 }
@@ -216,6 +218,34 @@ async def test_a_payment_that_differs_is_a_case_moves_no_money_and_leaves_the_or
     assert await order_now(till.world, order) == order
     assert await effects(till.other) == NOTHING
     assert (await pay(till.world, order)).verdict is Verdict.SETTLE  # the true one still counts
+
+
+async def test_a_sub_merchants_payment_counts_only_through_its_own_service_provider(
+    till: Till,
+) -> None:
+    provider = {"sp_mchid": "1900000099", "sp_app_id": "wx0000000000000099"}
+    await make_credential(till.world, provider=provider)  # the same account, set again
+    order, world = await till.order(), till.world
+    true = {"provider_id": "1900000099", "provider_app_id": "wx0000000000000099"}
+    for wrong in ({}, {"provider_id": ""}, {"provider_id": "1900000098"}, {"provider_app_id": ""}):
+        said = true | wrong if wrong else {}
+        assert (await pay(world, order, **said)).verdict is Verdict.MISMATCH
+    assert await effects(world) == Effects(0, 0, 0, 0, 0, ZERO, ZERO, ("PAYMENT_MISMATCH",))
+    kept = payment_of(world, order, **true)
+    assert await store_notice(
+        world.ports,
+        group_id=world.group_id,
+        channel=order.channel,
+        credential_id=till.credential_id,
+        key="by a provider",
+        payment=kept,
+    )
+    async with unit_of_work(world.group_id) as work:
+        events = await claim(work, at=START, lease=timedelta(seconds=30), limit=10)
+    (noticed,) = [event for event in events if event.topic == "payment.noticed"]
+    inbox_id = UUID(noticed.payload["inbox_id"])
+    settled = await settle_notice(world.ports, group_id=world.group_id, inbox_id=inbox_id)
+    assert settled.verdict is Verdict.SETTLE
 
 
 async def test_money_for_an_unknown_order_is_a_case_and_talk_of_unpaid_ones_is_not(

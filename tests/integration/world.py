@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -135,8 +136,11 @@ async def make_meter(
     return meter, assignment
 
 
-async def make_credential(world: World, *, merchant_id: str | None = None) -> UUID:
-    """The project's WeChat Pay merchant account, with RSA keys made for this run."""
+async def make_credential(
+    world: World, *, merchant_id: str | None = None, provider: Mapping[str, str] | None = None
+) -> UUID:
+    """The project's WeChat Pay merchant account, with RSA keys made for this run; `provider` is the
+    service provider that collects for it (`sp_mchid`, `sp_app_id`)."""
     private_pem, public_pem = _keys()
     async with unit_of_work(world.group_id) as work:
         return await tenancy.save_credential(
@@ -151,6 +155,7 @@ async def make_credential(world: World, *, merchant_id: str | None = None) -> UU
                 "cert_serial_no": "5157F09EFDC096DE",
                 "public_key_id": "PUB_KEY_ID_0114232134912410000000000000",
                 "public_key_pem": public_pem,
+                **(provider or {}),
             },
             secret={"private_key_pem": private_pem, "apiv3_key": secrets.token_hex(16)},
             at=START,

@@ -45,6 +45,7 @@ async def test_a_merchant_account_is_kept_sealed_and_audited_without_its_secrets
         "project": things.Project,
         "mchid": "1900000001",
         "appid": "wx0000000000000001",
+        "subMchid": "",
     }
     async with unit_of_work(worlds[0].group_id) as work:
         (newest, *_) = await entries(work, before_seq=None, limit=1)
@@ -68,14 +69,50 @@ async def test_a_merchant_account_is_kept_sealed_and_audited_without_its_secrets
         ({"publicKey": "not a key"}, "public_key_pem"),
         ({"mchid": ""}, "mchid"),
         ({"certSerialNo": "lower-case"}, "cert_serial_no"),
+        ({"publicKeyId": ""}, "public_key_id"),
+        ({"publicKey": "", "platformCertificates": True}, "public_key_pem"),
+        ({"publicKeyId": "", "publicKey": ""}, "public_key_id"),
+        ({"subAppid": "wx0000000000000109"}, "sub_mchid"),
+        ({"subMchid": "1900000001"}, "sub_mchid"),
+        ({"subMchid": "no number"}, "sub_mchid"),
     ],
 )
 async def test_a_part_that_does_not_fit_is_named_and_nothing_is_kept(
-    changed: dict[str, str], field: str, till: Till, worlds: tuple[World, World]
+    changed: dict[str, str | bool], field: str, till: Till, worlds: tuple[World, World]
 ) -> None:
     things = await make_things(worlds[0])
     answer = await till.set_up(things, await operator_token(worlds[0]), **changed)
     assert (answer["__typename"], answer["field"]) == ("InvalidInputProblem", field)
+    assert await stored(worlds[0]) == 0
+
+
+async def test_a_sub_merchants_account_is_kept_under_its_own_number_with_the_providers_keys(
+    till: Till, worlds: tuple[World, World]
+) -> None:
+    things, token = await make_things(worlds[0]), await operator_token(worlds[0])
+    changes = {"subMchid": "1900000109", "subAppid": "wx0000000000000109"}
+    certificates: dict[str, str | bool] = {
+        "publicKeyId": "",
+        "publicKey": "",
+        "platformCertificates": True,
+    }
+    answer = await till.set_up(things, token, **changes, **certificates)
+    assert (answer["mchid"], answer["subMchid"]) == ("1900000001", "1900000109")
+    async with unit_of_work(worlds[0].group_id) as work:
+        (newest, *_) = await entries(work, before_seq=None, limit=1)
+        row = await work.fetchrow(
+            "SELECT public FROM tenancy_credential WHERE group_id = $1 AND key = '1900000109'",
+            work.group_id,
+        )
+    assert (newest.action, newest.subject) == ("credential:self:set", "WECHAT_PAY/1900000109")
+    assert row is not None
+    assert dict(row["public"]) == {
+        "app_id": "wx0000000000000109",
+        "sp_mchid": "1900000001",
+        "sp_app_id": "wx0000000000000001",
+        "cert_serial_no": "5157F09E",
+        "platform_certificates": "yes",
+    }
     assert await stored(worlds[0]) == 0
 
 

@@ -20,11 +20,13 @@ from .edge import Api, Body, make_api, served
 from .things import Things
 
 SET = """mutation($project: ID!, $mchid: String!, $appid: String!, $certSerialNo: String!,
-  $privateKey: String!, $apiv3Key: String!, $publicKeyId: String!, $publicKey: String!) {
+  $privateKey: String!, $apiv3Key: String!, $publicKeyId: String!, $publicKey: String!,
+  $platformCertificates: Boolean = false, $subMchid: String = "", $subAppid: String = "") {
   answer: setWechatPay(project: $project, mchid: $mchid, appid: $appid,
     certSerialNo: $certSerialNo, privateKey: $privateKey, apiv3Key: $apiv3Key,
-    publicKeyId: $publicKeyId, publicKey: $publicKey) {
-    __typename ... on WechatPaySet { project mchid appid }
+    publicKeyId: $publicKeyId, publicKey: $publicKey, platformCertificates: $platformCertificates,
+    subMchid: $subMchid, subAppid: $subAppid) {
+    __typename ... on WechatPaySet { project mchid appid subMchid }
     ... on InvalidInputProblem { field } ... on Problem { code message } } }"""
 
 
@@ -36,7 +38,7 @@ class Till:
     merchant: dict[str, str]
     sandbox_url: str
 
-    async def set_up(self, things: Things, token: str, **changes: str) -> Body:
+    async def set_up(self, things: Things, token: str, **changes: str | bool) -> Body:
         """Set the project's merchant account by the mutation."""
         variables = {"project": things.Project} | self.merchant | changes
         answer: Body = (await self.api.data(SET, variables, token=token))["answer"]

@@ -36,6 +36,10 @@ def test_secrets_do_not_stand_in_repr() -> None:
         ("appid", ""),
         ("cert_serial_no", 'X"'),
         ("public_key_id", "5157F09E"),
+        ("public_key_id", ""),
+        ("public_key_pem", ""),
+        ("sub_mchid", "19/1"),
+        ("sub_mchid", GOOD.mchid),
         ("apiv3_key", "k" * 16),
         ("private_key_pem", "not a key"),
         ("private_key_pem", public_pem_of(PEM)),
@@ -52,3 +56,28 @@ def test_an_unusable_value_is_refused_by_name_without_showing_it(field: str, val
         replace(GOOD, **changes)
     assert refused.value.field == field
     assert not value or value not in refused.value.message
+
+
+def test_the_platform_is_believed_by_its_key_by_its_certificates_or_by_both() -> None:
+    certificates = replace(GOOD, public_key_id="", public_key_pem="", certificates=True)
+    assert certificates.certificates
+    assert replace(GOOD, certificates=True).public_key_id == GOOD.public_key_id
+    with pytest.raises(InvalidInput, match="platform_certificates") as refused:
+        replace(GOOD, public_key_id="", public_key_pem="")
+    assert refused.value.field == "public_key_id"
+    with pytest.raises(InvalidInput) as refused:
+        replace(certificates, public_key_pem=GOOD.public_key_pem)
+    assert refused.value.field == "public_key_id"
+
+
+def test_a_sub_app_stands_only_beside_its_sub_merchant_and_is_not_the_providers() -> None:
+    assert replace(GOOD, sub_mchid="1900000109", sub_appid="wx109").sub_appid == "wx109"
+    for changes, field in (
+        ({"sub_appid": "wx109"}, "sub_mchid"),
+        ({"sub_mchid": "1900000109", "sub_appid": GOOD.appid}, "sub_appid"),
+        ({"sub_mchid": "1900000109", "sub_appid": "wx&1"}, "sub_appid"),
+    ):
+        wanted: dict[str, Any] = dict(changes)
+        with pytest.raises(InvalidInput) as refused:
+            replace(GOOD, **wanted)
+        assert refused.value.field == field

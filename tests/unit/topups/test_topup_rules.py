@@ -38,6 +38,8 @@ WRONG = {
     "order": {"order_no": "N2"},
     "merchant": {"merchant_id": "1900000002"},
     "app": {"app_id": "wx2"},
+    "a service provider": {"provider_id": "1900000099"},
+    "a service provider's app": {"provider_app_id": "wx9"},
     "currency": {"currency": "USD"},
     "transaction id": {"transaction_id": None},
     "no transaction id": {"transaction_id": ""},
