@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 
 import pytest
@@ -46,8 +46,23 @@ async def handed_on(relay: Relay, redis: ArqRedis, world: World, at: datetime) -
     return found
 
 
+async def emptied(redis: ArqRedis) -> None:
+    """Redis forgets everything."""
+    await redis.flushall()
+
+
+async def killed(redis: ArqRedis) -> None:
+    """A worker took what was queued and was killed: Redis still knows the job by its id."""
+    taken = await redis.zpopmin(QUEUE_EVENTS)
+    assert await redis.exists(f"arq:job:{taken[0][0].decode()}")
+
+
+@pytest.mark.parametrize("lose", [emptied, killed])
 async def test_what_an_emptied_redis_or_a_dead_worker_held_is_handed_on_again_within_half_a_minute(
-    worlds: tuple[World, World], services: EmbeddedServices, redis: ArqRedis
+    worlds: tuple[World, World],
+    services: EmbeddedServices,
+    redis: ArqRedis,
+    lose: Callable[[ArqRedis], Awaitable[None]],
 ) -> None:
     ours, theirs = worlds
     relay = Relay(dsn=services.app_dsn(), redis=redis, clock=ours.clock)
@@ -55,11 +70,10 @@ async def test_what_an_emptied_redis_or_a_dead_worker_held_is_handed_on_again_wi
     assert await handed_on(relay, redis, ours, START) == 1
     for tries in (1, 2, 3):
         begun = START + (tries - 1) * timedelta(seconds=30)
-        # Emptied: to the outbox the same as a worker that took the job and was killed.
-        await redis.flushall()
+        await lose(redis)
         assert await handed_on(relay, redis, ours, begun + timedelta(seconds=20)) == 0
         assert await handed_on(relay, redis, ours, begun + timedelta(seconds=30)) == 1
-    await redis.flushall()
+    await lose(redis)
     assert await handed_on(relay, redis, theirs, START + timedelta(hours=1)) == 0
 
 
