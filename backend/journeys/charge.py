@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import add
 from uuid import UUID
 
 from backend.charges import queries
@@ -150,20 +151,18 @@ def _charge_part(
     while len(uses) <= place:
         uses.append([0] * 6)
     before = uses[place]
-    uses[place] = [a + b for a, b in zip(before, part.use, strict=True)]
+    uses[place] = [*map(add, before, part.use)]
     until = max(month.rated_until, part.end)
     years = years_before(batch.months, supply, plan_month)
-    segments = segments_to_date(
-        plan_month, uses, batch.openings[supply], until, years, timeline.zone
-    )
+    segments = segments_to_date(plan_month, uses, batch.openings[supply], until, years)
     amounts = amounts_to_date(segments)
     added = amounts.less(month.posted)
-    behind = any(any(use) for use in uses[place + 1 :])
+    after = kept(segments, plan_month)
     detail = None
-    if behind:  # it moves the steps of what comes after it: only the whole month explains it
-        detail = {"before": month.segments, "after": kept(segments, plan_month.starts)}
-    month.segments = kept(segments, plan_month.starts)
-    month.posted, month.rated_until = amounts, until
+    if any(map(any, uses[place + 1 :])):
+        # It moves the steps of what comes after it: only the whole month explains it.
+        detail = {"before": month.segments, "after": after}
+    month.segments, month.posted, month.rated_until = after, amounts, until
     used = sum(part.use)
     month.used += used
     batch.changed[key] = month
@@ -193,7 +192,7 @@ def _charge_part(
             to_total=end.total,
             use=part.use,
             shared=part.shared,
-            version_id=UUID(segment.plan.version),
+            version_id=plan_month.versions[place],
             season=segment.season,
             step_before=segment.year_before + sum(map(sum, uses[:place])),
             use_before=before,

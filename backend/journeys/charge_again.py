@@ -166,11 +166,10 @@ def _difference(batch: Batch, supply: Supply, timeline: Timeline, first: date, a
             batch.openings[supply],
             rated_until,
             years_before(batch.months, supply, plan_month),
-            timeline.zone,
         )
         amounts = amounts_to_date(segments)
         added = amounts.less(month.posted)
-        after = kept(segments, plan_month.starts)
+        after = kept(segments, plan_month)
         if any(added) or _used_in(after) != _used_in(month.segments):
             batch.add(
                 _correction(batch, anew.about, month, after, rated_until)._replace(amounts=added)

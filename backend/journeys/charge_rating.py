@@ -8,12 +8,12 @@ What is charged is the difference to what is posted (C13).
 
 from __future__ import annotations
 
-from calendar import monthrange
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
-from functools import lru_cache
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from backend.charges.rules import Amounts, Point, Ruling
@@ -36,6 +36,7 @@ from backend.tariffs.rules import (
 # Band registers are truncated to 10 Wh each, so five of them may be off by so much.
 BANDS_AGREE = 50
 _DAY = timedelta(days=1)
+_NO_DAY = (datetime.max.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), date.max)
 _LINE_OF = {
     LineKind.ENERGY: 0,
     LineKind.STEP: 0,
@@ -79,7 +80,7 @@ def use_between(start: Point, end: Point, kind: MeterKind) -> Use | None:
         return None
     gains = [0] * 5
     known = False
-    for place, (before, after) in enumerate(zip(start.bands, end.bands, strict=True)):
+    for place, before, after in zip(range(5), start.bands, end.bands, strict=True):
         if before is None or after is None:
             continue
         gain = register_gain(before, after, kind=kind, elapsed=elapsed)
@@ -108,29 +109,46 @@ def spans(
     found: list[Rated] = []
     last: Point | None = None
     for point in points:
-        ruling = rulings.get(point.at)
+        ruling = rulings.get(point.at) if rulings else None
         if ruling is Ruling.IGNORE:
             continue
-        if last is not None and ruling is not Ruling.REBASE:
-            use = use_between(last, point, kind)
+        if last is not None:
+            use = NO_USE if ruling is Ruling.REBASE else use_between(last, point, kind)
             if use is None:
                 return found, point.at
             found.append(Rated(last, point, use))
-        elif last is not None:
-            found.append(Rated(last, point, NO_USE))
         last = point
     return found, None
 
 
 class MonthPlan:
-    """A month of a timeline as spans of one version and season; made once, for it is asked all the time."""
+    """A month of a timeline as spans of one version and season; made once, for it is asked all the time.
 
-    __slots__ = ("end", "month", "plans", "seasons", "start", "starts", "yearly")
+    `midnights`: when each of its days begins, and the next month; `texts` and `versions`: how a segment's
+    start and version are kept.
+    """
+
+    __slots__ = (
+        "end",
+        "ends",
+        "midnights",
+        "month",
+        "plans",
+        "seasons",
+        "start",
+        "starts",
+        "texts",
+        "versions",
+        "yearly",
+    )
 
     def __init__(self, timeline: Sequence[Held], month: date, zone: ZoneInfo) -> None:
         self.month = month
-        self.start = calendar.midnight(month, zone)
-        self.end = calendar.midnight((month + timedelta(days=31)).replace(day=1), zone)
+        length = (calendar.next_month(month) - month).days
+        self.midnights = [
+            calendar.midnight(month + timedelta(days=n), zone) for n in range(length + 1)
+        ]
+        self.start, self.end = self.midnights[0], self.midnights[-1]
         first = max(self.start, timeline[0].effective_at)
         self.starts = [first, *calendar.cuts(timeline, first, self.end, zone)]
         plans = [calendar.plan_at(timeline, start) for start in self.starts]
@@ -140,6 +158,15 @@ class MonthPlan:
             for plan, start in zip(self.plans, self.starts, strict=True)
         ]
         self.yearly = any(plan.terms.step_period is StepPeriod.YEAR for plan in self.plans)
+        self.ends = [*self.starts[1:], self.end]
+        self.texts = [start.isoformat() for start in self.starts]
+        self.versions = [UUID(plan.version) for plan in self.plans]
+
+    def days_ended(self, start: datetime, end: datetime) -> Days:
+        """`calendar.days_ended` of a span of this month, from midnights that are known already."""
+        length = len(self.midnights) - 1
+        before = bisect_right(self.midnights, start) - 1
+        return Days(before, min(bisect_right(self.midnights, end) - 1, length), length)
 
     def place(self, at: datetime) -> int:
         """Which span an instant is in. Raises ValueError before the first one."""
@@ -159,6 +186,7 @@ class Timeline:
         self.zone = zone
         self.yearly = any(each.plan.terms.step_period is StepPeriod.YEAR for each in held)
         self._months: dict[date, MonthPlan] = {}
+        self._day = _NO_DAY
 
     def month(self, month: date) -> MonthPlan:
         """A month as spans."""
@@ -173,35 +201,31 @@ class Timeline:
 
     def parts(self, rated: Rated) -> list[Part]:
         """A span by days, versions and seasons; the use shared by time over them."""
-        start, end = rated.start.at, rated.end.at
-        day, day_end = _day_of(start, self.zone)
-        month = self.month(day.replace(day=1))
+        start, end, use = rated[0].at, rated[1].at, rated[2]
+        day, day_end, month = self._day_of(start)
         place = month.place(start)
-        last = len(month.starts) - 1
-        if end <= day_end and (place == last or month.starts[place + 1] >= end):
-            return [Part(start, end, month.month, day, place, rated.use, False)]
+        if end <= day_end and end <= month.ends[place]:
+            return [Part(start, end, month.month, day, place, use, False)]
         borders = {*calendar.day_borders(start, end, self.zone)}
         borders.update(calendar.cuts(self.held, start, end, self.zone))
         cuts = sorted(borders)
-        uses = calendar.split_use(rated.use, start, end, cuts)
+        uses = calendar.split_use(use, start, end, cuts)
         found = []
-        for (begins, ends), use in zip(pairwise((start, *cuts, end)), uses, strict=True):
-            day, _ = _day_of(begins, self.zone)
-            month = self.month(day.replace(day=1))
-            shared = use != NO_USE
-            found.append(Part(begins, ends, month.month, day, month.place(begins), use, shared))
+        for (begins, ends), share in zip(pairwise((start, *cuts, end)), uses, strict=True):
+            day, _, month = self._day_of(begins)
+            shared = share != NO_USE
+            found.append(Part(begins, ends, month.month, day, month.place(begins), share, shared))
         return found
 
-
-@lru_cache(maxsize=4096)
-def _day_at(hour: datetime, zone: ZoneInfo) -> tuple[date, datetime]:
-    day = hour.astimezone(zone).date()
-    return day, calendar.midnight(day + _DAY, zone)
-
-
-def _day_of(at: datetime, zone: ZoneInfo) -> tuple[date, datetime]:
-    """The business day of an instant, and when it ends. Zones are whole quarters of an hour off."""
-    return _day_at(at.replace(minute=at.minute // 15 * 15, second=0, microsecond=0), zone)
+    def _day_of(self, at: datetime) -> tuple[date, datetime, MonthPlan]:
+        """The business day of an instant, when it ends, and its month. Mostly it is the day asked before."""
+        begins, ends, day = self._day
+        if not begins <= at < ends:
+            day = at.astimezone(self.zone).date()
+            begins = calendar.midnight(day, self.zone)
+            ends = calendar.midnight(day + _DAY, self.zone)
+            self._day = begins, ends, day
+        return day, ends, self.month(day.replace(day=1))
 
 
 def segments_to_date(
@@ -210,36 +234,25 @@ def segments_to_date(
     opening: datetime,
     until: datetime,
     year_before: Mapping[int, int],
-    zone: ZoneInfo,
 ) -> list[Segment]:
     """The spans of a month that began before `until`, with their use (of as many as are given) and the days
     that ended in them since the supply's opening. `year_before`: use of the step year by place."""
     found = []
+    given = len(uses)
     for place, start in enumerate(month.starts):
-        if start >= until and place >= len(uses):
+        if start >= until and place >= given:
             break
-        ends = month.starts[place + 1] if place + 1 < len(month.starts) else month.end
-        begins, ends = max(start, opening), min(ends, until)
-        days = _days_ended(begins, ends, zone) if begins < ends else NO_DAYS
-        use = Use(*uses[place]) if place < len(uses) else NO_USE
+        begins, last = max(start, opening), min(month.ends[place], until)
         found.append(
             Segment(
                 month.plans[place],
                 month.seasons[place],
-                use,
-                days,
+                Use._make(uses[place]) if place < given else NO_USE,
+                month.days_ended(begins, last) if begins < last else NO_DAYS,
                 year_before.get(place, 0),
             )
         )
     return found
-
-
-def _days_ended(start: datetime, end: datetime, zone: ZoneInfo) -> Days:
-    """`calendar.days_ended`, from days that are known already."""
-    first, last = _day_of(start, zone)[0], _day_of(end, zone)[0]
-    length = monthrange(first.year, first.month)[1]
-    same = (first.year, first.month) == (last.year, last.month)
-    return Days(first.day - 1, last.day - 1 if same else length, length)
 
 
 def amounts_to_date(segments: Sequence[Segment]) -> Amounts:
@@ -259,9 +272,9 @@ def amounts_of(lines: Iterable[Line]) -> Amounts:
     return Amounts(*found)
 
 
-def kept(segments: Sequence[Segment], starts: Sequence[datetime]) -> list[list[Any]]:
+def kept(segments: Sequence[Segment], month: MonthPlan) -> list[list[Any]]:
     """Segments as a month's row keeps them."""
     return [
-        [start.isoformat(), s.plan.version, s.season, list(s.use), list(s.days), s.year_before]
-        for s, start in zip(segments, starts, strict=False)
+        [text, plan.version, season, [*use], [*days], year_before]
+        for text, (plan, season, use, days, year_before) in zip(month.texts, segments, strict=False)
     ]

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from asyncpg.pgproto.pgproto import UUID as RowUUID
+
 from .clock import CHINA
 
 _UNIX = datetime(1970, 1, 1, tzinfo=UTC)
@@ -33,7 +35,8 @@ def uuid7(at: datetime) -> UUID:
     value = (millis << 80) | _chance.getrandbits(80)
     value = (value & ~(0xF << 76)) | (0x7 << 76)
     value = (value & ~(0x3 << 62)) | (0x2 << 62)
-    return UUID(int=value)
+    # The UUID that rows come with: half the cost to make and to send.
+    return RowUUID(value.to_bytes(16))
 
 
 def made_at(id_: UUID) -> datetime:

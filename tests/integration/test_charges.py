@@ -127,9 +127,7 @@ async def truth(homes: list[Home], read: dict[UUID, dict[datetime, Reading]]) ->
         }
         until = max(part.end for part in parts if part.month == month)
         uses = uses[: 1 + max(part.place for part in parts if part.month == month)]
-        segments = segments_to_date(
-            plan_month, uses, homes[0].assignment.started_at, until, years, CHINA
-        )
+        segments = segments_to_date(plan_month, uses, homes[0].assignment.started_at, until, years)
         total = total.plus(amounts_to_date(segments))
         used[month] = sum(map(sum, uses))
     return total
