@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from backend.accounts import queries as accounts
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import Conflict
-from backend.kernel.money import Money
+from backend.kernel.money import ZERO, Money
 from backend.kernel.scope import Scope
 from backend.ledger import operations as ledger
-from backend.ledger.rules import AccountKey, AccountKind, move
+from backend.ledger.operations import NewLot
+from backend.ledger.queries import posted_keys
+from backend.ledger.rules import AccountKey, AccountKind, LotKind, Posting, Transfer
 from backend.metering import operations
 from backend.metering import queries as metering
 from backend.metering.models import Meter, MeterAssignment
@@ -66,29 +70,58 @@ async def hold_purse(work: UnitOfWork, *, project_id: UUID, account_id: UUID, at
 
 
 async def take_over(work: UnitOfWork, *, served: MeterAssignment, at: datetime) -> None:
-    """Book what a meter held when it began to serve, so that book and meter agree from the start (C11): a
-    grant to the purse that the household draws from, which stands at the meter. Twice books once."""
-    held = Money(served.opening_remaining_hao or 0)
+    """As `take_over_all`, for the meter of one assignment, if it holds money at all."""
     meter = await metering.meter_by_id(work, meter_id=served.meter_id)
-    if held.hao <= 0 or meter.credit_mode != CreditMode.METER:
+    if meter.credit_mode != CreditMode.METER:
         return
-    source = f"opening:{served.id}"
-    purse = (await accounts.purses(work, account_ids=[served.account_id]))[served.account_id]
-    new = await ledger.give_grant(
-        work,
-        project_id=served.project_id,
-        account_id=purse,
-        source=source,
-        amount=held,
-        at=at,
-    )
-    if not new:
+    held = Money(served.opening_remaining_hao or 0)
+    opened = [Opened(served.id, served.account_id, served.meter_id, held)]
+    await take_over_all(work, project_id=served.project_id, opened=opened, at=at)
+
+
+class Opened(NamedTuple):
+    """A meter that holds money began to serve an account, `held` on it."""
+
+    assignment_id: UUID
+    account_id: UUID
+    meter_id: UUID
+    held: Money
+
+    @property
+    def source(self) -> str:
+        """What the lot comes from."""
+        return f"opening:{self.assignment_id}"
+
+
+async def take_over_all(
+    work: UnitOfWork, *, project_id: UUID, opened: Sequence[Opened], at: datetime
+) -> None:
+    """Book what meters held when they began to serve, so that book and meters agree from the start (C11): a
+    grant to the purse that the household draws from, which stands at the meter. A handful of statements
+    for all; twice books once. The purses are held."""
+    held = {each.source: each for each in opened if each.held > ZERO}
+    if not held:
         return
-    at_meter = move(
-        business_key=f"{source}:at-meter",
-        kind="OPENING_AT_METER",
-        debit=AccountKey(AccountKind.PURSE, purse),
-        credit=AccountKey(AccountKind.METER_WALLET, served.meter_id),
-        amount=held,
-    )
-    await ledger.post(work, project_id=served.project_id, transfer=at_meter, at=at)
+    given = {f"{source}:given": source for source in held}
+    for key in await posted_keys(work, business_keys=list(given)):
+        del held[given[key]]
+    purses = await accounts.purses(work, account_ids=[each.account_id for each in held.values()])
+    transfers: list[Transfer] = []
+    for source, each in held.items():
+        fund = AccountKey(AccountKind.GRANT_FUND, project_id)
+        purse = AccountKey(AccountKind.PURSE, purses[each.account_id])
+        wallet = AccountKey(AccountKind.METER_WALLET, each.meter_id)
+        transfers += [
+            Transfer(f"{source}:given", "GRANT_GIVEN", _moved(fund, purse, each.held)),
+            Transfer(f"{source}:at-meter", "OPENING_AT_METER", _moved(purse, wallet, each.held)),
+        ]
+    await ledger.post_all(work, project_id=project_id, transfers=transfers, at=at)
+    lots = [
+        NewLot(purses[each.account_id], LotKind.GRANT, source, each.held)
+        for source, each in held.items()
+    ]
+    await ledger.open_lots(work, project_id=project_id, lots=lots, at=at)
+
+
+def _moved(debit: AccountKey, credit: AccountKey, amount: Money) -> tuple[Posting, Posting]:
+    return Posting(debit, amount), Posting(credit, -amount)

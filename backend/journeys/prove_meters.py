@@ -23,7 +23,6 @@ from backend.ledger import operations as ledger
 from backend.ledger.rules import AccountKey, AccountKind
 from backend.ledger.wallet_use import WalletUse, post_wallet_use
 from backend.metering import operations as metering
-from backend.metering import queries as meters
 from backend.metering.history import readings_of_meters
 from backend.metering.proving import Served, served_meters, still_served
 from backend.metering.registers import Reading
@@ -42,7 +41,7 @@ from backend.reconcile.proofs import Anchor, Proof
 from backend.tenancy import queries as tenancy
 
 from .drift import CASE, told
-from .occupancy import take_over
+from .occupancy import Opened, take_over_all
 
 TOPIC = "proof.due"
 # The last readings of the day have arrived by then.
@@ -149,10 +148,12 @@ async def _hold(
     keys = [*purse_keys, *wallet_of.values()]
     ids = await ledger.account_ids(work, project_id=project_id, keys=keys, at=at)
     await ledger.hold(work, accounts=[ids[key] for key in purse_keys])
-    for one in served:
-        if one.assignment_id not in anchors and one.opening_remaining_hao:
-            assignment = await meters.assignment_by_id(work, assignment_id=one.assignment_id)
-            await take_over(work, served=assignment, at=at)
+    opened = [
+        Opened(one.assignment_id, one.account_id, one.meter_id, Money(one.opening_remaining_hao))
+        for one in served
+        if one.assignment_id not in anchors and one.opening_remaining_hao
+    ]
+    await take_over_all(work, project_id=project_id, opened=opened, at=at)
     found = await ledger.hold(work, accounts=[ids[key] for key in wallet_of.values()])
     return {meter_id: Money(-found[ids[key]]) for meter_id, key in wallet_of.items()}
 

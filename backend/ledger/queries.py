@@ -48,6 +48,16 @@ async def lot_of_source(work: UnitOfWork, *, source: str) -> UUID | None:
     return found
 
 
+async def posted_keys(work: UnitOfWork, *, business_keys: Sequence[str]) -> set[str]:
+    """Those of the business keys that are posted."""
+    rows = await work.fetch(
+        "SELECT business_key FROM ledger_entry WHERE group_id = $1 AND business_key = ANY($2)",
+        work.group_id,
+        list(business_keys),
+    )
+    return {row["business_key"] for row in rows}
+
+
 async def entry_of_key(work: UnitOfWork, *, business_key: str) -> UUID | None:
     """The entry that was posted by a business key, or None."""
     found: UUID | None = await work.fetchval(
