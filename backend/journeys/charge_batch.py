@@ -33,6 +33,7 @@ from .news import tell_arrears
 
 _AHEAD = timedelta(days=1)
 _YEAR = timedelta(days=366)
+_RECENT = timedelta(hours=3)
 UNKNOWN = (None,) * 5
 
 
@@ -169,25 +170,21 @@ def point_of(row: Row) -> Point:
 
 async def fresh_points(work: UnitOfWork, batch: Batch, *, limit: int) -> dict[UUID, list[Point]]:
     """What was read of each assignment since it was last charged, oldest first, up to its end."""
-    asked = [
-        (each.meter_id, batch.positions[each.id].last.at) for each in batch.assignments.values()
-    ]
-    rows = await cloud.readings_after(work, meters=asked, limit=limit)
-    found: dict[UUID, list[Point]] = {}
-    for each in batch.assignments.values():
-        after, ended = batch.positions[each.id].last.at, each.ended_at
-        points = [point_of(row) for row in rows.get(each.meter_id, ()) if row[1] > after]
-        if ended is not None:
-            points = within(points, each)
-        found[each.id] = points
-    return found
+    served = batch.assignments.values()
+    asked = [(each.meter_id, batch.positions[each.id].last.at) for each in served]
+    recent = batch.at - _RECENT
+    found = await cloud.readings_after(work, meters=asked, recent=recent, limit=limit)
+    return {
+        each.id: within([point_of(row) for row in rows], each)
+        for each, rows in zip(served, found, strict=True)
+    }
 
 
-def within(points: Sequence[Point], assignment: CloudAssignment) -> list[Point]:
+def within(points: list[Point], assignment: CloudAssignment) -> list[Point]:
     """Points up to an assignment's end, and its closing registers as the last one."""
     ended, closing = assignment.ended_at, assignment.closing_total
     if ended is None:
-        return list(points)
+        return points
     kept = [point for point in points if point.at <= ended]
     if closing is not None and (not kept or kept[-1].at < ended):
         kept.append(Point(ended, closing))
