@@ -14,21 +14,40 @@ from .verdict import Book, BookVend, Sold
 HAO_PER_FEN = 100
 # Waits by design for hours, or belongs to the clock and not to a payment.
 _PATIENT = ["topup.query", "sweep.due", "meter.refresh"]
-_ORDERS = "SELECT id, order_no, state, amount_fen FROM topups_order"
+_ORDERS = (
+    "SELECT o.id, o.order_no, o.state, o.amount_fen, o.credential_id IS NULL AS at_desk,"
+    " m.credit_mode = 'CLOUD' AS in_purse"
+    " FROM topups_order o"
+    " JOIN metering_assignment s ON s.group_id = o.group_id AND s.id = o.assignment_id"
+    " JOIN metering_meter m ON m.group_id = s.group_id AND m.id = s.meter_id"
+)
+# A purse whose money goes on to a meter; what stays in it waits.
+_SENDS_ON = (
+    "EXISTS (SELECT FROM metering_assignment s"
+    " JOIN metering_meter m ON m.group_id = s.group_id AND m.id = s.meter_id"
+    " WHERE s.group_id = a.group_id AND s.account_id = a.ref AND m.credit_mode = 'METER')"
+)
 _VENDS = (
     "SELECT v.source_id, v.purchase_no, v.amount_fen, v.state, m.serial FROM control_vend v"
     " JOIN metering_meter m ON m.group_id = v.group_id AND m.id = v.meter_id"
 )
 _BALANCES = (
-    "SELECT a.kind, sum(p.amount_hao)::bigint AS hao FROM ledger_posting p"
-    " JOIN ledger_account a ON a.group_id = p.group_id AND a.id = p.account_id GROUP BY a.kind"
+    f"SELECT CASE WHEN a.kind = 'PURSE' AND {_SENDS_ON} THEN 'SENDING_PURSE' ELSE a.kind END AS kind,"
+    " sum(p.amount_hao)::bigint AS hao FROM ledger_posting p"
+    " JOIN ledger_account a ON a.group_id = p.group_id AND a.id = p.account_id GROUP BY 1"
 )
+_WAITING = ("IN_TRANSIT", "SUSPENSE", "REFUND_DUE")
 _BROKEN = (
     "SELECT (SELECT count(*) FROM (SELECT entry_id FROM ledger_posting GROUP BY entry_id"
     "   HAVING sum(amount_hao) <> 0) e)"
     " + (SELECT count(*) FROM ledger_balance b WHERE b.balance_hao IS DISTINCT FROM"
     "   (SELECT coalesce(sum(p.amount_hao), 0) FROM ledger_posting p"
     "    WHERE p.group_id = b.group_id AND p.account_id = b.account_id))"
+    " + (SELECT count(*) FROM ledger_account a"
+    "   JOIN ledger_balance b ON b.group_id = a.group_id AND b.account_id = a.id"
+    f"   WHERE a.kind = 'PURSE' AND NOT {_SENDS_ON} AND -b.balance_hao IS DISTINCT FROM"
+    "   (SELECT coalesce(sum(l.amount_hao - l.used_hao), 0) FROM ledger_lot l"
+    "    WHERE l.group_id = a.group_id AND l.purse_id = a.id))"
 )
 _EVENTS = (
     "SELECT topic, count(*) AS count FROM outbox_event"
@@ -62,12 +81,22 @@ async def book_of_group(asking: asyncpg.Connection[Any]) -> Book:
     ]
     hao = {row["kind"]: row["hao"] for row in await asking.fetch(_BALANCES)}
     channel, wallets = hao.pop("CHANNEL", 0), hao.pop("METER_WALLET", 0)
+    waiting = [hao.pop(kind, 0) for kind in _WAITING]
+    # A corrected top-up goes on to its meter in whole fen: less than one of each may stay behind.
+    moved = sum(1 for vend in vends if vend.order_no not in numbers.values())
+    waiting.append(max(0, -hao.get("SENDING_PURSE", 0) - moved * (HAO_PER_FEN - 1)))
     return Book(
-        paid={o["order_no"]: o["amount_fen"] for o in orders if o["state"] == "PAID"},
+        paid={
+            o["order_no"]: o["amount_fen"]
+            for o in orders
+            if o["state"] == "PAID" and not o["at_desk"]
+        },
+        in_purse=frozenset(o["order_no"] for o in orders if o["in_purse"]),
         vends=vends,
         channel_fen=channel // HAO_PER_FEN,
         wallets_fen=-wallets // HAO_PER_FEN,
-        waiting_fen=sum(abs(left) for left in hao.values()) // HAO_PER_FEN,
+        waiting_fen=sum(-(-abs(left) // HAO_PER_FEN) for left in waiting),
+        kept_fen=-sum(hao.values()) // HAO_PER_FEN,
         broken=await asking.fetchval(_BROKEN),
         unfinished=_counts(await asking.fetch(_EVENTS, _PATIENT), "topic"),
         cases=_counts(await asking.fetch(_CASES), "kind"),
@@ -78,10 +107,12 @@ def together(parts: Sequence[Book]) -> Book:
     """One book of several groups'."""
     return Book(
         paid={number: fen for part in parts for number, fen in part.paid.items()},
+        in_purse=frozenset(number for part in parts for number in part.in_purse),
         vends=[vend for part in parts for vend in part.vends],
         channel_fen=sum(part.channel_fen for part in parts),
         wallets_fen=sum(part.wallets_fen for part in parts),
         waiting_fen=sum(part.waiting_fen for part in parts),
+        kept_fen=sum(part.kept_fen for part in parts),
         broken=sum(part.broken for part in parts),
         unfinished=_sum(part.unfinished for part in parts),
         cases=_sum(part.cases for part in parts),

@@ -44,6 +44,31 @@ COMMITS = (
     "backend.journeys.command.tend/2",
     "backend.journeys.charge_missed.charge_missed/1",
     "backend.journeys.charge_grants.give_monthly_grants/1",
+    "backend.journeys.shared_purse.tend_shared_purses/1",
+    "backend.journeys.notice.refund_noticed/1",
+    "backend.journeys.refund.request_refund/1",
+    "backend.journeys.refund.approve_refund/1",
+    "backend.journeys.refund.refuse_refund/1",
+    "backend.journeys.refund_sending.pursue/1",
+    "backend.journeys.refund_sending._conclude/1",
+    "backend.journeys.refund_sending._unreached/1",
+    "backend.journeys.cash_desk.open_shift/1",
+    "backend.journeys.cash_desk.close_shift/1",
+    "backend.journeys.cash_desk.pay_out/1",
+    "backend.journeys.cashier.take_money/1",
+    "backend.journeys.correction.correct_topup/1",
+    "workers.uplink_inbox.readings/1",
+    "backend.journeys.charge.charge_meters/1",
+    "backend.journeys.charge.charge_meters/2",
+    "backend.journeys.closing.close_account/1",
+    "backend.journeys.takedown_steps.look/1",
+    "backend.journeys.takedown_steps.go_on/1",
+    "workers.sweep.meter_refresh/1",
+    "workers.sweep.meter_refresh/2",
+    "backend.journeys.closing_steps.advance/1",
+    "backend.journeys.closing_steps._lots/1",
+    "backend.journeys.closing_steps._give_back/1",
+    "backend.journeys.closing_steps.advance/2",
 )
 
 
@@ -53,6 +78,7 @@ class Send(StrEnum):
     PREPAY = "send.prepay"
     QUERY = "send.query"
     CLOSE = "send.close"
+    REFUND = "send.refund"
     MESSAGE = "send.message"
     READ = "send.meter_read"
     WRITE = "send.meter_write"

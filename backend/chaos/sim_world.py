@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -11,6 +12,7 @@ from uuid import UUID
 from backend.accounts import operations as accounts
 from backend.accounts.models import Account
 from backend.alerts.ports import MessageChannel, Notifier
+from backend.enrolment.queries import RingRow
 from backend.journeys.ports import MenuPublisher, Ports, VisitorLogin
 from backend.kernel.clock import SetClock
 from backend.kernel.db import UnitOfWork, unit_of_work
@@ -21,51 +23,96 @@ from backend.kernel.secrets import SecretBox
 from backend.metering import operations as metering
 from backend.metering.models import Gateway
 from backend.metering.readings import Reading
+from backend.metering.rules import CreditMode
+from backend.tariffs import changes
+from backend.tariffs import operations as tariffs
+from backend.tariffs.rules import Season, TariffKind, Terms
 from backend.tenancy import operations as tenancy
 from backend.tenancy.provision import add_group
 from backend.tenancy.queries import Credential
 from backend.tenancy.rules import Permission
 from backend.topups.ports import PaymentChannel
+from backend.topups.rules import Channel
+from backend.uplink.rotation import KeyRing
 from workers.models import meter_models
 
+from .fate import Fate
 from .plan import OPENING_FEN
-from .sim_outside import MODEL, Merchants, SimChannel, SimNotifier
+from .sim_alipay import AlipayTill
+from .sim_channel import Reader, SimChannel
+from .sim_outside import MODEL, SimNotifier, of_cloud
+from .sim_tills import APPID, NOWHERE, Keys, Till
+from .sim_unionpay import UnionpayTill
+from .sim_wechat import WechatTill
 
 START = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
-METERS_A_GROUP = 2
+METERS_A_GROUP, CLOUDS_A_GROUP = 2, 3
+OPENING_WH, PRICE_HAO = 100_000, 6_000
+ALONE_FEN = 1_200  # up to this one operator refunds alone; half of the top-ups are for more
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all seeds of a run use: the addresses of the owner and of the application, keys, the box that
-    seals credentials."""
+    """What all seeds of a run use: the addresses of the owner and of the application, keys, the product's
+    adapters that verify by them, the box that seals credentials."""
 
     owner_dsn: str
     app_dsn: str
-    merchants: Merchants
+    keys: Keys
+    readers: Mapping[Channel, Reader]
     box: SecretBox
 
     @staticmethod
     def fresh(*, owner_dsn: str, app_dsn: str) -> Shared:
         """Keys of this run alone."""
-        return Shared(owner_dsn, app_dsn, Merchants(), SecretBox({1: secrets.token_bytes(32)}))
+        keys, clock = Keys(), SetClock(START)  # whoever reads is told the instant
+        readers: dict[Channel, Reader] = {
+            Channel.WECHAT_PAY: keys.wechat_adapter(clock),
+            Channel.ALIPAY: keys.alipay_adapter(clock),
+            Channel.UNIONPAY: keys.unionpay_adapter(clock),
+        }
+        box = SecretBox({1: secrets.token_bytes(32)})
+        return Shared(owner_dsn, app_dsn, keys, readers, box)
 
 
 @dataclass(frozen=True, slots=True)
 class SimGroup:
-    """One group: `address` of its gateway, its `accounts` each with a meter of `serials`."""
+    """One group: its gateway, its `accounts` each with a meter of `serials` (first those with money at the
+    meter), its tills by channel with their credentials. `asks` and `agrees`: two operators."""
 
     id: int
     code: str
-    credential_id: UUID
+    project_id: UUID
     address: str
+    gateway: RingRow
     accounts: tuple[UUID, ...]
     serials: tuple[str, ...]
-    channel: SimChannel
+    channels: Mapping[Channel, SimChannel]
+    credentials: Mapping[Channel, UUID]
+
+    @property
+    def clouds(self) -> tuple[UUID, ...]:
+        """The accounts whose money the cloud holds."""
+        return self.accounts[METERS_A_GROUP:]
+
+    @property
+    def asks(self) -> Scope:
+        """Who asks for refunds and sits at the desk."""
+        return self._operator("zhang")
+
+    @property
+    def agrees(self) -> Scope:
+        """A second operator."""
+        return self._operator("wang")
+
+    def _operator(self, name: str) -> Scope:
+        actor = Actor("operator", f"op-{name}", name, "::1")
+        return Scope(self.id, actor, frozenset(Permission))
 
 
-async def make_group(shared: Shared, channel: SimChannel, *, code: str) -> SimGroup:
-    """A new group `code`: a project, a gateway, two accounts with a meter each, a customer of both."""
+async def make_group(shared: Shared, fate: Fate, clock: SetClock, *, code: str) -> SimGroup:
+    """A new group `code`: a project, three merchant accounts, a gateway, five accounts with a meter each,
+    a customer of all; three accounts have their money in the cloud and a price."""
     group_id = await add_group(
         shared.owner_dsn,
         code=code,
@@ -75,28 +122,26 @@ async def make_group(shared: Shared, channel: SimChannel, *, code: str) -> SimGr
         at=START,
     )
     scope = Scope(group_id, Actor("system", "simulation", "simulate"), frozenset(Permission))
-    address = f"{code}:1"
+    tills: list[Till] = [
+        WechatTill(shared.keys),
+        AlipayTill(shared.keys, clock),
+        UnionpayTill(shared.keys),
+    ]
     async with unit_of_work(group_id) as work:
         project = await tenancy.add_project(
             work, scope=scope, code="main", name="商铺街", kind="SHOPS", at=START
         )
-        credential_id = await tenancy.save_credential(
-            work,
-            scope=scope,
-            box=shared.box,
-            kind="WECHAT_PAY",
-            key=shared.merchants.mchid,
-            project_id=project.id,
-            public={"app_id": shared.merchants.appid},
-            secret={},
-            at=START,
-        )
+        await work.execute("UPDATE tenancy_project SET refund_alone_fen = $1", ALONE_FEN)
+        credentials = {
+            till.way.channel: await _credential(work, shared, scope, project.id, till)
+            for till in tills
+        }
         await tenancy.save_credential(
             work,
             scope=scope,
             box=shared.box,
             kind="WECHAT_OFFICIAL",
-            key=shared.merchants.appid,
+            key=APPID,
             project_id=None,
             public={},
             secret={"secret": "none"},
@@ -108,28 +153,77 @@ async def make_group(shared: Shared, channel: SimChannel, *, code: str) -> SimGr
             project_id=project.id,
             serial=f"GW-{code}",
             name="网关",
-            address=address,
+            address=f"{code}:1",
             at=START,
         )
-        made = [
-            await _account(work, scope, gateway, code, number)
-            for number in range(1, METERS_A_GROUP + 1)
-        ]
+        numbers = range(1, METERS_A_GROUP + CLOUDS_A_GROUP + 1)
+        made = [await _account(work, scope, gateway, code, number) for number in numbers]
         for account in made:
-            await _customer(work, shared, account)
+            await _customer(work, account)
+        await _price(work, scope, project.id, [account.id for account in made[METERS_A_GROUP:]])
     return SimGroup(
         id=group_id,
         code=code,
-        credential_id=credential_id,
-        address=address,
+        project_id=project.id,
+        address=f"{code}:1",
+        gateway=RingRow(
+            group_id, project.id, gateway.id, gateway.serial, KeyRing(bytes(16)), False, 1
+        ),
         accounts=tuple(account.id for account in made),
-        serials=tuple(_serial(code, number) for number in range(1, METERS_A_GROUP + 1)),
-        channel=channel,
+        serials=tuple(_serial(code, number) for number in numbers),
+        channels={
+            till.way.channel: SimChannel(till, shared.readers[till.way.channel], fate, clock)
+            for till in tills
+        },
+        credentials=credentials,
+    )
+
+
+async def _credential(
+    work: UnitOfWork, shared: Shared, scope: Scope, project_id: UUID, till: Till
+) -> UUID:
+    return await tenancy.save_credential(
+        work,
+        scope=scope,
+        box=shared.box,
+        kind=till.way.channel,
+        key=till.key,
+        project_id=project_id,
+        public=dict(till.public),
+        secret={},
+        at=START,
+    )
+
+
+async def _price(
+    work: UnitOfWork, scope: Scope, project_id: UUID, account_ids: Sequence[UUID]
+) -> None:
+    """A flat price, drafted by one and approved by another."""
+    second = replace(scope, actor=Actor("system", "second", "second"))
+    kind = TariffKind.ELECTRICITY
+    tariff = await tariffs.add_tariff(
+        work, scope=scope, project_id=project_id, kind=kind, name="一口价", at=START
+    )
+    terms = Terms(kind, (Season(1, 1, {"flat": PRICE_HAO}),))
+    draft = await tariffs.draft_version(
+        work, scope=scope, tariff_id=tariff.id, terms=terms, effective_at=START, at=START
+    )
+    await tariffs.submit_version(
+        work, scope=scope, version_id=draft.id, confirm_jumps=True, at=START
+    )
+    await tariffs.approve_version(work, scope=second, version_id=draft.id, at=START)
+    await changes.assign_first(
+        work,
+        scope=scope,
+        tariff_id=tariff.id,
+        account_ids=account_ids,
+        started_at=START,
+        at=START,
     )
 
 
 def _serial(code: str, number: int) -> str:
-    return f"M-{code}-{number}"
+    return f"{'M' if number <= METERS_A_GROUP else 'C'}-{code}-{number}"
 
 
 async def _account(
@@ -161,13 +255,14 @@ async def _account(
         model=meter_models()[MODEL],
         bus_address=str(number),
         at=START,
+        credit_mode=CreditMode.CLOUD if of_cloud(_serial(code, number)) else None,
     )
     opening = Reading(
         meter_id=meter.id,
         at=START,
         received_at=START,
         meter_clock=START,
-        total=100_000,
+        total=OPENING_WH,
         remaining_hao=Money.of_fen(OPENING_FEN).hao,
         purchase_no=0,
         relay_closed=True,
@@ -181,9 +276,9 @@ async def _account(
     return account
 
 
-async def _customer(work: UnitOfWork, shared: Shared, account: Account) -> None:
+async def _customer(work: UnitOfWork, account: Account) -> None:
     customer = await accounts.ensure_customer(
-        work, channel="WECHAT", app_id=shared.merchants.appid, external_id="o-sim", at=START
+        work, channel="WECHAT", app_id=APPID, external_id="o-sim", at=START
     )
     challenge = await accounts.start_challenge(
         work,
@@ -204,12 +299,13 @@ async def _customer(work: UnitOfWork, shared: Shared, account: Account) -> None:
 
 
 def ports_of(
-    shared: Shared, channels: dict[int, SimChannel], notifier: SimNotifier, clock: SetClock
+    shared: Shared, groups: Sequence[SimGroup], notifier: SimNotifier, clock: SetClock
 ) -> Ports:
-    """Ports to the simulated outside; `channels` by group id, filled as groups are made."""
+    """Ports to the simulated outside."""
+    by_id = {group.id: group for group in groups}
 
     def channel(group_id: int, credential: Credential) -> PaymentChannel:
-        return channels[group_id]
+        return by_id[group_id].channels[Channel(credential.kind)]
 
     def messages(channel: MessageChannel, credential: Credential) -> Notifier:
         return notifier
@@ -223,7 +319,7 @@ def ports_of(
     return Ports(
         clock=clock,
         box=shared.box,
-        public_url="http://127.0.0.1:1",
+        public_url=NOWHERE,
         payment_channel=channel,
         notifier=messages,
         visitor_login=no_login,

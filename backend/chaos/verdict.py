@@ -31,11 +31,13 @@ class BookVend:
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """What the product's database says, over all groups. `paid`: fen by order in state PAID.
+    """What the product's database says, over all groups. `paid`: fen by order that a channel was paid for.
 
     `channel_fen` is what the channels owe, `wallets_fen` what meters hold, `waiting_fen` what is on its
-    way or fits nothing; `broken` counts entries that do not sum to zero and balances that are not the
-    sum of their postings; `unfinished` counts events of the outbox that wait, by topic; `cases` are
+    way or fits nothing, `kept_fen` what is neither: in purses of the cloud and charged, less what desks
+    took; `in_purse` are the orders whose money stays in a purse. `broken` counts entries that do not sum
+    to zero, balances that are not the sum of their postings and purses that are not what is left of
+    their lots; `unfinished` counts events of the outbox that wait, by topic; `cases` are
     open exception cases by kind.
     """
 
@@ -47,11 +49,14 @@ class Book:
     broken: int
     unfinished: Mapping[str, int]
     cases: Mapping[str, int]
+    kept_fen: int = 0
+    in_purse: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Witnesses:
-    """All four. `paid`: fen by order number in the channel's own book; `bill_fen`: the channel's bill;
+    """All four. `paid`: fen by order number in the channel's own book, `refunded_fen` what it gave back;
+    `bill_fen`: the channel's bill;
     `grown_fen`: what each meter's wallet grew by, `sold`: the sales each meter recorded; `baits`: orders
     that nobody ever paid, `believed`: forged notices that were answered as good."""
 
@@ -62,13 +67,17 @@ class Witnesses:
     bill_fen: int
     baits: frozenset[str] = frozenset()
     believed: int = 0
+    refunded_fen: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The sums, and what is wrong: `reasons` is empty when nothing is."""
+    """The sums, and what is wrong: `reasons` is empty when nothing is. What was paid, less what went back,
+    is what the ledger says of the channels, the bill, and what meters hold with what the cloud keeps."""
 
     paid_fen: int
+    refunded_fen: int
+    kept_fen: int
     ledger_fen: int
     meter_fen: int
     bill_fen: int
@@ -103,18 +112,24 @@ def judge(seen: Witnesses) -> Verdict:
     lost = sum(
         1
         for number in seen.paid
-        if number not in verified or not recorded[verified[number]] or number not in book.paid
+        if number not in book.paid
+        or (
+            number not in book.in_purse
+            and (number not in verified or not recorded[verified[number]])
+        )
     )
     forged = seen.believed + len(seen.baits & book.paid.keys())
     stuck = unsettled(seen.paid, book)
     sums = {
         "paid_fen": sum(seen.paid.values()),
+        "refunded_fen": seen.refunded_fen,
+        "kept_fen": book.kept_fen,
         "ledger_fen": book.channel_fen,
         "meter_fen": sum(seen.grown_fen.values()),
         "bill_fen": seen.bill_fen,
     }
     wrong = {
-        "the four sums differ": len({*sums.values(), book.wallets_fen}) > 1,
+        "the four sums differ": not _agree(seen),
         "a payment was credited twice": double,
         "a payment was lost": lost,
         "work is stuck": stuck,
@@ -131,6 +146,16 @@ def judge(seen: Witnesses) -> Verdict:
     return Verdict(
         **sums, double=double, lost=lost, stuck=stuck, forged_accepted=forged, reasons=reasons
     )
+
+
+def _agree(seen: Witnesses) -> bool:
+    """Whether the channels, the book, the meters and the bills say the same."""
+    book = seen.book
+    taken = sum(seen.paid.values()) - seen.refunded_fen
+    at_meters = {sum(seen.grown_fen.values()), book.wallets_fen}
+    return {taken, seen.bill_fen} | {each + book.kept_fen for each in at_meters} == {
+        book.channel_fen
+    }
 
 
 def _grown_by_sales(seen: Witnesses) -> int:

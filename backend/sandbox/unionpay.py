@@ -183,7 +183,7 @@ class _UnionPay:
             or trade.state not in (DONE, PENDING)
         ):
             return self._answer(asked, "34", "查无此交易")
-        told = self._fields(trade)
+        told = fields_of(trade)
         if trade.state == PENDING:
             told["origRespCode"] = "05"
             self._book.done(trade, at=self._clock.now())
@@ -241,26 +241,6 @@ class _UnionPay:
             content = content[: len(content) // 8 * 4]
         return self._answer(asked | {"fileContent": content}, "00", "成功[0000000]")
 
-    def _fields(self, trade: Trade) -> dict[str, str]:
-        """A done or pending trade as query and notice show it."""
-        fields = {
-            "accessType": "0",
-            "bizType": "000201",
-            "currencyCode": "156",
-            "merId": trade.mer_id,
-            "orderId": trade.number,
-            "queryId": trade.serial,
-            "settleAmt": str(trade.fen),
-            "settleCurrencyCode": "156",
-            "traceNo": trade.serial[-6:],
-            "traceTime": trade.at[4:],
-            "txnAmt": str(trade.fen),
-            "txnSubType": "01" if trade.kind == PAY else "00",
-            "txnTime": trade.made,
-            "txnType": "01" if trade.kind == PAY else "04",
-        }
-        return fields | ({"settleDate": f"{settled_on(trade):%m%d}"} if trade.at else {})
-
     def _notice(self, trade: Trade) -> dict[str, str]:
         """The signed fields of a notice, with a fault when one is switched on."""
         told = trade
@@ -274,20 +254,41 @@ class _UnionPay:
         if self._faults.take("own_cert_notice"):
             # Anybody can write UnionPay's name into a certificate of his own.
             signer = issue(name=SIGNER_CN, at=self._clock.now())
-        fields = self._fields(told) | {"respCode": "00", "respMsg": "success"}
-        signed = _signed(fields, signer)
+        fields = fields_of(told) | {"respCode": "00", "respMsg": "success"}
+        form = signed(fields, signer)
         if self._faults.take("bad_signature_notice"):
-            signed["signature"] = _spoiled(signed["signature"])
-        return signed
+            form["signature"] = _spoiled(form["signature"])
+        return form
 
     def _answer(self, told: Mapping[str, str], code: str, message: str) -> Response:
         """A signed answer `k=v&k=v`, not form-encoded, as UnionPay sends it."""
         ours = {name: value for name, value in told.items() if name not in ("certId", "signature")}
-        signed = _signed(ours | {"respCode": code, "respMsg": message}, self._signer)
+        answer = signed(ours | {"respCode": code, "respMsg": message}, self._signer)
         if self._faults.take("bad_signature_answer"):
-            signed["signature"] = _spoiled(signed["signature"])
-        body = "&".join(f"{name}={value}" for name, value in signed.items())
+            answer["signature"] = _spoiled(answer["signature"])
+        body = "&".join(f"{name}={value}" for name, value in answer.items())
         return Response(body, media_type="text/html; charset=utf-8")
+
+
+def fields_of(trade: Trade, /) -> dict[str, str]:
+    """A done or pending trade as query and notice show it."""
+    fields = {
+        "accessType": "0",
+        "bizType": "000201",
+        "currencyCode": "156",
+        "merId": trade.mer_id,
+        "orderId": trade.number,
+        "queryId": trade.serial,
+        "settleAmt": str(trade.fen),
+        "settleCurrencyCode": "156",
+        "traceNo": trade.serial[-6:],
+        "traceTime": trade.at[4:],
+        "txnAmt": str(trade.fen),
+        "txnSubType": "01" if trade.kind == PAY else "00",
+        "txnTime": trade.made,
+        "txnType": "01" if trade.kind == PAY else "04",
+    }
+    return fields | ({"settleDate": f"{settled_on(trade):%m%d}"} if trade.at else {})
 
 
 def _digest(fields: Mapping[str, str]) -> bytes:
@@ -295,7 +296,8 @@ def _digest(fields: Mapping[str, str]) -> bytes:
     return hashlib.sha256("&".join(f"{k}={v}" for k, v in pairs).encode()).hexdigest().encode()
 
 
-def _signed(fields: Mapping[str, str], signer: Issued) -> dict[str, str]:
+def signed(fields: Mapping[str, str], signer: Issued, /) -> dict[str, str]:
+    """Fields with UnionPay's signature over them and the certificate that it names."""
     whole = {
         **fields,
         "version": "5.1.0",
