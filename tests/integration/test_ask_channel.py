@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
@@ -71,8 +72,14 @@ class Shop:
 
 @pytest.fixture
 async def shop(worlds: tuple[World, World]) -> AsyncIterator[Shop]:
-    """Our group. The wire lives in real time (its signatures are fresh); only our journeys' clock moves."""
-    world, _ = worlds
+    """Our group's."""
+    async with shop_of(worlds[0]) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def shop_of(world: World) -> AsyncIterator[Shop]:
+    """A group's. The wire lives in real time (its signatures are fresh); only our journeys' clock moves."""
     world.clock.instant = SystemClock().now()
     private, apiv3 = new_private_pem(), "k" * 32
     async with serving(sandbox_app(clock=SystemClock()), free_port()) as url:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
@@ -22,8 +22,9 @@ from backend.kernel.failpoints import Moment, Place, SimulatedCrash
 from backend.topups.queries import Order
 from backend.topups.rules import Channel
 
-from .test_ask_channel import Shop, shop  # noqa: F401 - a fixture
+from .test_ask_channel import Shop, shop_of
 from .test_settle import NOTHING, ONE_SALE, effects
+from .world import World
 
 Headers = dict[str, str]
 PATH = "/notice/{group_id:int}/{credential_id:uuid}"
@@ -58,16 +59,18 @@ class Door:
 
 
 @pytest.fixture
-async def door(shop: Shop) -> Door:  # noqa: F811 - the fixture
+async def door(worlds: tuple[World, World]) -> AsyncIterator[Door]:
     """An order that was paid; its notice is not sent yet."""
-    order = await shop.order()
-    named: dict[str, object] = {"out_trade_no": order.order_no}
-    await shop.control("/faults", {"lost_notice": 1})
-    await shop.control("/pay", named)
-    async with httpx.AsyncClient(base_url=f"{shop.sandbox}/wechat-pay/control") as client:
-        made = (await client.post("/notice", json=named)).json()
-    headers = {name.lower(): value for name, value in made["headers"].items()}
-    return Door(shop, order, headers, made["body"].encode())
+    async with shop_of(worlds[0]) as shop:
+        order = await shop.order()
+        named: dict[str, object] = {"out_trade_no": order.order_no}
+        await shop.control("/faults", {"lost_notice": 1})
+        await shop.control("/pay", named)
+        async with httpx.AsyncClient(base_url=f"{shop.sandbox}/wechat-pay/control") as client:
+            made = (await client.post("/notice", json=named)).json()
+        headers = {name.lower(): value for name, value in made["headers"].items()}
+        yield Door(shop, order, headers, made["body"].encode())
+    assert await effects(worlds[1]) == NOTHING
 
 
 @contextmanager
