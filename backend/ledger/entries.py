@@ -22,6 +22,18 @@ _IDS = (
     " JOIN ledger_account a ON a.group_id = $1 AND a.project_id = $2"
     "  AND a.kind = k.kind AND a.ref = k.ref"
 )
+# The postings of many entries, and those of one in the order of its lines.
+_POSTINGS = (
+    "INSERT INTO ledger_posting (group_id, project_id, entry_id, line, account_id, amount_hao)"
+)
+_OF_MANY = (
+    f"{_POSTINGS} SELECT $1, $2, p.*"
+    " FROM unnest($3::uuid[], $4::integer[], $5::uuid[], $6::bigint[]) AS p"
+)
+_OF_ONE = (
+    f"{_POSTINGS} SELECT $1, $2, $3, p.line, p.account_id, p.amount_hao"
+    " FROM unnest($4::uuid[], $5::bigint[]) WITH ORDINALITY AS p(account_id, amount_hao, line)"
+)
 
 
 async def account_ids(
@@ -35,6 +47,25 @@ async def account_ids(
     if wanted:
         found |= await _found_or_made(work, project_id, wanted, at)
         known.update({(project_id, key): id_ for key, id_ in found.items()})
+    return found
+
+
+async def purse_ids(
+    work: UnitOfWork, *, project_id: UUID, purses: Sequence[UUID], at: datetime
+) -> dict[UUID, UUID]:
+    """As `account_ids`, for thousands of purses by their refs."""
+    rows = await work.fetch(
+        "SELECT ref, id FROM ledger_account"
+        " WHERE group_id = $1 AND project_id = $2 AND kind = 'PURSE' AND ref = ANY($3)",
+        work.group_id,
+        project_id,
+        purses,
+    )
+    found: dict[UUID, UUID] = {ref: id_ for ref, id_ in rows}
+    missing = [AccountKey(AccountKind.PURSE, ref) for ref in purses if ref not in found]
+    if missing:
+        made = await account_ids(work, project_id=project_id, keys=missing, at=at)
+        found.update((key.ref, id_) for key, id_ in made.items())
     return found
 
 
@@ -116,7 +147,7 @@ async def post_all(
         for line, posting in enumerate(entries[key][1].postings, 1)
     ]
     if lines:
-        await _write_lines(work, project_id, lines, "what is posted")
+        await _write_lines(work, "what is posted", _OF_MANY, project_id, *zip(*lines, strict=True))
     return len(new)
 
 
@@ -147,35 +178,16 @@ async def write_entry(
     )
     if not created:
         return None
-    lines = [
-        (entry_id, line, account, amount)
-        for line, (account, amount) in enumerate(zip(accounts, amounts, strict=True), 1)
-    ]
-    await _write_lines(work, project_id, lines, business_key)
+    await _write_lines(work, business_key, _OF_ONE, project_id, entry_id, accounts, amounts)
     return entry_id
 
 
 async def _write_lines(
-    work: UnitOfWork,
-    project_id: UUID,
-    lines: Sequence[tuple[UUID, int, UUID, int]],
-    what: str,
+    work: UnitOfWork, what: str, sql: str, project_id: UUID, *columns: object
 ) -> None:
-    """Postings (entry, line, account, hao) by one statement, as the database wants them."""
-    entries, numbers, accounts, amounts = zip(*lines, strict=True)
+    """Postings by one statement, as the database wants them. Raises Overdrawn."""
     try:
-        await work.execute(
-            "INSERT INTO ledger_posting (group_id, entry_id, line, project_id, account_id, amount_hao)"
-            " SELECT $1, p.entry_id, p.line, $2, p.account_id, p.amount_hao"
-            " FROM unnest($3::uuid[], $4::integer[], $5::uuid[], $6::bigint[])"
-            "  AS p(entry_id, line, account_id, amount_hao)",
-            work.group_id,
-            project_id,
-            entries,
-            numbers,
-            accounts,
-            amounts,
-        )
+        await work.execute(sql, work.group_id, project_id, *columns)
     except asyncpg.CheckViolationError as error:
         if error.constraint_name != "ledger_balance_not_overdrawn":
             raise

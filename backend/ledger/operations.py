@@ -18,6 +18,7 @@ from backend.kernel.money import ZERO, Money
 from .entries import account_ids as account_ids
 from .entries import post as post
 from .entries import post_all as post_all
+from .entries import purse_ids as purse_ids
 from .entries import write_entry as write_entry
 from .queries import entry_of_key, lot_of_source, lots_of_purse
 from .rules import (
@@ -82,19 +83,27 @@ async def hold(work: UnitOfWork, *, accounts: Sequence[UUID]) -> dict[UUID, int]
     """Take turns on kept balances (ledger account ids) until commit; what each holds in hao, debit
     positive. Purses first and arrears after them, or two could wait for each other crosswise."""
     rows = await work.fetch("SELECT * FROM ledger_hold($1, $2)", work.group_id, list(accounts))
-    return {row["account_id"]: row["balance_hao"] for row in rows}
+    return {account_id: balance for account_id, balance in rows}
 
 
 async def use_lots(work: UnitOfWork, *, entry_id: UUID, uses: Sequence[LotUse]) -> None:
     """Note what an entry took of lots. The database refuses what a lot does not hold."""
+    amounts = [use.amount.hao for use in uses]
+    await take_lots(work, entry_id=entry_id, lots=[use.lot_id for use in uses], amounts=amounts)
+
+
+async def take_lots(
+    work: UnitOfWork, *, entry_id: UUID, lots: Sequence[UUID], amounts: Sequence[int]
+) -> None:
+    """As `use_lots`, of thousands of lots: `amounts` in hao."""
     await work.execute(
         "INSERT INTO ledger_lot_use (group_id, lot_id, entry_id, amount_hao)"
         " SELECT $1, u.lot_id, $2, u.amount_hao FROM unnest($3::uuid[], $4::bigint[])"
         "  AS u(lot_id, amount_hao)",
         work.group_id,
         entry_id,
-        [use.lot_id for use in uses],
-        [use.amount.hao for use in uses],
+        lots,
+        amounts,
     )
 
 

@@ -16,8 +16,8 @@ from backend.kernel.db import UnitOfWork
 from backend.kernel.ids import uuid7
 from backend.kernel.money import ZERO, Money
 
-from .entries import account_ids, write_entry
-from .operations import hold, use_lots
+from .entries import account_ids, purse_ids, write_entry
+from .operations import hold, take_lots, use_lots
 from .queries import entry_of_key
 from .rules import (
     ARREARS,
@@ -61,13 +61,17 @@ class PurseCharge(NamedTuple):
     lines: Mapping[AccountKind, int]
 
 
+_Wanting = tuple[PurseCharge, UUID, int]  # with its ledger account, and all its lines together
+
+
 class _Batch:
-    """Postings and lot uses of one entry as they are put together."""
+    """Postings and lot uses of one entry as they are put together, in hao."""
 
     def __init__(self) -> None:
         self.purses: list[tuple[UUID, int]] = []
         self.arrears: list[tuple[AccountKey, int]] = []
-        self.uses: list[LotUse] = []
+        self.lots: list[UUID] = []
+        self.taken: list[int] = []
         self.returns: list[LotUse] = []
         self.extra: list[tuple[UUID, int]] = []  # given back to a purse beyond what its lots gave
 
@@ -83,15 +87,14 @@ async def charge(
     """Charge purses of a project by one entry, each purse named once; the entry, or None when all of it
     comes to nothing. A key that was posted before is posted once and its entry answered.
     """
-    purses = [AccountKey(AccountKind.PURSE, each.purse) for each in charges]
-    ids = await account_ids(work, project_id=project_id, keys=purses, at=at)
-    of_ref = {key.ref: account_id for key, account_id in ids.items()}
+    purses = [each.purse for each in charges]
+    of_ref = await purse_ids(work, project_id=project_id, purses=purses, at=at)
     held = await hold(work, accounts=list(of_ref.values()))
     posted = await entry_of_key(work, business_key=business_key)
     if posted is not None:
         return posted
     batch = _Batch()
-    wanting = [(each, of_ref[each.purse]) for each in charges]
+    wanting = [(each, of_ref[each.purse], sum(each.lines.values())) for each in charges]
     await _pay(work, batch, wanting, held)
     await _pay_back(work, batch, project_id, wanting, at)
     income: dict[AccountKind, int] = {}
@@ -123,31 +126,29 @@ async def charge(
 async def _pay(
     work: UnitOfWork,
     batch: _Batch,
-    wanting: Sequence[tuple[PurseCharge, UUID]],
+    wanting: Sequence[_Wanting],
     held: Mapping[UUID, int],
 ) -> None:
     """What purses pay out of their lots; what they cannot pay stands in arrears by line."""
-    wanted: dict[UUID, int] = {}
-    for each, purse_id in wanting:
-        net = sum(each.lines.values())
-        if net >= 0:
-            wanted[purse_id] = net
-    limits = {purse_id: min(net, -held[purse_id]) for purse_id, net in wanted.items()}
-    payable = [purse_id for purse_id, limit in limits.items() if limit > 0]
-    covered = dict.fromkeys(wanted, 0)
-    if payable:
-        rows = await work.fetch(
-            _TAKE, work.group_id, payable, [limits[purse_id] for purse_id in payable]
-        )
+    limits = {
+        purse_id: min(net, -held[purse_id])
+        for _, purse_id, net in wanting
+        if net > 0 and held[purse_id] < 0
+    }
+    covered: dict[UUID, int] = {}
+    if limits:
+        rows = await work.fetch(_TAKE, work.group_id, list(limits), list(limits.values()))
         for lot_id, purse_id, amount in rows:
-            covered[purse_id] += amount
-            batch.uses.append(LotUse(lot_id, Money(amount)))
-    for each, purse_id in wanting:
-        if purse_id not in wanted:
+            covered[purse_id] = covered.get(purse_id, 0) + amount
+            batch.lots.append(lot_id)
+            batch.taken.append(amount)
+    for each, purse_id, net in wanting:
+        if net < 0:
             continue
-        batch.purses.append((purse_id, covered[purse_id]))
-        if covered[purse_id] < wanted[purse_id]:
-            owing = unpaid_lines(each.lines, covered[purse_id])
+        paid = covered.get(purse_id, 0)
+        batch.purses.append((purse_id, paid))
+        if paid < net:
+            owing = unpaid_lines(each.lines, paid)
             for line, amount in owing.items():
                 batch.arrears.append((AccountKey(ARREARS_OF[line], each.purse), amount))
 
@@ -156,15 +157,11 @@ async def _pay_back(
     work: UnitOfWork,
     batch: _Batch,
     project_id: UUID,
-    wanting: Sequence[tuple[PurseCharge, UUID]],
+    wanting: Sequence[_Wanting],
     at: datetime,
 ) -> None:
     """What corrections give back: to arrears first, then to the purse and its lots."""
-    back = {
-        purse_id: (each.purse, -sum(each.lines.values()))
-        for each, purse_id in wanting
-        if sum(each.lines.values()) < 0
-    }
+    back = {purse_id: (each.purse, -net) for each, purse_id, net in wanting if net < 0}
     if not back:
         return
     standing = await _arrears(work, project_id, [purse for purse, _ in back.values()], at)
@@ -184,8 +181,8 @@ async def _pay_back(
 
 
 async def _move_lots(work: UnitOfWork, entry_id: UUID, batch: _Batch, at: datetime) -> None:
-    if batch.uses:
-        await use_lots(work, entry_id=entry_id, uses=batch.uses)
+    if batch.lots:
+        await take_lots(work, entry_id=entry_id, lots=batch.lots, amounts=batch.taken)
     if batch.returns:
         await work.execute(
             "INSERT INTO ledger_lot_return (group_id, lot_id, entry_id, amount_hao)"
