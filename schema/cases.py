@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from backend.tenancy.rules import Permission
 from .audit import KeyValue, pairs
 from .context import Info
 from .nodes import Node
-from .paging import Connection, cut, page, size, uuid_key
+from .paging import Connection, project_page
 from .problems import AnyProblem
 from .resolvers import field
 from .rights import mutation
@@ -61,10 +62,6 @@ def case_of(row: CaseRow) -> Case:
     )
 
 
-def _case_page(rows: list[CaseRow], more: bool) -> Connection[Case]:
-    return page([case_of(row) for row in rows], more=more, key=lambda node: str(node.key))
-
-
 @strawberry.type
 class CaseQueries:
     """Reads."""
@@ -79,17 +76,8 @@ class CaseQueries:
         after: str | None = None,
     ) -> Connection[Case]:
         """A page. Raises NotFound, InvalidInput."""
-        project_id, before = uuid_of(project, "Project"), uuid_key(after)
-        async with info.context.work() as work:
-            found = await queries.cases_page(
-                work,
-                scope=info.context.caller(),
-                project_id=project_id,
-                only_open=only_open,
-                before=before,
-                limit=size(first) + 1,
-            )
-        return _case_page(*cut(found, first))
+        rows = partial(queries.cases_page, only_open=only_open)
+        return await project_page(info, project, first, after, rows=rows, node=case_of)
 
 
 @strawberry.type

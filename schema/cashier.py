@@ -23,7 +23,7 @@ from backend.topups.shifts import Shift as ShiftRow
 
 from .context import Info
 from .nodes import Node
-from .paging import Connection, cut, page, size, uuid_key
+from .paging import Connection, page_by_key, size, uuid_key
 from .problems import AnyProblem
 from .resolvers import field
 from .rights import mutation
@@ -157,10 +157,6 @@ def _receipt_of(made: ReceiptModel) -> Receipt:
     )
 
 
-def _shift_page(found: list[ShiftStatement], more: bool) -> Connection[Shift]:
-    return page([shift_of(each) for each in found], more=more, key=lambda node: str(node.key))
-
-
 @strawberry.type
 class CashierQueries:
     """Reads."""
@@ -177,7 +173,7 @@ class CashierQueries:
                 work, scope=scope, project_id=project_id, before=before, limit=limit
             )
             made = await cash_desk.statements(work, shifts=found)
-        return _shift_page(*cut(made, first))
+        return page_by_key(made, first, node=shift_of)
 
     @field(description="The receipt of a paid top-up as it would be printed next.")
     async def receipt(self, info: Info, top_up: strawberry.ID) -> Receipt:

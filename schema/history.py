@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from enum import Enum
+from functools import partial
 from typing import Annotated
 
 import strawberry
@@ -15,7 +16,7 @@ from backend.metering import episodes, queries, rollups
 
 from .context import Info
 from .meters import BandTotal, Gateway, Meter, gateway_of, meter_of
-from .paging import Connection, cut, key_of, page, size, uuid_key
+from .paging import Connection, cut, key_of, page, project_page, size
 from .resolvers import field
 from .scalars import DecimalText, ref, thousandths, uuid_of
 
@@ -189,15 +190,5 @@ class HistoryQueries:
         after: str | None = None,
     ) -> Connection[FieldEpisode]:
         """A page. Raises NotFound, InvalidInput."""
-        project_id, before = uuid_of(project, "Project"), uuid_key(after)
-        async with info.context.work() as work:
-            found = await episodes.episodes_page(
-                work,
-                scope=info.context.caller(),
-                project_id=project_id,
-                only_open=only_open,
-                before=before,
-                limit=size(first) + 1,
-            )
-        rows, more = cut(found, first)
-        return page([episode_of(row) for row in rows], more=more, key=lambda node: node.key)
+        rows = partial(episodes.episodes_page, only_open=only_open)
+        return await project_page(info, project, first, after, rows=rows, node=episode_of)

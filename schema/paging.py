@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
 import strawberry
 
 from backend.kernel.errors import InvalidInput
 
+from .context import Info
+from .scalars import uuid_of
+
 MOST = 100
 T = TypeVar("T")
 Row = TypeVar("Row")
+Listed = TypeVar("Listed", bound="Keyed")
 
 
 @strawberry.type(description="Where a page ends and whether there is more.")
@@ -58,6 +62,41 @@ def page(nodes: Sequence[T], *, more: bool, key: Callable[[T], str]) -> Connecti
     edges = [Edge(cursor=cursor_of(key(node)), node=node) for node in nodes]
     last = edges[-1].cursor if edges else None
     return Connection(edges=edges, page_info=PageInfo(has_next_page=more, end_cursor=last))
+
+
+class Keyed(Protocol):
+    """A node of a list that is ordered by it."""
+
+    @property
+    def key(self) -> object:
+        """Its place in the list."""
+        ...
+
+
+async def project_page(
+    info: Info,
+    project: strawberry.ID,
+    first: int,
+    after: str | None,
+    *,
+    rows: Callable[..., Awaitable[Sequence[Row]]],
+    node: Callable[[Row], Listed],
+) -> Connection[Listed]:
+    """A page of what a project has, ordered by id; `rows` reads with the keywords of such a query (scope,
+    project_id, before, limit). Raises NotFound, InvalidInput."""
+    project_id, before = uuid_of(project, "Project"), uuid_key(after)
+    scope, limit = info.context.caller(), size(first) + 1
+    async with info.context.work() as work:
+        found = await rows(work, scope=scope, project_id=project_id, before=before, limit=limit)
+    return page_by_key(found, first, node=node)
+
+
+def page_by_key(
+    found: Sequence[Row], first: int, *, node: Callable[[Row], Listed]
+) -> Connection[Listed]:
+    """The page out of first + 1 rows, as nodes that carry their own place in the list."""
+    shown, more = cut(found, first)
+    return page([node(row) for row in shown], more=more, key=lambda each: str(each.key))
 
 
 def cursor_of(key: str) -> str:

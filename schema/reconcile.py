@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from datetime import date, datetime
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -25,7 +26,7 @@ from backend.tenancy.rules import Permission
 
 from .context import Info
 from .nodes import Node
-from .paging import Connection, cut, page, size, uuid_key
+from .paging import Connection, page_by_key, project_page, size, uuid_key
 from .problems import AnyProblem
 from .resolvers import field
 from .rights import mutation
@@ -230,18 +231,6 @@ async def load_meter_proof(work: UnitOfWork, info: Info, id_: UUID) -> Node:
     return proof_of(await drift.meter_proof(work, scope=scope, proof_id=id_))
 
 
-def _days(rows: list[DayRow], more: bool) -> Connection[BillDay]:
-    return page([day_of(row) for row in rows], more=more, key=lambda node: str(node.key))
-
-
-def _items(rows: list[ItemRow], more: bool) -> Connection[BillItem]:
-    return page([item_of(row) for row in rows], more=more, key=lambda node: str(node.key))
-
-
-def _proofs(rows: list[Proof], more: bool) -> Connection[MeterProof]:
-    return page([proof_of(row) for row in rows], more=more, key=lambda node: str(node.key))
-
-
 @strawberry.type
 class ReconcileQueries:
     """Reads; they need the permission `reconcile:read` in the project."""
@@ -256,18 +245,8 @@ class ReconcileQueries:
         after: str | None = None,
     ) -> Connection[BillDay]:
         """A page. Raises NotFound, InvalidInput."""
-        project_id, before = uuid_of(project, "Project"), uuid_key(after)
-        scope, limit = info.context.caller(), size(first) + 1
-        async with info.context.work() as work:
-            found = await reconcile_desk.bill_days(
-                work,
-                scope=scope,
-                project_id=project_id,
-                only_open=only_open,
-                before=before,
-                limit=limit,
-            )
-        return _days(*cut(found, first))
+        rows = partial(reconcile_desk.bill_days, only_open=only_open)
+        return await project_page(info, project, first, after, rows=rows, node=day_of)
 
     @field(description="The items of a bill day, newest first.")
     async def bill_items(
@@ -280,7 +259,7 @@ class ReconcileQueries:
             found = await reconcile_desk.bill_items(
                 work, scope=scope, day_id=day_id, before=before, limit=limit
             )
-        return _items(*cut(found, first))
+        return page_by_key(found, first, node=item_of)
 
     @field(description="The nightly proofs of a project's meters, newest first.")
     async def meter_proofs(
@@ -292,18 +271,8 @@ class ReconcileQueries:
         after: str | None = None,
     ) -> Connection[MeterProof]:
         """A page. Raises NotFound, InvalidInput."""
-        project_id, before = uuid_of(project, "Project"), uuid_key(after)
-        scope, limit = info.context.caller(), size(first) + 1
-        async with info.context.work() as work:
-            found = await drift.meter_proofs(
-                work,
-                scope=scope,
-                project_id=project_id,
-                only_drift=only_drift,
-                before=before,
-                limit=limit,
-            )
-        return _proofs(*cut(found, first))
+        rows = partial(drift.meter_proofs, only_drift=only_drift)
+        return await project_page(info, project, first, after, rows=rows, node=proof_of)
 
     @field(description="The signed statement of a project's business day.")
     async def daily_statement(

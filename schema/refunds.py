@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -22,7 +23,7 @@ from backend.topups.rules import Channel
 
 from .context import Info
 from .nodes import Node
-from .paging import Connection, cut, page, size, uuid_key
+from .paging import Connection, project_page
 from .problems import AnyProblem
 from .projects import Project, project_of
 from .resolvers import field
@@ -126,10 +127,6 @@ def _corrected(made: Corrected) -> CorrectedTopUp:
     )
 
 
-def _refund_page(found: list[RefundRow], more: bool) -> Connection[Refund]:
-    return page([refund_of(row) for row in found], more=more, key=lambda node: str(node.key))
-
-
 @strawberry.type
 class RefundQueries:
     """Reads."""
@@ -144,17 +141,8 @@ class RefundQueries:
         after: str | None = None,
     ) -> Connection[Refund]:
         """A page. Raises NotFound, InvalidInput."""
-        project_id, before = uuid_of(project, "Project"), uuid_key(after)
-        async with info.context.work() as work:
-            found = await rows.refunds_page(
-                work,
-                scope=info.context.caller(),
-                project_id=project_id,
-                only_open=only_open,
-                before=before,
-                limit=size(first) + 1,
-            )
-        return _refund_page(*cut(found, first))
+        found = partial(rows.refunds_page, only_open=only_open)
+        return await project_page(info, project, first, after, rows=found, node=refund_of)
 
     @field(description="What of a top-up can go back now.")
     async def refundable(self, info: Info, top_up: strawberry.ID) -> Refundable:
