@@ -18,7 +18,7 @@ from .view import (
     TopUpView,
     View,
 )
-from .wording import ADDRESS_CHARS, data_time, figure, meter_name, owed, short, yuan
+from .wording import ADDRESS_CHARS, data_time, exact, figure, meter_name, owed, short, yuan
 
 MAX_RECORDS = 5
 
@@ -105,6 +105,8 @@ def usage_answer(
     else:
         head = say("usage.head", name=name, time=data_time(meter.data_at, now))
     asked = list(lines.values()) if span is Span.DEFAULT else [lines[span]]
+    if span is Span.THIS_MONTH and meter.bill is not None:
+        asked.append(say("bill.total", amount=exact(meter.bill.total)))
     return "\n".join([head, *asked])
 
 

@@ -21,6 +21,9 @@ _HEADS = {
     Topic.TOP_UP: "list.top_up",
     Topic.USAGE: "list.usage",
     Topic.POWER_OUT: "list.power_out",
+    Topic.PRICE: "list.price",
+    Topic.STEPS: "list.price",
+    Topic.BILL: "list.bill",
     Topic.SWITCH: "list.switch",
     Topic.UNBIND: "list.unbind",
 }

@@ -46,6 +46,7 @@ from .effects import (
 from .enrolment import enrolment_answer, enrolment_turn, unbound_turn
 from .intents import (
     Balance,
+    Bill,
     Code,
     Help,
     Human,
@@ -53,7 +54,9 @@ from .intents import (
     Number,
     Pick,
     PowerOut,
+    Price,
     Records,
+    Refunds,
     Supply,
     Switch,
     TopUp,
@@ -63,13 +66,24 @@ from .intents import (
     Welcome,
     parse,
 )
+from .prices import bill_answer, price_answer, refunds_answer, steps_answer
 from .state import MAX_CHOICES, MAX_MISSES, Pending, State, Topic
 from .texts import say
 from .view import AccountView, View
 from .wording import account_name, yuan
 
 _LISTS = frozenset(
-    {Topic.BALANCE, Topic.TOP_UP, Topic.USAGE, Topic.POWER_OUT, Topic.SWITCH, Topic.UNBIND}
+    {
+        Topic.BALANCE,
+        Topic.TOP_UP,
+        Topic.USAGE,
+        Topic.POWER_OUT,
+        Topic.PRICE,
+        Topic.STEPS,
+        Topic.BILL,
+        Topic.SWITCH,
+        Topic.UNBIND,
+    }
 )
 _KINDS = {
     Supply.ELECTRICITY: "kind.electricity",
@@ -142,6 +156,14 @@ def _bound_turn(talk: _Talk, intent: Intent) -> Turn:
             return _about_meters(talk, Pending(Topic.USAGE, span=span), supply)
         case PowerOut(supply):
             return _about_meters(talk, Pending(Topic.POWER_OUT), supply)
+        case Price(supply, steps):
+            return _about_meters(talk, Pending(Topic.STEPS if steps else Topic.PRICE), supply)
+        case Bill(supply):
+            return _about_meters(talk, Pending(Topic.BILL), supply)
+        case Refunds():
+            account = current_account(view=talk.view, state=talk.state)
+            chosen = account.id if account else None
+            return talk.answer(refunds_answer(view=talk.view, account_id=chosen, now=talk.now))
         case TopUp():
             return _top_up(talk, intent)
         case Records():
@@ -195,6 +217,12 @@ def _for_meter(talk: _Talk, wish: Pending, pair: Pair) -> Turn:
         return talk.answer(
             usage_answer(view=view, account=account, meter=meter, span=span, now=now)
         )
+    if wish.topic is Topic.PRICE:
+        return talk.answer(price_answer(view=view, account=account, meter=meter))
+    if wish.topic is Topic.STEPS:
+        return talk.answer(steps_answer(view=view, account=account, meter=meter))
+    if wish.topic is Topic.BILL:
+        return talk.answer(bill_answer(view=view, account=account, meter=meter, now=now))
     if wish.topic is Topic.POWER_OUT:
         return talk.answer(power_out_answer(view=view, account=account, meter=meter, now=now))
     return talk.answer(balance_answer(view=view, account=account, meter=meter, now=now))

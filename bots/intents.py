@@ -59,6 +59,26 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """What a unit costs now; `steps`: where the step price stands."""
+
+    supply: Supply | None = None
+    steps: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What this month's use costs so far, line by line."""
+
+    supply: Supply | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refunds:
+    """Where a refund is that was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Bind:
     """Bind an account; `account_no` is 4 to 32 letters, digits and `-`, upper case, or not said."""
 
@@ -131,7 +151,7 @@ class Unknown:
 
 
 Intent = (
-    Balance | TopUp | Usage | Bind | Code | Pick | Number | Switch | Records
+    Balance | TopUp | Usage | Price | Bill | Refunds | Bind | Code | Pick | Number | Switch | Records
     | PowerOut | Help | Welcome | Human | Unbind | Unknown
 )  # fmt: skip
 
@@ -146,6 +166,24 @@ _BIND_WORD = re.compile(r"绑|(?:加|添加|增加)(?:户|账户|房号)|^户号
 
 _HELP = re.compile(r"\?+|帮助|使用帮助|help|menu|菜单|功能|怎么用|使用说明|你好|您好|hi|hello|在吗")
 _HUMAN = re.compile(r"人工|客服|投诉|报修|坏了|退费|退款|联系(?:人|电话|物业|你们)|^电话$|物业电话")
+# 退款 alone wants a person; with a question about it, the book knows the answer.
+_REFUNDS = re.compile(
+    r"退[款费钱].*(?:到哪|到了|到账|进度|进展|状态|记录|明细|多久|什么时候|何时|几天|怎么样|成功)"
+    r"|(?:查|看).*退[款费]|退[款费]了?[吗没]|退的[款钱]"
+)
+_STEPS = re.compile(r"阶梯|梯价|第?几档|档位|哪一?档")
+_BILL_LINES = re.compile(
+    r"^明细$|(?:费用?|用[电水热量]|用量|消费|扣款?|月的?)明细|扣费|用了(?:多少|几块)钱|花了?多少钱?|[电水热]费(?:构成|组成)"
+)
+_PRICE = re.compile(
+    r"[电水热]价|单价|价格|价钱|价位|收费标准|怎么(?:收费|算钱|计费)|计费标准|峰谷|尖峰|谷电|峰电|分时"
+    r"|(?:多少|几块?)钱?(?:一|1|每)(?:度|方|吨|立方|千瓦时)"
+    r"|(?:一|1|每)(?:度|方|吨|立方米?|千瓦时)[电水]?(?:是|要|卖)?(?:多少|几块?)"
+)
+_BY_UNIT = (
+    (Supply.ELECTRICITY, re.compile(r"度|千瓦时|峰|谷")),
+    (Supply.WATER, re.compile(r"吨|方")),
+)
 _UNBIND = re.compile(r"解绑|(?:解除|取消)绑定|(?:删除|取消)户号")
 _BALANCE_FIRST = re.compile(
     r"余额|剩余|没[电水]费|费没了|快没[电水]|没钱|不足|欠费|欠了?多少|还[剩有]|剩多少"
@@ -215,6 +253,8 @@ def _worded(plain: str) -> Intent | None:
     supply = _supply(plain)
     if _HELP.fullmatch(plain):
         return Help()
+    if _REFUNDS.search(plain):
+        return Refunds()
     if _HUMAN.search(plain):
         return Human()
     if _UNBIND.search(plain):
@@ -223,6 +263,8 @@ def _worded(plain: str) -> Intent | None:
         return bind
     if _RECORDS.search(plain):
         return Records()
+    if (priced := _priced(plain, supply)) is not None:
+        return priced
     if _BALANCE_FIRST.search(plain):
         return Balance(supply)
     if _POWER_OUT.search(plain):
@@ -230,6 +272,20 @@ def _worded(plain: str) -> Intent | None:
     if _SWITCH.search(plain):
         return Switch()
     return _top_up(plain, supply) or _usage(plain, supply) or _balance(plain, supply)
+
+
+def _priced(plain: str, supply: Supply | None) -> Price | Bill | None:
+    """Prices and what was paid by them; 度 is power and 吨 is water when nothing else says which."""
+    if _STEPS.search(plain):
+        return Price(supply, steps=True)
+    joined = without_spaces(plain)
+    if _BILL_LINES.search(joined):
+        return Bill(supply)
+    if not _PRICE.search(joined):
+        return None
+    if supply is None:
+        supply = next((kind for kind, words in _BY_UNIT if words.search(joined)), None)
+    return Price(supply)
 
 
 def _bind(plain: str) -> Bind | None:

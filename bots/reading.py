@@ -22,6 +22,7 @@ from backend.tenancy.queries import project_by_id
 from backend.topups.queries import orders_of_account
 from bots import view as seen
 from bots.intents import Supply
+from bots.pricing import Priced, prices_of_meters, refunds_of
 from bots.texts import say
 
 _RECORDS = 5
@@ -40,8 +41,9 @@ async def view_of_customer(work: UnitOfWork, *, customer_id: UUID, at: datetime)
         )
     ids = [account.id for account in accounts]
     meters = await meters_of_accounts(work, account_ids=ids)
-    in_cloud = {each.meter_id for each in await cloud_assignments(work, account_ids=ids)}
+    in_cloud = frozenset(each.meter_id for each in await cloud_assignments(work, account_ids=ids))
     money = await figures(work, account_ids=ids) if in_cloud else {}
+    priced = await prices_of_meters(work, meters=meters, in_cloud=in_cloud, at=at)
     places = await area_paths(work, area_ids=[account.area_id for account in accounts])
     views = [
         seen.AccountView(
@@ -52,7 +54,11 @@ async def view_of_customer(work: UnitOfWork, *, customer_id: UUID, at: datetime)
             meters=tuple(
                 [
                     await _meter(
-                        work, meter, at, money.get(account.id) if meter.id in in_cloud else None
+                        work,
+                        meter,
+                        at,
+                        money.get(account.id) if meter.id in in_cloud else None,
+                        priced[meter.id],
                     )
                     for meter in meters[account.id]
                 ]
@@ -68,11 +74,16 @@ async def view_of_customer(work: UnitOfWork, *, customer_id: UUID, at: datetime)
         least=Money.of_fen(project.topup_min_fen),
         most=Money.of_fen(project.topup_max_fen),
         fresh_for=timedelta(minutes=2 * project.sweep_minutes),
+        refunds=await refunds_of(work, account_ids=ids),
     )
 
 
 async def _meter(
-    work: UnitOfWork, meter: MeterState, at: datetime, in_cloud: Figures | None
+    work: UnitOfWork,
+    meter: MeterState,
+    at: datetime,
+    in_cloud: Figures | None,
+    priced: Priced,
 ) -> seen.MeterView:
     """`in_cloud`: the figures of its purse when the cloud holds its money."""
     latest = meter.latest
@@ -93,6 +104,8 @@ async def _meter(
         relay=relay,
         online=meter.gateway_silent_since is None,
         usage=await _usage(work, meter, at),
+        price=priced[0],
+        bill=priced[1],
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from backend.kernel.money import Money
+from backend.kernel.money import ZERO, Money
 from backend.kernel.quantity import Quantity
 
 from .intents import Supply
@@ -56,6 +56,72 @@ class UsageView:
 
 
 @dataclass(frozen=True, slots=True)
+class BandView:
+    """What a unit costs in a band (its name in the tariff), and when it holds (`08:00-11:00`)."""
+
+    band: str
+    price: Money
+    times: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PriceView:
+    """What a unit costs now with all that is added to it. `band`: empty when all hours cost the same, else
+    it holds until `until` (`11:00`). `step` of `steps` (1: no step price); `used` in the step period, `left`
+    until the next step, None in the last."""
+
+    now: Money
+    band: str = ""
+    until: str = ""
+    bands: tuple[BandView, ...] = ()
+    step: int = 1
+    steps: int = 1
+    used: Quantity | None = None
+    left: Quantity | None = None
+    yearly: bool = False
+    monthly: Money = ZERO
+
+
+@dataclass(frozen=True, slots=True)
+class BillView:
+    """This month so far, as it is charged: use, and the money by line."""
+
+    used: Quantity
+    energy: Money
+    fixed: Money = ZERO
+    loss: Money = ZERO
+    public: Money = ZERO
+    service: Money = ZERO
+
+    @property
+    def total(self) -> Money:
+        """All lines together."""
+        return self.energy + self.fixed + self.loss + self.public + self.service
+
+
+class RefundProgress(StrEnum):
+    """How far a refund is, as who asked for it sees it."""
+
+    ASKED = "ASKED"
+    AGREED = "AGREED"
+    AT_DESK = "AT_DESK"
+    AT_CHANNEL = "AT_CHANNEL"
+    DONE = "DONE"
+    FAILED = "FAILED"
+    REFUSED = "REFUSED"
+
+
+@dataclass(frozen=True, slots=True)
+class RefundView:
+    """One refund of a bound account; `at` (zoned) is when it was asked for."""
+
+    account_id: str
+    amount: Money
+    at: datetime
+    progress: RefundProgress
+
+
+@dataclass(frozen=True, slots=True)
 class MeterView:
     """One meter that serves the account. `data_at` (zoned) is when `remaining` and `relay` were read.
 
@@ -72,6 +138,8 @@ class MeterView:
     days_left: int | None = None
     usage: UsageView = UsageView()
     cut_cause: CutCause | None = None
+    price: PriceView | None = None
+    bill: BillView | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +178,7 @@ MOST_TOP_UP = Money.of_fen(500_000)
 @dataclass(frozen=True, slots=True)
 class View:
     """Everything about the customer: no accounts means not bound. `top_ups` has the newest first, `closed`
-    what was closed lately, the newest first.
+    what was closed lately, `refunds` what was asked back, the newest first.
 
     `least` and `most` bound one top-up; data older than `fresh_for` (two reading periods) is stale.
     """
@@ -123,6 +191,7 @@ class View:
     service_phone: str | None = None
     fresh_for: timedelta = timedelta(hours=1)
     closed: tuple[ClosedView, ...] = ()
+    refunds: tuple[RefundView, ...] = ()
 
     def account(self, account_id: str | None) -> AccountView | None:
         """The bound account of this id, None when it is not (or no longer) bound."""

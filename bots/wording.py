@@ -28,6 +28,12 @@ def yuan(amount: Money) -> str:
     return str(Money.of_fen(amount.hao // HAO_PER_FEN))
 
 
+def exact(amount: Money) -> str:
+    """Yuan to the 1/10,000 where there is such a part, else with two decimals: prices and charges."""
+    whole, _, part = str(amount).partition(".")
+    return f"{whole}.{part.rstrip('0'):0<2}"
+
+
 def owed(balance: Money) -> str:
     """The debt that a negative balance is, as yuan with two decimals, a part of a fen as a whole one."""
     return str(Money.of_fen(-(balance.hao // HAO_PER_FEN)))

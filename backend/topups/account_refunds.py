@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from backend.kernel.db import UnitOfWork
@@ -34,6 +35,20 @@ async def open_refunds(work: UnitOfWork, *, account_id: UUID) -> list[Refund]:
         " AND finished_at IS NULL ORDER BY id",
         work.group_id,
         account_id,
+    )
+    return [refund_of(row) for row in rows]
+
+
+async def newest_refunds(
+    work: UnitOfWork, *, account_ids: Sequence[UUID], limit: int
+) -> list[Refund]:
+    """The newest refunds of these accounts together, whatever became of them."""
+    rows = await work.fetch(
+        "SELECT * FROM topups_refund WHERE group_id = $1 AND account_id = ANY($2)"
+        " ORDER BY id DESC LIMIT $3",
+        work.group_id,
+        list(account_ids),
+        limit,
     )
     return [refund_of(row) for row in rows]
 
