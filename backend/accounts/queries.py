@@ -164,13 +164,13 @@ async def area(work: UnitOfWork, *, scope: Scope, area_id: UUID) -> Area:
 
 async def purses(work: UnitOfWork, *, account_ids: Sequence[UUID]) -> dict[UUID, UUID]:
     """The purse (its ref) that each account pays from: its own, or that of the account it shares with."""
-    rows = await work.fetch(
-        "SELECT id, coalesce(purse_account_id, id) AS purse FROM accounts_account"
-        " WHERE group_id = $1 AND id = ANY($2)",
+    shared = await work.fetch(
+        "SELECT id, purse_account_id FROM accounts_account"
+        " WHERE group_id = $1 AND id = ANY($2) AND purse_account_id IS NOT NULL",
         work.group_id,
         list(account_ids),
     )
-    return {row["id"]: row["purse"] for row in rows}
+    return {id_: id_ for id_ in account_ids} | {id_: purse for id_, purse in shared}
 
 
 async def bound_to_purses(work: UnitOfWork, *, purses: Sequence[UUID]) -> dict[UUID, UUID]:

@@ -124,13 +124,17 @@ _MOVE_MONTHS = (
 )
 
 
-_SUPPLIES = (
+_MISSING = (
+    "SELECT k.account_id, k.kind FROM unnest($2::uuid[], $3::text[]) AS k(account_id, kind)"
+    " WHERE NOT EXISTS (SELECT FROM charges_supply s WHERE s.group_id = $1"
+    "  AND s.account_id = k.account_id AND s.kind = k.kind)"
+)
+_HOLD_SUPPLIES = (
     "SELECT s.account_id, s.kind, s.started_at FROM charges_supply s"
     " JOIN unnest($2::uuid[], $3::text[]) AS k(account_id, kind)"
     "  ON s.account_id = k.account_id AND s.kind = k.kind WHERE s.group_id = $1"
-    " ORDER BY s.account_id, s.kind"
+    " ORDER BY s.account_id, s.kind FOR UPDATE OF s"
 )
-_HOLD_SUPPLIES = f"{_SUPPLIES} FOR UPDATE OF s"
 
 
 async def hold_supplies(
@@ -140,32 +144,21 @@ async def hold_supplies(
     in one order for everybody; since when each is charged."""
     # Nothing may be held yet while one that is new waits for somebody else's: look first, then insert, then
     # hold all of them.
-    known = await _supplies(work, list(supplies), _SUPPLIES)
-    missing = sorted((supply, *rest) for supply, rest in supplies.items() if supply not in known)
-    if not missing:
-        return await _supplies(work, list(supplies), _HOLD_SUPPLIES)
-    await work.execute(
-        "INSERT INTO charges_supply (group_id, project_id, account_id, kind, started_at)"
-        " SELECT $1, s.* FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[]) AS s"
-        " ON CONFLICT DO NOTHING",
-        work.group_id,
-        [project_id for _, project_id, _ in missing],
-        [supply.account_id for supply, _, _ in missing],
-        [supply.kind for supply, _, _ in missing],
-        [started_at for _, _, started_at in missing],
-    )
-    return await _supplies(work, list(supplies), _HOLD_SUPPLIES)
-
-
-async def _supplies(
-    work: UnitOfWork, supplies: Sequence[Supply], sql: str
-) -> dict[Supply, datetime]:
-    rows = await work.fetch(
-        sql,
-        work.group_id,
-        [supply.account_id for supply in supplies],
-        [supply.kind for supply in supplies],
-    )
+    keys = [each.account_id for each in supplies], [each.kind for each in supplies]
+    missing = [Supply(*row) for row in await work.fetch(_MISSING, work.group_id, *keys)]
+    if missing:
+        missing.sort()
+        await work.execute(
+            "INSERT INTO charges_supply (group_id, project_id, account_id, kind, started_at)"
+            " SELECT $1, s.* FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[]) AS s"
+            " ON CONFLICT DO NOTHING",
+            work.group_id,
+            [supplies[each][0] for each in missing],
+            [each.account_id for each in missing],
+            [each.kind for each in missing],
+            [supplies[each][1] for each in missing],
+        )
+    rows = await work.fetch(_HOLD_SUPPLIES, work.group_id, *keys)
     return {Supply(account_id, kind): started_at for account_id, kind, started_at in rows}
 
 

@@ -23,7 +23,8 @@ from backend.ledger.purses import charge as charge_purses
 from backend.ledger.rules import LINES
 from backend.metering import cloud
 from backend.metering.cloud import CloudAssignment
-from backend.metering.history import newest_until
+from backend.metering.history import newest_of_meters
+from backend.metering.registers import Reading
 from backend.tariffs.calendar import step_period_start
 from backend.tariffs.queries import timelines
 from backend.tariffs.rules import StepPeriod, TariffKind
@@ -94,7 +95,7 @@ async def gather(work: UnitOfWork, assignments: Iterable[CloudAssignment], at: d
     by_id = {position.assignment_id: position for position in positions}
     missing = [each for each in served.values() if each.id not in by_id]
     if missing:
-        opened = [await _opened(work, each) for each in missing]
+        opened = await _opened(work, missing)
         await charges.open_positions(work, positions=opened)
         by_id |= {position.assignment_id: position for position in opened}
     account_ids = list({each.account_id for each in served.values()})
@@ -115,9 +116,19 @@ async def gather(work: UnitOfWork, assignments: Iterable[CloudAssignment], at: d
     )
 
 
-async def _opened(work: UnitOfWork, assignment: CloudAssignment) -> Position:
-    """A position at the opening of an assignment: its baseline (C14), with the bands that were read then."""
-    reading = await newest_until(work, meter_id=assignment.meter_id, at=assignment.started_at)
+async def _opened(work: UnitOfWork, assignments: Iterable[CloudAssignment]) -> list[Position]:
+    """Positions at the opening of assignments: their baselines (C14), with the bands that were read then."""
+    by_start: dict[datetime, list[CloudAssignment]] = {}
+    for each in assignments:
+        by_start.setdefault(each.started_at, []).append(each)
+    opened = []
+    for at, started in by_start.items():
+        read = await newest_of_meters(work, meter_ids=[each.meter_id for each in started], at=at)
+        opened += [_position_at(each, read.get(each.meter_id)) for each in started]
+    return opened
+
+
+def _position_at(assignment: CloudAssignment, reading: Reading | None) -> Position:
     bands: tuple[int | None, ...] = UNKNOWN
     if reading is not None and reading.total == assignment.opening_total:
         names = ("spike", "peak", "flat", "valley", "deep")
@@ -146,19 +157,19 @@ async def _timelines(
     of_kind: dict[str, dict[UUID, str]] = {}
     for each in served:
         of_kind.setdefault(str(each.kind), {})[each.account_id] = each.time_zone
-    alike: dict[tuple[object, ...], Timeline] = {}
     found: dict[Supply, Timeline] = {}
     for kind, zones in of_kind.items():
         held = await timelines(
             work, account_ids=list(zones), kind=TariffKind(kind), until=at + _AHEAD
         )
+        alike: dict[tuple[str, int], Timeline] = {}
         for account_id, plans in held.items():
             if not plans:
                 continue
-            key = (zones[account_id], *((each.effective_at, each.plan.version) for each in plans))
-            line = alike.get(key)
+            zone = zones[account_id]
+            line = alike.get((zone, id(plans)))
             if line is None:
-                line = alike[key] = Timeline(plans, ZoneInfo(zones[account_id]))
+                line = alike[zone, id(plans)] = Timeline(plans, ZoneInfo(zone))
             found[Supply(account_id, kind)] = line
     return found
 

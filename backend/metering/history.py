@@ -86,9 +86,16 @@ async def with_packed(
 
 async def newest_until(work: UnitOfWork, *, meter_id: UUID, at: datetime) -> Reading | None:
     """The last reading at or before an instant. Raises PackDamaged."""
+    return (await newest_of_meters(work, meter_ids=[meter_id], at=at)).get(meter_id)
+
+
+async def newest_of_meters(
+    work: UnitOfWork, *, meter_ids: Sequence[UUID], at: datetime
+) -> dict[UUID, Reading]:
+    """The last reading of each meter at or before an instant, of those that have one. Raises PackDamaged."""
     until = Period(_EVER, at + _US)
-    found = await readings_of_meters(work, meter_ids=[meter_id], period=until, limit=1)
-    return next(iter(found[meter_id]), None)
+    found = await readings_of_meters(work, meter_ids=meter_ids, period=until, limit=1)
+    return {meter_id: readings[0] for meter_id, readings in found.items() if readings}
 
 
 async def oldest_within(work: UnitOfWork, *, meter_id: UUID, period: Period) -> Reading | None:

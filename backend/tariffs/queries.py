@@ -231,27 +231,32 @@ async def timelines(
 ) -> dict[UUID, tuple[Held, ...]]:
     """Which plan holds for each account and kind from when on, before `until` (charging's input).
 
-    Two statements whatever the number of accounts. An account that never had a tariff is absent.
-    `Plan.version` is the version's id as text.
+    Two statements whatever the number of accounts. An account that never had a tariff is absent; those
+    that always paid by the same tariffs have the same tuple. `Plan.version` is the version's id as text.
     """
     rows = await work.fetch(
-        "SELECT account_id, tariff_id, started_at FROM tariffs_assignment"
+        "SELECT tariff_id, started_at, array_agg(account_id) FROM tariffs_assignment"
         " WHERE group_id = $1 AND account_id = ANY($2) AND kind = $3 AND started_at < $4"
-        " AND superseded_at IS NULL ORDER BY account_id, started_at",
+        " AND superseded_at IS NULL GROUP BY tariff_id, started_at ORDER BY started_at",
         work.group_id,
         list(account_ids),
         kind,
         until,
     )
-    of_tariff = await _held_by_tariff(work, {row["tariff_id"] for row in rows}, until)
-    found: dict[UUID, tuple[Held, ...]] = {}
-    for place, row in enumerate(rows):
-        account_id, start = row["account_id"], row["started_at"]
-        later = rows[place + 1] if place + 1 < len(rows) else None
-        ends = later["started_at"] if later and later["account_id"] == account_id else until
-        held = _within(of_tariff[row["tariff_id"]], start, ends)
-        found[account_id] = found.get(account_id, ()) + held
-    return found
+    of_tariff = await _held_by_tariff(work, {tariff_id for tariff_id, _, _ in rows}, until)
+    paid: dict[UUID, tuple[tuple[UUID, datetime], ...]] = {}
+    for tariff_id, started_at, accounts in rows:
+        for account_id in accounts:
+            paid[account_id] = (*paid.get(account_id, ()), (tariff_id, started_at))
+    alike = {}
+    for by in set(paid.values()):
+        ends = (*(start for _, start in by[1:]), until)
+        alike[by] = tuple(
+            held
+            for (tariff_id, start), end in zip(by, ends, strict=True)
+            for held in _within(of_tariff[tariff_id], start, end)
+        )
+    return {account_id: alike[by] for account_id, by in paid.items()}
 
 
 async def _held_by_tariff(
