@@ -17,6 +17,7 @@ from backend.control.command_rules import (
     CommandStep,
     Family,
     Sight,
+    check_reason,
     compare_clock,
     compare_relay,
     compare_settings,
@@ -25,6 +26,7 @@ from backend.control.command_rules import (
     life_of,
     order_of,
     over_at,
+    pause_of,
     settles_in,
 )
 from backend.kernel.errors import InvalidInput
@@ -76,6 +78,7 @@ facts = st.builds(
         (TAKEN, CommandStep.WAIT),
         (replace(TAKEN, overdue=True), CommandStep.WAIT),
         (replace(TAKEN, since_write=LATER), CommandStep.FAILED),
+        (replace(TAKEN, since_write=settles_in(CommandKind.TRIP)), CommandStep.FAILED),
         (replace(TAKEN, sight=Sight.UNTOLD), CommandStep.WAIT),
         (replace(TAKEN, sight=Sight.UNTOLD, since_write=LATER), CommandStep.FAILED),
         (replace(TAKEN, sight=Sight.FITS), CommandStep.VERIFIED),
@@ -85,6 +88,11 @@ facts = st.builds(
 def test_the_read_back_decides(stand: CommandFacts, step: CommandStep) -> None:
     assert decide_command(stand)[0] is step
     assert decide_command(stand)[1]
+
+
+def test_a_command_that_was_never_written_is_told_to_be_too_late() -> None:
+    words = decide_command(replace(QUEUED, overdue=True))[1]
+    assert words == "its time was over before it could be written"
 
 
 @given(facts)
@@ -137,7 +145,8 @@ def test_settings_hold_when_all_that_was_ordered_is_held() -> None:
     assert sight is Sight.DIFFERS
     assert "peak is 1.00, ordered was 1.01" in words
     assert "deep is not told" in words
-    assert "overload_w is 5000 W, ordered was 1 W" in words
+    assert "; overload_w is 5000 W, ordered was 1 W" in words
+    assert compare_settings({"peak": 10_000}, held)[1] == "the meter holds what was ordered"
 
 
 @pytest.mark.parametrize(
@@ -146,7 +155,8 @@ def test_settings_hold_when_all_that_was_ordered_is_held() -> None:
 )
 def test_a_clock_is_right_within_half_a_minute(seconds: int, sight: Sight) -> None:
     assert compare_clock(timedelta(seconds=seconds))[0] is sight
-    assert compare_clock(None)[0] is Sight.UNTOLD
+    assert compare_clock(timedelta(seconds=seconds))[1] == f"the meter's clock is {seconds} s ahead"
+    assert compare_clock(None) == (Sight.UNTOLD, "the meter shows no clock")
 
 
 def test_a_trip_lives_two_minutes_and_the_others_a_day() -> None:
@@ -154,6 +164,19 @@ def test_a_trip_lives_two_minutes_and_the_others_a_day() -> None:
         timedelta(hours=24)
     }
     assert life_of(CommandKind.TRIP) == timedelta(seconds=120)
+
+
+def test_a_meter_has_a_minute_to_move_its_relay_and_five_to_take_settings() -> None:
+    slow = {kind for kind in CommandKind if settles_in(kind) == timedelta(minutes=5)}
+    assert slow == {CommandKind.PRICES, CommandKind.THRESHOLDS}
+    for kind in CommandKind:
+        assert pause_of(kind) == timedelta(seconds=25 if kind in slow else 5)
+        assert kind in slow or settles_in(kind) == timedelta(minutes=1)
+
+
+def test_why_is_kept_without_the_blanks_around_it() -> None:
+    assert check_reason("  four ") == "four"
+    assert check_reason("x" * 200) == "x" * 200
 
 
 def test_all_that_moves_the_relay_is_one_family() -> None:
@@ -177,7 +200,8 @@ def _order(kind: CommandKind, **given: object) -> dict[str, int]:
 def test_an_order_keeps_what_was_asked_in_hao() -> None:
     prices = [("peak", Money.parse("1.2345")), ("valley", Money.parse("10"))]
     assert _order(CommandKind.PRICES, prices=prices) == {"peak": 12_345, "valley": 100_000}
-    limits = {"alarm1": 100_000, "overload_w": 0}
+    assert _order(CommandKind.PRICES, prices=[("peak", Money(1))]) == {"peak": 1}
+    limits = {"alarm1": 100_000, "alarm2": 0, "overload_w": 0}
     assert _order(CommandKind.THRESHOLDS, thresholds=limits) == limits
     assert _order(CommandKind.TRIP) == {}
 
@@ -202,6 +226,7 @@ def test_an_order_keeps_what_was_asked_in_hao() -> None:
         (CommandKind.THRESHOLDS, {"thresholds": {"alarm1": -100}}, "thresholds"),
         (CommandKind.THRESHOLDS, {"thresholds": {"overdraft": 10**9 + 100}}, "thresholds"),
         (CommandKind.THRESHOLDS, {"thresholds": {"overload_w": 10**6 + 1}}, "thresholds"),
+        (CommandKind.THRESHOLDS, {"thresholds": {"overload_w": -1}}, "thresholds"),
     ],
 )
 def test_an_order_nobody_can_mean_is_refused(

@@ -99,6 +99,26 @@ def test_more_time_allows_for_more_use_and_no_time_for_almost_none(
     assert most_used(timedelta(seconds=-5)) == most_used(timedelta(0))
 
 
+def test_a_meter_can_have_used_what_sixty_amperes_on_three_phases_cost_and_a_step_of_its_display() -> (
+    None
+):
+    """60 A at 264 V on three phases at five yuan a kWh are 660 hao a second; a second has begun at least."""
+    assert most_used(timedelta(0)) == Money(660) + FEN
+    assert most_used(timedelta(seconds=9)) == Money(6_600) + FEN
+    assert most_used(timedelta(seconds=9, milliseconds=999)) == Money(6_600) + FEN
+
+
+@pytest.mark.parametrize(
+    ("vend", "meter", "words"),
+    [
+        (UNSENT, Wallet(4, TWENTY), "the meter waits for this number"),
+        (SENT, Wallet(5, Money.parse("70")), "the meter's count and amount agree"),
+    ],
+)
+def test_the_reason_of_a_step_is_told(vend: VendFacts, meter: Wallet, words: str) -> None:
+    assert decide_vend(vend, meter)[1] == words
+
+
 def test_a_lost_credit_is_noticed_as_long_as_it_could_not_have_been_used() -> None:
     """Two minutes after the write a meter that shows 50 yuan too little is stopped."""
     late = VendFacts(5, FIFTY, Wallet(4, TWENTY), timedelta(minutes=2))

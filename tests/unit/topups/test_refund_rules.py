@@ -51,6 +51,7 @@ def test_a_request_is_checked_on_every_side() -> None:
             check_request(amount_fen=amount, reason=reason, refundable=held)
     with pytest.raises(Conflict) as told:
         check_request(amount_fen=1001, reason="moved out", refundable=held)
+    assert check_request(amount_fen=1, reason="left", refundable=held) == "left"
     assert "meter" not in told.value.message
     at_meter = Refundable(Money.parse("10"), Money.parse("4"), 0)
     with pytest.raises(Conflict, match=r"6\.00 yuan are at the meter.*no: never seen"):

@@ -1,0 +1,1 @@
+"""Rating of a month to date."""
