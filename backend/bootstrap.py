@@ -14,6 +14,7 @@ import redis
 from backend.alerts.ports import MessageChannel, Notifier
 from backend.integrations.alipay import AlipayChannel
 from backend.integrations.alipay_config import AlipayConfig, Certificates
+from backend.integrations.alipay_oauth import AlipayLogin
 from backend.integrations.aliyun_sms import AliyunSms, AliyunSmsConfig, SmsTemplate
 from backend.integrations.chinapay import ChinapayChannel
 from backend.integrations.chinapay_config import ChinapayConfig
@@ -31,7 +32,7 @@ from backend.integrations.wechat_message import WechatMessenger
 from backend.integrations.wechat_oauth import WechatLogin
 from backend.integrations.wechat_pay import WechatPayChannel
 from backend.integrations.wechat_pay_config import WechatPayConfig
-from backend.journeys.ports import Ports
+from backend.journeys.ports import Ports, VisitorLogin
 from backend.kernel.clock import Clock
 from backend.kernel.secrets import SecretBox
 from backend.kernel.settings import Settings
@@ -59,10 +60,10 @@ class _Kept:
         self._production = production
         self._made: dict[tuple[object, ...], object] = {}
 
-    def get(self, credential: Credential, make: Callable[[], Made]) -> Made:
-        """The adapter of this credential as it is now. Raises InvalidInput."""
+    def get(self, credential: Credential, make: Callable[[], Made], *, use: str = "") -> Made:
+        """The adapter of this credential as it is now, for one use of it. Raises InvalidInput."""
         content = json.dumps([dict(credential.public), dict(credential.secret)], sort_keys=True)
-        key = (credential.id, hashlib.sha256(content.encode()).digest())
+        key = (use, credential.id, hashlib.sha256(content.encode()).digest())
         if key not in self._made:
             if self._production:
                 refuse_published({**credential.public, **credential.secret})
@@ -116,10 +117,31 @@ def build_ports(
         public_url=settings.public_url,
         payment_channel=_payment_channels(settings, clock=clock, kept=kept),
         notifier=lambda channel, credential: notifiers.get(channel)(credential),
-        visitor_login=lambda credential: WechatLogin(wechat_account(credential, settings)),
+        visitor_login=_visitor_logins(settings, clock=clock, kept=kept),
         menu_publisher=wechat,
         meter_models=meter_models,
     )
+
+
+def _visitor_logins(
+    settings: Settings, *, clock: Clock, kept: _Kept
+) -> Callable[[Credential], VisitorLogin]:
+    """Who finds out whom a page has before it: of an official account, or of an Alipay account's app."""
+    # A login registers no order: the address for notices is not used.
+    where = _Where(
+        settings.public_url, settings.provider_urls.get(Channel.ALIPAY), not settings.production
+    )
+
+    def login(credential: Credential) -> VisitorLogin:
+        if credential.kind != Channel.ALIPAY:
+            return WechatLogin(wechat_account(credential, settings))
+        return kept.get(
+            credential,
+            lambda: AlipayLogin(_alipay_config(credential, where), clock=clock),
+            use="login",
+        )
+
+    return login
 
 
 def _payment_channels(
@@ -171,7 +193,7 @@ def _wechat_pay_config(credential: Credential, where: _Where) -> WechatPayConfig
     public = credential.public
     merchant, app = credential.key, public["app_id"]
     # The account is kept under the number of the one whose money it is; a service provider signs for it.
-    sub = {"sub_mchid": merchant, "sub_appid": app} if "sp_mchid" in public else {}
+    sub_mchid, sub_appid = (merchant, app) if "sp_mchid" in public else ("", "")
     return WechatPayConfig(
         mchid=public.get("sp_mchid", merchant),
         appid=public.get("sp_app_id", app),
@@ -179,7 +201,8 @@ def _wechat_pay_config(credential: Credential, where: _Where) -> WechatPayConfig
         public_key_id=public.get("public_key_id", ""),
         public_key_pem=public.get("public_key_pem", ""),
         certificates=public.get("platform_certificates") == "yes",
-        **sub,
+        sub_mchid=sub_mchid,
+        sub_appid=sub_appid,
         private_key_pem=credential.secret["private_key_pem"],
         apiv3_key=credential.secret["apiv3_key"],
         **where.arguments(),
@@ -198,7 +221,7 @@ def _alipay_config(credential: Credential, where: _Where) -> AlipayConfig:
         alipay_public_key=public.get("alipay_public_key", ""),
         certificates=certificates,
         app_auth_token=credential.secret.get("app_auth_token", ""),
-        **where.arguments(),
+        **where.arguments() | ({"oauth_base_url": where.base_url} if where.base_url else {}),
     )
 
 

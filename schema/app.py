@@ -21,7 +21,7 @@ from strawberry.types.unset import UNSET, UnsetType
 
 from backend.journeys.ports import Ports
 from backend.journeys.sign_in import scope_of_token
-from backend.journeys.visitor import COOKIE
+from backend.journeys.visitor import ALIPAY_COOKIE, COOKIE
 from backend.kernel.ids import token
 
 from .bell import TopupBell
@@ -75,6 +75,7 @@ class _View(GraphQL[Context, None]):
             client_address=request.client.host if request.client else "",
             request_id=given if _REQUEST_ID.match(given) else token(),
             visitor_cookie=request.cookies.get(COOKIE),
+            alipay_cookie=request.cookies.get(ALIPAY_COOKIE),
             user_agent=request.headers.get("user-agent", ""),
         )
         if isinstance(response, Response):

@@ -41,6 +41,7 @@ class Context:
     session: str | None = None
     scope: Scope | None = None
     visitor_cookie: str | None = None
+    alipay_cookie: str | None = None
     user_agent: str = ""
     connection_params: dict[str, object] | None = None
     loaders: dict[str, DataLoader[Any, Any]] = field(default_factory=dict)
@@ -54,7 +55,9 @@ class Context:
     @property
     def visitor(self) -> Visitor:
         """The browser behind a pay link."""
-        return Visitor(self.visitor_cookie, self.client_address, self.user_agent)
+        return Visitor(
+            self.visitor_cookie, self.client_address, self.user_agent, self.alipay_cookie
+        )
 
     def caller(self) -> Scope:
         """The signed-in operator's rights. Raises Unauthenticated."""

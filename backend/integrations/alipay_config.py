@@ -25,6 +25,7 @@ from backend.integrations.http_session import checked_base_url
 from backend.kernel.errors import InvalidInput
 
 PRODUCTION = "https://openapi.alipay.com"
+OAUTH = "https://openauth.alipay.com"
 _APP_ID = re.compile(r"^\d{16}$")
 _SELLER_ID = re.compile(r"^2088\d{12}$")
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
@@ -58,6 +59,7 @@ class AlipayConfig:
     certificates: Certificates | None = None
     app_auth_token: str = field(default="", repr=False)
     base_url: str = PRODUCTION
+    oauth_base_url: str = OAUTH
     allow_http: bool = False
 
     def __post_init__(self) -> None:
@@ -67,7 +69,7 @@ class AlipayConfig:
         ):
             if not good:
                 raise _unusable(name)
-        for name in ("base_url", "notify_url"):
+        for name in ("base_url", "oauth_base_url", "notify_url"):
             checked_base_url(getattr(self, name), allow_http=self.allow_http, field=name)
         own = self._own_key().public_key().public_numbers()
         if self.certificates is None:

@@ -90,6 +90,26 @@ class AlipayWire:
             raise ChannelUnavailable(f"Alipay answered {told}")
         raise ChannelRefused(told, code_at_channel=sub_code)
 
+    def visitor(self, code: str, /, *, at: datetime) -> dict[str, Any] | None:
+        """Who granted us the single-use `code` (verified; its node has no code of success), None when
+        Alipay refuses it. Raises ChannelUnavailable.
+
+        A refusal comes as `error_response`, of which only the refusal itself is believed.
+        """
+        method = "alipay.system.oauth.token"
+        grant = {"grant_type": "authorization_code", "code": code}
+        raw = self._get(self.page_url(self.signed(method, {}, at=at, **grant)))
+        try:
+            told = json.loads(raw)
+        except ValueError:
+            raise ChannelUnavailable("Alipay's answer is no JSON") from None
+        refusal = told.get("error_response") if isinstance(told, dict) else None
+        if isinstance(refusal, dict):
+            if str(refusal.get("code", "")) == _NOT_NOW:
+                raise ChannelUnavailable("Alipay cannot log in now")
+            return None
+        return self._verified(raw, method.replace(".", "_") + "_response")
+
     def download(self, url: str, /) -> bytes:
         """A file from an address that a verified answer named. Raises ChannelUnavailable."""
         if not url.startswith("https://") and not (

@@ -11,15 +11,10 @@ from wechatpy.oauth import WeChatOAuth
 
 from backend.integrations.http_session import BoundedSession
 from backend.integrations.wechat_account import WechatAccountConfig
-from backend.kernel.errors import DomainError, Unavailable
+from backend.journeys.ports import LoginRefused as LoginRefused
+from backend.kernel.errors import Unavailable
 
 _LATER = frozenset({-1, 40013, 40125, 40164, 45009, 45011, 50002})
-
-
-class LoginRefused(DomainError):
-    """The code is wrong, used or old, or the visitor is a snapshot without a real openid."""
-
-    code = "LOGIN_REFUSED"
 
 
 class WechatLogin:

@@ -6,6 +6,7 @@ told. A token is `<group code>.<random>`; a wrong, foreign or old one all get th
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from backend.kernel.ids import token as new_token
 from backend.kernel.money import Money
 from backend.kernel.secrets import digest
 from backend.metering import queries as metering
+from backend.metering.rules import MeterKind
 from backend.tenancy import queries as tenancy
 from backend.topups import queries as topups
 from backend.topups.operations import create_link
@@ -33,8 +35,18 @@ _GONE = "this pay link is not valid any more"
 
 
 @dataclass(frozen=True, slots=True)
+class PayMeter:
+    """A meter that can be paid for; of its serial the last four characters are told."""
+
+    id: UUID
+    tail: str
+    kind: MeterKind
+
+
+@dataclass(frozen=True, slots=True)
 class OpenedLink:
-    """A pay link as its holder sees it. `amount` is what was asked for, if anything was."""
+    """A pay link as its holder sees it. `amount` is what was asked for, if anything was. `meters`: those to
+    choose from, the one that is paid for unasked first; just the one that the link was made for."""
 
     account_name: str
     place: str
@@ -44,16 +56,18 @@ class OpenedLink:
     least: Money
     most: Money
     ways: tuple[Way, ...]
+    meters: tuple[PayMeter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """The browser that holds a link: its sealed cookie (who it is inside WeChat), its address and what
-    it calls itself."""
+    """The browser that holds a link: its sealed cookies (who it is inside WeChat, inside Alipay), its
+    address and what it calls itself."""
 
     cookie: str | None
     client_ip: str
     user_agent: str = ""
+    alipay_cookie: str | None = None
 
 
 async def new_link(
@@ -106,6 +120,8 @@ async def open_link(ports: Ports, *, token: str, visitor: Visitor) -> OpenedLink
         project = await tenancy.project_by_id(work, project_id=account.project_id)
         places = await accounts.area_paths(work, area_ids=[account.area_id])
         kinds = await tenancy.merchant_kinds(work, project_id=project.id)
+        meters = await metering.sold_meters(work, account_id=account.id)
+        known = await _known(work, ports, visitor, project.id, kinds)
     least, most = Money.of_fen(project.topup_min_fen), Money.of_fen(project.topup_max_fen)
     return OpenedLink(
         account_name=mask_place(account.name),
@@ -118,7 +134,12 @@ async def open_link(ports: Ports, *, token: str, visitor: Visitor) -> OpenedLink
         ways=ways_to_offer(
             browser_of(visitor.user_agent),
             channels=[Channel(kind) for kind in kinds],
-            known=_openid(ports, group_id, visitor) is not None,
+            known=known,
+        ),
+        meters=tuple(
+            PayMeter(meter.id, meter.serial[-4:], meter.kind)
+            for meter in meters
+            if link.meter_id in (None, meter.id)
         ),
     )
 
@@ -131,23 +152,29 @@ async def start_by_link(
     way: Way,
     visitor: Visitor,
     idempotency_key: str,
+    meter_id: UUID | None = None,
 ) -> TopUpView:
-    """Start a top-up of the link's account. Raises what `topup.start` raises, and NotFound.
+    """Start a top-up of the link's account, for one of its meters (None: the link's own, else the first that
+    holds money). Raises what `topup.start` raises, and NotFound.
 
-    Who pays inside WeChat is read from the sealed cookie, never from what the caller says.
+    Who pays inside an app is read from the sealed cookie, never from what the caller says.
     """
     if not 8 <= len(idempotency_key) <= 255:
         raise InvalidInput("an idempotency key has 8 to 255 characters", field="idempotencyKey")
     if amount.hao % 100:
         raise InvalidInput("a payment is a whole number of fen", field="amount")
     group_id = await group_of_token(token)
+    openid = None
     async with unit_of_work(group_id) as work:
         link = await _link(work, ports, token)
-    openid = None
-    if way.method is PayMethod.JSAPI:
-        openid = _openid(ports, group_id, visitor) if way.channel is Channel.WECHAT_PAY else None
-        if openid is None:
-            raise InvalidInput("open this page inside WeChat to pay there", field="method")
+        if link.meter_id is not None and meter_id not in (None, link.meter_id):
+            raise Conflict("this link pays for another meter")
+        if way.method is PayMethod.JSAPI:
+            account = await accounts.account_by_id(work, account_id=link.account_id)
+            known = await _known(work, ports, visitor, account.project_id, [way.channel])
+            openid = known.get(way.channel)
+            if openid is None:
+                raise InvalidInput("open this page inside the app to pay there", field="method")
     order = await start(
         ports,
         group_id=group_id,
@@ -156,7 +183,7 @@ async def start_by_link(
         amount_fen=amount.fen,
         payer=Payer(way, openid, visitor.client_ip, f"{ports.public_url}/p/{token}?back=1"),
         idempotency_key=idempotency_key,
-        meter_id=link.meter_id,
+        meter_id=meter_id or link.meter_id,
     )
     async with unit_of_work(group_id) as work:
         return (await topup_views(work, orders=[order]))[0]
@@ -189,5 +216,37 @@ async def _link(work: UnitOfWork, ports: Ports, token: str) -> Link:
     return link
 
 
-def _openid(ports: Ports, group_id: int, visitor: Visitor) -> str | None:
-    return visitor_openid(ports.box, group_id=group_id, cookie=visitor.cookie)
+async def alipay_app(ports: Ports, *, token: str) -> tenancy.Credential | None:
+    """The Alipay account that the link's project collects by; None without one, or for a link that is not
+    good (any more)."""
+    try:
+        async with unit_of_work(await group_of_token(token)) as work:
+            link = await _link(work, ports, token)
+            account = await accounts.account_by_id(work, account_id=link.account_id)
+            return await tenancy.credential(
+                work, box=ports.box, kind=Channel.ALIPAY, project_id=account.project_id
+            )
+    except NotFound:
+        return None
+
+
+async def _known(
+    work: UnitOfWork, ports: Ports, visitor: Visitor, project_id: UUID, kinds: Collection[str]
+) -> dict[Channel, str]:
+    """Who the visitor is inside the apps of these channels, by the sealed cookies."""
+    found: dict[Channel, str | None] = {}
+    if Channel.WECHAT_PAY in kinds:
+        found[Channel.WECHAT_PAY] = visitor_openid(
+            ports.box, group_id=work.group_id, cookie=visitor.cookie
+        )
+    if Channel.ALIPAY in kinds and visitor.alipay_cookie:
+        credential = await tenancy.credential(
+            work, box=ports.box, kind=Channel.ALIPAY, project_id=project_id
+        )
+        found[Channel.ALIPAY] = visitor_openid(
+            ports.box,
+            group_id=work.group_id,
+            cookie=visitor.alipay_cookie,
+            app_id=credential.public["app_id"],
+        )
+    return {channel: openid for channel, openid in found.items() if openid is not None}

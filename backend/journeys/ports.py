@@ -8,21 +8,29 @@ from typing import Any, Protocol
 
 from backend.alerts.ports import MessageChannel, Notifier
 from backend.kernel.clock import Clock
+from backend.kernel.errors import DomainError
 from backend.kernel.secrets import SecretBox
 from backend.metering.rules import MeterModel
 from backend.tenancy.queries import Credential
 from backend.topups.ports import PaymentChannel
 
 
+class LoginRefused(DomainError):
+    """The code is wrong, used or old, or the visitor is a snapshot without a real id."""
+
+    code = "LOGIN_REFUSED"
+
+
 class VisitorLogin(Protocol):
-    """Finds out who opened our page inside the app of one official account."""
+    """Finds out who opened our page inside an app: WeChat (of one official account) or Alipay (of the
+    app that collects)."""
 
     def authorize_url(self, *, redirect_uri: str, state: str) -> str:
-        """Where to send the browser; it comes back to `redirect_uri` with `code` and `state`."""
+        """Where to send the browser; it comes back to `redirect_uri` with a code and `state`."""
         ...
 
     async def openid(self, code: str, /) -> str:
-        """The visitor's id behind a single-use code. Raises DomainError, Unavailable."""
+        """The visitor's id behind a single-use code. Raises LoginRefused, Unavailable."""
         ...
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -20,6 +21,7 @@ from backend.sandbox.alipay_book import AlipayBook, Trade, TradeRefund, told
 from backend.sandbox.alipay_keys import Alipay, App, is_signed, serial_of
 from backend.sandbox.alipay_notices import AlipayNotices
 from backend.sandbox.answers import CutAnswer
+from backend.sandbox.cashier_page import safe_back
 from backend.sandbox.faults import Faults
 
 API_FAULTS = (
@@ -30,7 +32,10 @@ API_FAULTS = (
     "busy",
     "refund_processing",
     "bad_bill",
+    "code_refused",
 )
+_CODE_LIFE = timedelta(minutes=3)
+VISITOR = "2088000000000001"
 _FRESH = timedelta(minutes=10)
 _PAGES = {
     "alipay.trade.wap.pay": "QUICK_WAP_PAY",
@@ -80,6 +85,7 @@ class Gateway:
         self._clock = clock
         self._public_url = public_url
         self._files: dict[str, bytes] = {}
+        self._codes: dict[str, tuple[str, str, datetime]] = {}
         self._refunded: list[tuple[Trade, TradeRefund]] = []
         self._calls: dict[str, Callable[[App, dict[str, Any], Request], dict[str, Any]]] = {
             "alipay.trade.create": self._create,
@@ -94,6 +100,7 @@ class Gateway:
         """Routes under the root of the stand-in."""
         return [
             Route("/gateway.do", self._gateway, methods=["GET"]),
+            Route("/oauth2/publicAppAuthorize.htm", self._authorize, methods=["GET"]),
             Route("/bill/{token}", self._download),
         ]
 
@@ -106,6 +113,8 @@ class Gateway:
         try:
             app = self._authorised(params)
             content = json.loads(params.get("biz_content", "{}"))
+            if method == "alipay.system.oauth.token":
+                return self._token(app, node, params)
             if method in _PAGES:
                 return self._open(app, params, content, request)
             if self._faults.take("busy"):
@@ -138,6 +147,30 @@ class Gateway:
             rest["sign"] = self._platform.sign(text + " " if wrong else text)
         tail = "".join(f',"{name}":{json.dumps(value)}' for name, value in rest.items())
         return Response(f'{{"{node}":{text}{tail}}}', media_type="text/html; charset=utf-8")
+
+    async def _authorize(self, request: Request) -> Response:
+        """Silent authorisation (auth_base): back with a code for the user of `?as=`, or the one there is."""
+        asked, back = request.query_params, request.query_params.get("redirect_uri", "")
+        good = self._book.app(asked.get("app_id", "")) is not None and safe_back(back)
+        if not good or asked.get("scope") != "auth_base":
+            return Response("授权参数错误", 400)
+        code = secrets.token_hex(16)
+        user = asked.get("as", VISITOR)
+        self._codes[code] = (asked["app_id"], user, self._clock.now() + _CODE_LIFE)
+        values = {"auth_code": code, "app_id": asked["app_id"], "scope": "auth_base"}
+        values["state"] = asked.get("state", "")
+        return RedirectResponse(f"{back}{'&' if '?' in back else '?'}{urlencode(values)}", 302)
+
+    def _token(self, app: App, node: str, params: dict[str, str]) -> Response:
+        """Who granted a code: once, to the app it was granted to. Refused as Alipay does it."""
+        code = self._codes.pop(params.get("code", ""), ("", "", self._clock.now()))
+        good = params.get("grant_type") == "authorization_code" and code[0] == app.app_id
+        if not good or code[2] <= self._clock.now() or self._faults.take("code_refused"):
+            refusal = {"code": "40002", "msg": "Invalid Arguments", "sub_code": "isv.code-invalid"}
+            return self._answer(app, "error_response", refusal)
+        name = "user_id" if code[1].startswith("2088") else "open_id"
+        token = {"access_token": secrets.token_hex(20), "expires_in": "500", name: code[1]}
+        return self._answer(app, node, token)
 
     def _authorised(self, params: dict[str, str]) -> App:
         """The app that signed these parameters. Raises Unsigned."""

@@ -79,11 +79,14 @@ class Browser(StrEnum):
     DESKTOP = "DESKTOP"
 
 
-# What works where (channels.md section 6.6), the first one first. WeChat's H5 does not open inside
-# WeChat, and the two apps block each other's cashiers.
+# What works where (channels.md section 6.6), the first one first; of a channel the first way that can
+# work. WeChat's H5 does not open inside WeChat, and the two apps block each other's cashiers.
 _OFFERED: Mapping[Browser, tuple[Way, ...]] = {
     Browser.WECHAT: (Way(Channel.WECHAT_PAY, PayMethod.JSAPI),),
-    Browser.ALIPAY: (Way(Channel.ALIPAY, PayMethod.WAP),),
+    Browser.ALIPAY: (
+        Way(Channel.ALIPAY, PayMethod.JSAPI),
+        Way(Channel.ALIPAY, PayMethod.WAP),
+    ),
     Browser.PHONE: (
         Way(Channel.ALIPAY, PayMethod.WAP),
         Way(Channel.WECHAT_PAY, PayMethod.H5),
@@ -109,15 +112,16 @@ def browser_of(user_agent: str) -> Browser:
 
 
 def ways_to_offer(
-    browser: Browser, *, channels: Collection[Channel], known: bool
+    browser: Browser, *, channels: Collection[Channel], known: Collection[Channel]
 ) -> tuple[Way, ...]:
-    """How to pay in `browser` a project that has accounts at `channels`. `known`: the app told who
-    the visitor is, without which JSAPI cannot work."""
-    return tuple(
-        way
-        for way in _OFFERED[browser]
-        if way.channel in channels and (known or way.method is not PayMethod.JSAPI)
-    )
+    """How to pay in `browser` a project that has accounts at `channels`, each channel in one way. `known`:
+    whose app told who the visitor is, without which JSAPI cannot work."""
+    ways: dict[Channel, Way] = {}
+    for way in _OFFERED[browser]:
+        works = way.method is not PayMethod.JSAPI or way.channel in known
+        if way.channel in channels and works:
+            ways.setdefault(way.channel, way)
+    return tuple(ways.values())
 
 
 class OrderState(StrEnum):

@@ -94,6 +94,7 @@ def register_app(
         else None,
         app_auth_token=token,
         base_url=url,
+        oauth_base_url=url,
         allow_http=True,
     )
     return AlipayTill(url, config, AlipayChannel(config, clock=CLOCK), shop)

@@ -7,6 +7,10 @@ from urllib.parse import parse_qsl, urlencode
 
 import httpx
 
+from backend.bootstrap import build_ports
+from backend.journeys.visitor import ALIPAY_COOKIE, seal_visitor
+from backend.kernel.clock import SystemClock
+
 from .town import Town, until
 
 PHONE = {"user-agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0) Mobile/15E148 Safari/604.1"}
@@ -60,13 +64,57 @@ async def test_who_pays_by_alipay_on_a_phone_ends_with_the_meter_credited_and_is
     )
 
 
-async def test_inside_alipay_only_alipay_is_offered(town: Town) -> None:
+async def test_inside_alipay_the_visitor_is_told_by_oauth_only_to_the_browser_that_was_sent(
+    town: Town,
+) -> None:
     await town.bind()
     token = await town.link()
-    async with httpx.AsyncClient(base_url=town.api, headers=INSIDE, timeout=15) as visitor:
-        assert (await visitor.get(f"/p/{token}")).status_code == 200, "no way to WeChat's OAuth"
-        ways = (await ask(visitor, LINK, t=token))["payLink"]["ways"]
-    assert ways == [{"channel": "ALIPAY", "method": "WAP"}]
+    page = f"/p/{token}"
+    only_wap = [{"channel": "ALIPAY", "method": "WAP"}]
+
+    async def ways(client: httpx.AsyncClient) -> Any:
+        return (await ask(client, LINK, t=token))["payLink"]["ways"]
+
+    async def back_from_oauth(client: httpx.AsyncClient, user: str) -> str:
+        sent = await client.get(page)
+        assert sent.status_code == 302
+        to = httpx.URL(sent.headers["location"]).copy_merge_params({"as": user})
+        location: str = (await client.get(to)).headers["location"]
+        assert location.startswith(f"{town.api}{page}/alipay?")
+        return location
+
+    def inside() -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=town.api, headers=INSIDE, timeout=15)
+
+    async with inside() as visitor, inside() as thief:
+        # The way back of somebody else: with no state, and with one that was given to another browser.
+        stolen = await back_from_oauth(thief, "2088000000000666")
+        for state in ("", "state=", "state=0", f"state={'0' * 32}"):
+            failed = await visitor.get(f"{page}/alipay?auth_code=00000000&{state}")
+            assert failed.headers["location"] == f"{page}?login=failed"
+        await visitor.get(page)
+        assert (await visitor.get(stolen)).headers["location"] == f"{page}?login=failed"
+        assert (await visitor.get(f"{page}?login=failed")).status_code == 200, "no second round"
+        assert await ways(visitor) == only_wap
+        refused = await ask(visitor, START, t=token, c="ALIPAY", m="JSAPI")
+        assert "Problem" in str(refused["startTopUpByLink"])
+
+        own = await back_from_oauth(visitor, "2088000000000007")
+        assert (await visitor.get(own)).headers["location"] == page
+        assert (await visitor.get(page)).status_code == 200
+        assert await ways(visitor) == [{"channel": "ALIPAY", "method": "JSAPI"}]
+        # Code and state are used up; whom we know already stays known.
+        again = await visitor.get(own)
+        assert again.headers["location"] == f"{page}?login=failed"
+        started = (await ask(visitor, START, t=token, c="ALIPAY", m="JSAPI"))["startTopUpByLink"]
+        assert [item["key"] for item in started["page"]] == ["tradeNO"]
+        # What is sealed for another app of the group is nobody here: an open id is the app's own.
+        box, group = build_ports(town.settings, clock=SystemClock()).box, await town.group_id()
+        for app_id in ("2021000000000999", ""):
+            sealed = seal_visitor(box, group_id=group, openid="2088000000000007", app_id=app_id)
+            cookie = {"cookie": f"{ALIPAY_COOKIE}={sealed}"}
+            async with httpx.AsyncClient(base_url=town.api, headers=INSIDE | cookie) as other:
+                assert await ways(other) == only_wap
 
 
 async def test_notices_that_come_twice_forged_late_or_of_a_refund_credit_once(town: Town) -> None:

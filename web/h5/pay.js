@@ -6,7 +6,7 @@ import { spoken } from "./money.js";
 import { onTheWay } from "./progress.js";
 import { ask, PAY_LINK, START_TOP_UP, Unreachable } from "./queries.js";
 import { fillTexts, say } from "./texts.js";
-import { goToCashier, parametersOf, paySheet, WayChoice } from "./till.js";
+import { goToCashier, MeterChoice, parametersOf, paySheet, WayChoice } from "./till.js";
 import { topUpOf, Watch } from "./watch.js";
 
 const token = decodeURIComponent(location.pathname.split("/").pop());
@@ -14,6 +14,7 @@ const memory = new Memory(token);
 let link = null;
 let choice = null;
 let way = null;
+let meter = null;
 let watch = null;
 let topUp = null; // the order last seen
 let warned = false; // the payer wants a second payment although the first is on the way
@@ -38,8 +39,9 @@ async function open() {
   put("account-place", link.place);
   choice = new AmountChoice(link, changed);
   way = new WayChoice(link.ways);
+  meter = new MeterChoice(link.meters);
   // Back from a cashier that knows nothing of the part behind the #.
-  if (location.search && !location.hash && memory.last() !== null) {
+  if (asked("back") && !location.hash && memory.last() !== null) {
     history.replaceState(null, "", location.pathname + orderHash(memory.last()));
   }
   await route();
@@ -78,6 +80,7 @@ async function showForm() {
   $("warning").hidden = true;
   warned = false;
   idle();
+  if (asked("login") === "failed") put("error", say("error.login"));
   if (memory.last() !== null) await lookBack().then(warn).catch(() => null);
 }
 
@@ -119,11 +122,11 @@ async function payChosen() {
     if (read.own) $("own-amount").focus();
     return;
   }
-  await pay(read.amount, "error", async () => warn(await lookBack()));
+  await pay(read.amount, "error", async () => warn(await lookBack()), meter.picked());
 }
 
 /** Start a payment; `stopped` may hold it back. Failures are told in the element `place`. */
-async function pay(amount, place, stopped, channel) {
+async function pay(amount, place, stopped, meterId, channel) {
   if (busy) return;
   busy = true;
   for (const id of ["pay", "go-on", "warning-pay"]) $(id).disabled = true;
@@ -132,30 +135,30 @@ async function pay(amount, place, stopped, channel) {
   put(place, "");
   try {
     if (await stopped()) $("warning").focus();
-    else if (await handOver(amount, place, channel)) return; // the browser is leaving for the cashier
+    else if (await handOver(amount, place, meterId, channel)) return; // the browser is leaving for the cashier
   } catch (error) {
     tell(place, say(error instanceof Unreachable ? "error.network" : "error.other"));
   }
   idle();
 }
 
-/** Make the order and open the till of `channel`, or of the chosen one; whether the browser is leaving.
+/** Make the order for a meter and open the till of `channel`, or of the chosen one; whether the browser is leaving.
  *  Throws Unreachable. */
-async function handOver(amount, place, channel) {
+async function handOver(amount, place, meterId, channel) {
   const chosen = way.picked(channel);
   if (chosen === null) {
     tell(place, say(/MicroMessenger/i.test(navigator.userAgent) ? "error.open_from_chat" : "error.open_elsewhere"));
     return false;
   }
   const { method } = chosen;
-  const idempotencyKey = memory.keyFor(amount, chosen.channel + "/" + method);
-  const variables = { token, amount, channel: chosen.channel, method, idempotencyKey };
+  const idempotencyKey = memory.keyFor(amount, [chosen.channel, method, meterId || ""].join("/"));
+  const variables = { token, amount, channel: chosen.channel, method, meter: meterId, idempotencyKey };
   const answer = (await ask(START_TOP_UP, "StartTopUpByLink", variables)).startTopUpByLink;
   if (answer.__typename !== "TopUpStarted") {
     tell(place, problem(answer.__typename));
     return false;
   }
-  memory.made(answer.topUp.id);
+  memory.made(answer.topUp.id, meterId);
   const parameters = parametersOf(answer.page);
   const unpaid = answer.topUp.money === "WAITING";
   if (unpaid && method !== "JSAPI") {
@@ -164,7 +167,7 @@ async function handOver(amount, place, channel) {
     goToCashier(parameters, method);
     return true;
   }
-  if (unpaid) await paySheet(parameters);
+  if (unpaid) await paySheet(parameters, chosen.channel);
   goTo(orderHash(answer.topUp.id));
   return false;
 }
@@ -184,6 +187,11 @@ function problem(name) {
   return say("error.other");
 }
 
+/** What our own address says under `name`, null without it. */
+function asked(name) {
+  return new URLSearchParams(location.search).get(name);
+}
+
 function orderHash(id) {
   return "#order=" + encodeURIComponent(id);
 }
@@ -199,7 +207,10 @@ $("form").addEventListener("submit", (event) => {
   payChosen();
 });
 $("go-on").addEventListener("click", () => {
-  if (topUp) pay(topUp.amount, "progress-error", async () => false, topUp.channel);
+  if (!topUp) return;
+  // Going on with an order pays for the meter that it was made for, whatever is chosen now.
+  const known = memory.meterOf(topUp.id);
+  pay(topUp.amount, "progress-error", async () => false, known === undefined ? meter.picked() : known, topUp.channel);
 });
 $("again").addEventListener("click", () => goTo(""));
 $("warning-look").addEventListener("click", () => goTo(orderHash(memory.last())));

@@ -1,5 +1,5 @@
 // Handing the payer to a channel. What its page or app says afterwards proves nothing: the backend is asked.
-import { $, made } from "./dom.js";
+import { $, made, put } from "./dom.js";
 import { say } from "./texts.js";
 
 /** The choice of a channel. It is shown when there is one; the backend knows what works in this browser. */
@@ -8,7 +8,9 @@ export class WayChoice {
     this.ways = ways;
     $("ways-part").hidden = ways.length < 2;
     $("ways").textContent = "";
-    for (const way of ways) $("ways").append(chip(way, way === ways[0]));
+    for (const way of ways) {
+      $("ways").append(chip("way", way.channel, say("way." + way.channel.toLowerCase()), way === ways[0]));
+    }
   }
 
   /** The chosen way, or that of `channel` while it is offered; null when nothing is. */
@@ -19,14 +21,36 @@ export class WayChoice {
   }
 }
 
-function chip(way, first) {
+/** Which meter gets the money: a choice where there are several, the only one by its name. */
+export class MeterChoice {
+  constructor(meters) {
+    this.meters = meters;
+    const [first] = meters;
+    $("meters-part").hidden = meters.length < 2;
+    $("meters").textContent = "";
+    put("account-meter", meters.length === 1 ? named(first) : "");
+    for (const meter of meters) $("meters").append(chip("meter", meter.id, named(meter), meter === first));
+  }
+
+  /** The id of the chosen meter; null where the backend knows which. */
+  picked() {
+    const checked = $("meters").querySelector("input:checked");
+    return checked && this.meters.length > 1 ? checked.value : null;
+  }
+}
+
+function named(meter) {
+  return say("meter." + meter.kind.toLowerCase(), { name: meter.name });
+}
+
+function chip(group, value, text, first) {
   const label = made("label", "chip");
   const input = made("input");
   input.type = "radio";
-  input.name = "way";
-  input.value = way.channel;
+  input.name = group;
+  input.value = value;
   input.checked = first;
-  label.append(input, made("span", "", say("way." + way.channel.toLowerCase())));
+  label.append(input, made("span", "", text));
   return label;
 }
 
@@ -35,20 +59,27 @@ export function parametersOf(page) {
   return Object.assign({}, ...page.map((entry) => ({ [entry.key]: entry.value })));
 }
 
-/** Open WeChat's own pay sheet; resolves when it closes, whatever it says. Throws without WeChat. */
-export async function paySheet(parameters) {
-  const bridge = window.WeixinJSBridge || (await bridgeReady());
-  await new Promise((closed) => bridge.invoke("getBrandWCPayRequest", parameters, () => closed()));
+// How each app's own pay sheet is opened; `closed` is called when it closes, whatever it says.
+const SHEETS = {
+  WECHAT_PAY: ["WeixinJSBridge", (bridge, given, closed) => bridge.invoke("getBrandWCPayRequest", given, closed)],
+  ALIPAY: ["AlipayJSBridge", (bridge, given, closed) => bridge.call("tradePay", given, closed)],
+};
+
+/** Open the pay sheet of the app we are in; resolves when it closes. Throws outside the app. */
+export async function paySheet(parameters, channel) {
+  const [name, open] = SHEETS[channel];
+  const bridge = window[name] || (await bridgeReady(name));
+  await new Promise((closed) => open(bridge, parameters, () => closed()));
 }
 
-function bridgeReady() {
+function bridgeReady(name) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error("no WeixinJSBridge")), 5000);
+    const timer = setTimeout(() => reject(new Error("no " + name)), 5000);
     document.addEventListener(
-      "WeixinJSBridgeReady",
+      name + "Ready",
       () => {
         clearTimeout(timer);
-        resolve(window.WeixinJSBridge);
+        resolve(window[name]);
       },
       { once: true },
     );
