@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 from cryptography.exceptions import InvalidSignature
@@ -176,11 +176,27 @@ class ChinapayChannel:
         return told
 
     async def bill(self, day: date, /) -> list[BillLine]:
-        """Not to be had: how ChinaPay's daily file is fetched is in no public material.
-
-        Raises ChannelUnavailable always, so each day stays open for a person to close with a note.
-        """
+        """Not to be had: how ChinaPay's daily file is fetched is in no public material. Raises
+        ChannelUnavailable always; a day is reconciled by `lines_of` instead."""
         raise ChannelUnavailable("ChinaPay's bill is fetched from its merchant console by hand")
+
+    async def lines_of(
+        self, *, order_nos: Sequence[str], refund_nos: Sequence[str]
+    ) -> list[BillLine]:
+        """Implements AsksEachNumber: a query (0502) for each number, one after the other.
+
+        What ChinaPay does not confirm as done (0000) gets no line, whatever else it says, since its codes
+        are not known. Raises InvalidInput, ChannelUnavailable.
+        """
+        lines = []
+        for number in (*order_nos, *refund_nos):
+            answer = await self._query(number)
+            if answer.get("respCode") == _OK and answer.get("OrderStatus") == _OK:
+                try:
+                    lines.append(_line_of(answer, refund=number in refund_nos))
+                except ValueError as error:
+                    raise ChannelUnavailable(f"the answer cannot be read: {error}") from None
+        return lines
 
     def _of_trade(self, number: str) -> dict[str, str]:
         """The fields that name a trade. Raises InvalidInput for a number that is none of ours."""
@@ -232,6 +248,20 @@ def _told_in(fields: Mapping[str, str]) -> Payment | RefundNotice:
     if fields.get("OrderStatus") != _OK:
         raise ValueError("not the notice of a payment")
     return _payment_of(fields)
+
+
+def _line_of(fields: Mapping[str, str], *, refund: bool) -> BillLine:
+    """A payment or refund that is done, as a bill's line. Raises ValueError."""
+    payment = _payment_of(fields)
+    assert payment.transaction_id is not None  # _payment_of lets none without one through
+    return BillLine(
+        order_no=text_in(fields, "OriOrderNo") if refund else payment.order_no,
+        transaction_id=payment.transaction_id,
+        amount_fen=0 if refund else payment.amount_fen,
+        refund_fen=fen_in(fields, "RefundAmt") if refund else 0,
+        refund_no=payment.order_no if refund else None,
+        at=payment.paid_at or _ordered_at(fields),
+    )
 
 
 def _payment_of(fields: Mapping[str, str]) -> Payment:

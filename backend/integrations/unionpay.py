@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 
 from backend.integrations import unionpay_bill
-from backend.integrations.bank_form import made_time, post_form
+from backend.integrations.bank_form import china_time, made_time, post_form
 from backend.integrations.unionpay_config import UnionpayConfig
 from backend.integrations.unionpay_reading import (
     NO_FILE,
@@ -50,6 +50,11 @@ _WHO = "UnionPay"
 # channelType: 07 a desktop's browser, 08 a phone.
 _DEVICES = {PayMethod.PAGE: "07", PayMethod.WAP: "08"}
 _BILL_READY_AFTER = timedelta(hours=10)
+# How long a txnTime is sent again; how old UnionPay takes one is in no public material (grade: own).
+_TIME_GOOD_FOR = timedelta(hours=6)
+# After this long a refund that was sent is seen by a query, and only then a new time is used: with two
+# times it might be two refunds.
+_VISIBLE_AFTER = timedelta(minutes=15)
 
 
 class UnionpayChannel:
@@ -117,19 +122,25 @@ class UnionpayChannel:
         """Ask for a refund (04), or for the state of one asked for before (same `refund_no`).
 
         The refund is an order of its own at UnionPay, so it is queried first; what UnionPay does not know
-        is sent, and sent twice it is the same order (12 repeated), asked for later. `txnTime` is in
-        `refund_no`, as in orders. Raises InvalidInput, ChannelRefused (the code, or `NOT_PAID`),
+        is sent, and sent twice it is the same order (12 repeated), asked for later. A refund may be agreed
+        to, or get through, long after its number was made, so its `txnTime` is not the number's but of the
+        attempt: see `_attempts`. Raises InvalidInput, ChannelRefused (the code, or `NOT_PAID`),
         ChannelUnavailable.
         """
         if not 0 < request.amount_fen <= request.total_fen:
             raise InvalidInput("a refund is more than 0 and at most what was paid")
-        known = await self._query(request.refund_no)
-        if known["respCode"] != UNKNOWN_ORDER:
-            return _refund_state(known, request)
+        now = self._clock.now()
+        attempts = _attempts(request, now)
+        for at in attempts:
+            known = await self._query(request.refund_no, at=at)
+            if known["respCode"] != UNKNOWN_ORDER:
+                return _refund_state(known, request)
+        if len(attempts) > 1 and now - attempts[-1] < _VISIBLE_AFTER:
+            raise ChannelUnavailable("it may have been sent minutes ago under another time")
         payment = await self.query(request.order_no)
         if payment.state is not PaymentState.PAID or payment.transaction_id is None:
             raise ChannelRefused("the order is not paid", code_at_channel="NOT_PAID")
-        fields = self._of_trade(request.refund_no) | {
+        fields = self._of_trade(request.refund_no, at=attempts[-1]) | {
             "txnType": REFUND,
             "txnSubType": "00",
             "bizType": "000201",
@@ -189,22 +200,26 @@ class UnionpayChannel:
             "merId": self._config.mer_id,
         }
 
-    def _of_trade(self, number: str) -> dict[str, str]:
-        """The fields that name a trade. Raises InvalidInput for a number that is none of ours."""
+    def _of_trade(self, number: str, *, at: datetime | None = None) -> dict[str, str]:
+        """The fields that name a trade, of the time in its number or `at` another. Raises InvalidInput for
+        a number that is none of ours."""
         try:
-            return self._common() | {"orderId": number, "txnTime": made_time(number)}
+            time = made_time(number)
         except ValueError as error:
             raise InvalidInput(str(error)) from None
+        if at is not None:
+            time = f"{at.astimezone(CHINA):%Y%m%d%H%M%S}"
+        return self._common() | {"orderId": number, "txnTime": time}
 
     def _gateway(self, name: str) -> str:
         return f"{self._config.base_url.rstrip('/')}/gateway/api/{name}.do"
 
-    async def _query(self, number: str) -> dict[str, str]:
+    async def _query(self, number: str, *, at: datetime | None = None) -> dict[str, str]:
         """The answer about a trade: respCode 00, or 34 for one UnionPay does not know.
 
         Raises InvalidInput, ChannelUnavailable.
         """
-        fields = self._of_trade(number) | {
+        fields = self._of_trade(number, at=at) | {
             "txnType": "00",
             "txnSubType": "00",
             "bizType": "000000",
@@ -242,6 +257,22 @@ class UnionpayChannel:
             return payment_of(answer, PaymentState.PAID)
         except ValueError as error:
             raise ChannelUnavailable(f"the answer cannot be read: {error}") from None
+
+
+def _attempts(request: RefundRequest, now: datetime) -> list[datetime]:
+    """The `txnTime`s under which a refund may have been sent, oldest first; the last one is for now.
+
+    Counted from the first question, so that nothing has to be stored between two of them: an attempt
+    takes a fresh time when the last one is old. Raises InvalidInput.
+    """
+    first = request.first_asked_at
+    if first is None:
+        try:
+            first = china_time(made_time(request.refund_no))
+        except ValueError as error:
+            raise InvalidInput(str(error)) from None
+    count = max(0, (now - first) // _TIME_GOOD_FOR)
+    return [first + number * _TIME_GOOD_FOR for number in range(count + 1)]
 
 
 def _refund_state(answer: Mapping[str, str], request: RefundRequest) -> RefundState:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from backend.alerts.operations import NewCase, close_cases, open_cases
+from backend.kernel.clock import business_day
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import DomainError
 from backend.kernel.ids import made_at
@@ -33,8 +34,8 @@ from backend.reconcile.rules import (
 )
 from backend.tenancy import queries as tenancy
 from backend.tenancy.queries import Credential
-from backend.topups.billed import booked_orders, booked_refunds
-from backend.topups.ports import BillLine, Payment, PaymentState
+from backend.topups.billed import booked_orders, booked_refunds, numbers_to_ask
+from backend.topups.ports import AsksEachNumber, BillLine, Payment, PaymentState
 
 from .late_settled import CASE as NOT_BILLED
 from .ports import Ports
@@ -44,6 +45,8 @@ from .settle import settle
 TOPIC = "bill.due"
 CASE = "BILL_DIFFERS"
 MISSING = "BILL_MISSING"
+# Orders that nobody paid are asked for so long: a channel without a bill may take payments late.
+_ASKED_BACK = timedelta(days=3)
 # A refund that the channel has done and our worker is about to hear of.
 _LOOK_AGAIN = timedelta(hours=1)
 
@@ -98,7 +101,7 @@ async def reconcile_day(ports: Ports, *, group_id: int, day_id: UUID) -> datetim
 
 async def _fetch(ports: Ports, group_id: int, day: BillDay, credential: Credential) -> None:
     try:
-        lines = await ports.payment_channel(group_id, credential).bill(day.day)
+        lines = await _lines(ports, group_id, day, credential)
     except DomainError as error:
         await _not_come(group_id, day, error.message, ports.clock.now())
         raise
@@ -112,6 +115,23 @@ async def _fetch(ports: Ports, group_id: int, day: BillDay, credential: Credenti
             named = [line.order_no for line in lines if not line.refund_no]
             note = "a later bill has the payment"
             await close_cases(work, kind=NOT_BILLED, subjects=named, note=note, at=at)
+
+
+async def _lines(
+    ports: Ports, group_id: int, day: BillDay, credential: Credential
+) -> list[BillLine]:
+    """The channel's bill of the day; from a channel without one, what it says to each number of ours, which
+    finds all but money for orders that we never made."""
+    channel = ports.payment_channel(group_id, credential)
+    if not isinstance(channel, AsksEachNumber):
+        return await channel.bill(day.day)
+    asked = window(day.day)
+    async with unit_of_work(group_id) as work:
+        orders, refunds = await numbers_to_ask(
+            work, credential_id=credential.id, period=asked, since=asked.start - _ASKED_BACK
+        )
+    lines = await channel.lines_of(order_nos=orders, refund_nos=refunds)
+    return [line for line in lines if business_day(line.at) == day.day]
 
 
 async def _not_come(group_id: int, day: BillDay, why: str, at: datetime) -> None:

@@ -63,6 +63,7 @@ async def pursue(ports: Ports, *, group_id: int, refund_id: UUID) -> datetime | 
         amount_fen=refund.amount.fen,
         total_fen=refund.source.total_fen,
         reason=refund.reason,
+        first_asked_at=refund.sent_at,
     )
     assert refund.sent_at is not None
     try:

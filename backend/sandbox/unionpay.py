@@ -24,7 +24,7 @@ from starlette.routing import Route
 from backend.kernel.clock import Clock
 from backend.kernel.errors import InvalidInput
 from backend.sandbox.answers import CutAnswer, Handler, control, json_object, text_of
-from backend.sandbox.bank_book import BACK, DONE, PAY, PENDING, BankBook, Trade, earlier
+from backend.sandbox.bank_book import BACK, DONE, PAY, PENDING, BankBook, Trade, earlier, stamp
 from backend.sandbox.bank_desk import BankDesk
 from backend.sandbox.cashier_page import Brand, refusal_page
 from backend.sandbox.faults import Faults
@@ -40,6 +40,8 @@ NOTICE_FAULTS = (
     "own_cert_notice",
 )
 _BRAND = Brand("银联在线支付", "#b3121d")
+# How old the time of a refund may be here; the real limit and its code are not public.
+_OLDEST = timedelta(days=1)
 API_FAULTS = (
     "http_500",
     "drop_answer",
@@ -208,6 +210,8 @@ class _UnionPay:
             return self._answer(asked, "12", "重复交易")
         if payment is None or payment.state != DONE or asked["txnType"] != "04":
             return self._answer(asked, "35", "原交易状态不正确")
+        if asked["txnTime"] < stamp(self._clock.now() - _OLDEST):
+            return self._answer(asked, "31", "交易时间超限")
         fen = int(asked["txnAmt"])
         if not 0 < fen <= self._book.left(payment):
             return self._answer(asked, "36", "与原交易信息不符")

@@ -50,6 +50,32 @@ async def booked_orders(
     return [BookedOrder(*row) for row in rows]
 
 
+async def numbers_to_ask(
+    work: UnitOfWork, *, credential_id: UUID, period: Period, since: datetime
+) -> tuple[list[str], list[str]]:
+    """The orders and refunds of a merchant account that may have moved money in `period`: what the book
+    has of it, and what was made `since` and has not ended by the book."""
+    orders = await work.fetch(
+        "SELECT order_no FROM topups_order WHERE group_id = $1 AND credential_id = $2"
+        " AND (paid_at >= $3 AND paid_at < $4"
+        "  OR state <> 'PAID' AND created_at >= $5 AND created_at < $4) ORDER BY order_no",
+        work.group_id,
+        credential_id,
+        period.start,
+        period.end,
+        since,
+    )
+    refunds = await work.fetch(
+        "SELECT refund_no FROM topups_refund WHERE group_id = $1 AND credential_id = $2"
+        " AND sent_at < $4 AND (finished_at IS NULL OR finished_at >= $3) ORDER BY refund_no",
+        work.group_id,
+        credential_id,
+        period.start,
+        period.end,
+    )
+    return [row["order_no"] for row in orders], [row["refund_no"] for row in refunds]
+
+
 async def booked_refunds(
     work: UnitOfWork, *, credential_id: UUID, refund_nos: Collection[str], period: Period
 ) -> list[BookedRefund]:

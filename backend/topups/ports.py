@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from backend.kernel.errors import DomainError, Unavailable
 
@@ -41,13 +41,17 @@ class Prepaid:
 
 @dataclass(frozen=True, slots=True)
 class RefundRequest:
-    """Give back `amount_fen` of an order that paid `total_fen`; `refund_no` makes it idempotent."""
+    """Give back `amount_fen` of an order that paid `total_fen`; `refund_no` makes it idempotent.
+
+    `first_asked_at` is when the channel was first asked for it, the same each time: None for a caller
+    that asks as soon as it has made the number."""
 
     order_no: str
     refund_no: str
     amount_fen: int
     total_fen: int
     reason: str
+    first_asked_at: datetime | None = None
 
 
 class RefundState(StrEnum):
@@ -143,4 +147,16 @@ class PaymentChannel(Protocol):
 
     async def bill(self, day: date, /) -> list[BillLine]:
         """The channel's bill of a China day. Raises ChannelUnavailable (not ready yet, bad hash)."""
+        ...
+
+
+@runtime_checkable
+class AsksEachNumber(Protocol):
+    """A payment channel without a daily bill that we could fetch: it is asked for each number of ours."""
+
+    async def lines_of(
+        self, *, order_nos: Sequence[str], refund_nos: Sequence[str]
+    ) -> list[BillLine]:
+        """What the channel has done of these, as its bill would list it: no line for what it does not
+        confirm. Moves no money. Raises ChannelUnavailable when one of them gets no answer."""
         ...

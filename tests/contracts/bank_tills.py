@@ -46,8 +46,13 @@ class _Counter:
 
     def given_back(self) -> list[int]:
         """The refunds at the stand-in, in fen."""
+        return [trade["fen"] for trade in self.trades() if trade["kind"] == "BACK"]
+
+    def trades(self) -> list[dict[str, Any]]:
+        """All payments and refunds at the stand-in, oldest first."""
         answer = httpx.get(f"{self.url}/control/orders", trust_env=False)
-        return [trade["fen"] for trade in answer.json()["orders"] if trade["kind"] == "BACK"]
+        found: list[dict[str, Any]] = answer.json()["orders"]
+        return found
 
 
 @dataclass(frozen=True)

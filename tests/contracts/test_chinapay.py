@@ -173,6 +173,30 @@ async def test_the_bill_is_honestly_not_to_be_had(chinapay: ChinapayTill) -> Non
         await chinapay.channel.bill(date(2026, 11, 27))
 
 
+async def test_without_a_bill_each_number_of_ours_is_asked_for_and_no_money_moves(
+    chinapay: ChinapayTill,
+) -> None:
+    paid, unpaid = await _paid(chinapay), a_bank_order()
+    await post_page(await chinapay.channel.prepay(unpaid))
+    refund = RefundRequest(paid, a_number(), 3000, 5000, "余额退费")
+    await chinapay.channel.refund(refund)
+    unknown = a_number()
+    before = chinapay.trades()
+    lines = await chinapay.channel.lines_of(
+        order_nos=[paid, unpaid.order_no, unknown], refund_nos=[refund.refund_no, a_number()]
+    )
+    assert [(one.order_no, one.amount_fen, one.refund_fen, one.refund_no) for one in lines] == [
+        (paid, 5000, 0, None),
+        (paid, 0, 3000, refund.refund_no),
+    ]
+    assert lines[0].transaction_id == (await chinapay.channel.query(paid)).transaction_id
+    assert all(abs(CLOCK.now() - line.at) < timedelta(minutes=1) for line in lines)
+    assert chinapay.trades() == before
+    chinapay.fault("drop_answer")
+    with pytest.raises(ChannelUnavailable):
+        await chinapay.channel.lines_of(order_nos=[paid], refund_nos=[])
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

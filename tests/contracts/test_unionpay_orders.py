@@ -18,7 +18,7 @@ from backend.integrations.bank_form import post_form
 from backend.integrations.unionpay import UnionpayChannel
 from backend.integrations.unionpay_wire import split_answer
 from backend.journeys.bank_accounts import open_pfx
-from backend.kernel.clock import SetClock
+from backend.kernel.clock import CHINA, SetClock
 from backend.kernel.errors import InvalidInput
 from backend.kernel.ids import order_no
 from backend.sandbox.unionpay import unionpay_app
@@ -243,6 +243,49 @@ async def test_a_refund_that_unionpay_does_not_show_yet_is_sent_twice_and_made_o
         await unionpay.channel.refund(request)
     assert await unionpay.channel.refund(request) is RefundState.DONE
     assert unionpay.given_back() == [5000]
+
+
+async def test_a_refund_agreed_to_weeks_after_it_was_asked_for_is_sent_with_the_time_of_now(
+    unionpay: UnionpayTill,
+) -> None:
+    number, old = await _paid(unionpay), order_no(CLOCK.now() - timedelta(days=40))
+    request = RefundRequest(number, old, 3000, 5000, "退费", first_asked_at=CLOCK.now())
+    assert await unionpay.channel.refund(request) is RefundState.ACCEPTED
+    assert await unionpay.channel.refund(request) is RefundState.DONE
+    assert unionpay.given_back() == [3000]
+    assert unionpay.trades()[-1]["made"] > old[:14]
+
+
+async def test_an_attempt_hours_later_takes_a_fresh_time_and_finds_what_an_earlier_one_did(
+    unionpay: UnionpayTill,
+) -> None:
+    number, first = await _paid(unionpay), CLOCK.now() - timedelta(hours=7)
+    then = UnionpayChannel(unionpay.config, clock=SetClock(first))
+    lost = RefundRequest(number, order_no(first), 2000, 5000, "退费", first_asked_at=first)
+    unionpay.fault("drop_refund_answer")
+    with pytest.raises(ChannelUnavailable):
+        await then.refund(lost)
+    # Hours later its first time is not the one that would be sent now: it is asked for first.
+    assert await unionpay.channel.refund(lost) is RefundState.DONE
+    never = replace(lost, refund_no=order_no(first), amount_fen=1000)
+    unionpay.fault("http_500")
+    with pytest.raises(ChannelUnavailable):
+        await then.refund(never)
+    assert await unionpay.channel.refund(never) is RefundState.ACCEPTED
+    assert await unionpay.channel.refund(never) is RefundState.DONE
+    assert unionpay.given_back() == [2000, 1000]
+    shown = unionpay.trades()[-1]["made"]
+    assert shown == f"{(first + timedelta(hours=6)).astimezone(CHINA):%Y%m%d%H%M%S}"
+
+
+async def test_a_new_time_is_not_used_while_the_last_attempt_may_not_be_visible_yet(
+    unionpay: UnionpayTill,
+) -> None:
+    number, first = await _paid(unionpay), CLOCK.now() - timedelta(hours=6, minutes=14)
+    request = RefundRequest(number, order_no(first), 2000, 5000, "退费", first_asked_at=first)
+    with pytest.raises(ChannelUnavailable, match="minutes ago"):
+        await unionpay.channel.refund(request)
+    assert unionpay.given_back() == []
 
 
 async def test_no_more_goes_back_than_was_paid(unionpay: UnionpayTill) -> None:
