@@ -15,8 +15,11 @@ from schema.schema import make_schema
 from ..world import World, make_project
 from .doors import DOORS, ELSEWHERE, Door
 from .edge import Api, Body, operator_token
-from .things import WRONG_TYPE, make_things, malformed, nothing
+from .furnished import Furnished
+from .things import WRONG_TYPE, malformed, nothing
 
+READS = [door for door in DOORS if not door.write]
+WRITES = [door for door in DOORS if door.write]
 each_door = pytest.mark.parametrize("door", DOORS, ids=[door.name for door in DOORS])
 
 
@@ -43,87 +46,94 @@ async def audited(*worlds: World) -> list[int]:
 
 @each_door
 async def test_a_foreign_ungranted_missing_or_malformed_id_gets_one_and_the_same_answer(
-    door: Door, api: Api, worlds: tuple[World, World]
+    door: Door, shown: Furnished
 ) -> None:
-    world, other = worlds
-    second = await make_project(world)
-    mine, ungranted = await make_things(world), await make_things(second, prefix="2")
-    foreign = await make_things(other)
-    granted_in = None if door.group_wide else world.project.id
-    token = await operator_token(world, project_id=granted_in)
+    mine = shown.mine
     asked = {
-        "of another group": foreign,
+        "of another group": shown.foreign,
         "that nothing has": nothing(),
         "that is malformed": malformed(mine, "%%%"),
         "that is another type's": malformed(mine, WRONG_TYPE),
     }
     if not door.group_wide:
-        asked["of a project without a grant"] = ungranted
-    before = await audited(world, other)
+        asked["of a project without a grant"] = shown.ungranted
+    token = granted(door, shown)
+    before = await audited(shown.world, shown.other)
 
     answers = {}
     for how, things in asked.items():
-        body = await api.ask(door.document, door.variables(mine, things), token=token)
+        body = await shown.api.ask(door.document, door.variables(mine, things), token=token)
         answers[how] = answer_of(body, door)
 
     assert {code for code, _ in answers.values()} == {"NOT_FOUND"}, answers
     assert len(set(answers.values())) == 1, answers
-    assert await audited(world, other) == before, "a refused write left a trace"
+    assert await audited(shown.world, shown.other) == before, "a refused write left a trace"
 
 
 @each_door
 async def test_who_is_not_signed_in_is_told_so_whatever_the_id(
-    door: Door, api: Api, worlds: tuple[World, World]
+    door: Door, shown: Furnished
 ) -> None:
-    mine, foreign = await make_things(worlds[0]), await make_things(worlds[1])
-    for things in (mine, foreign, nothing()):
-        for token in (None, f"{worlds[0].code}.not-a-session", "nonsense"):
-            body = await api.ask(door.document, door.variables(mine, things), token=token)
+    mine = shown.mine
+    before = await audited(shown.world, shown.other)
+    for things in (mine, shown.foreign, nothing()):
+        for token in (None, f"{shown.world.code}.not-a-session", "nonsense"):
+            body = await shown.api.ask(door.document, door.variables(mine, things), token=token)
             assert answer_of(body, door)[0] == "UNAUTHENTICATED"
+    assert await audited(shown.world, shown.other) == before, "a refused write left a trace"
 
 
-@each_door
-async def test_ones_own_id_opens_the_door(
-    door: Door, api: Api, worlds: tuple[World, World]
-) -> None:
-    mine = await make_things(worlds[0])
-    granted_in = None if door.group_wide else worlds[0].project.id
-    token = await operator_token(worlds[0], project_id=granted_in)
-    body = await api.ask(door.document, door.variables(mine, mine), token=token)
+@pytest.mark.parametrize("door", READS, ids=[door.name for door in READS])
+async def test_ones_own_id_opens_the_door_to_see(door: Door, shown: Furnished) -> None:
+    before = await audited(shown.world, shown.other)
+    await expect_open(door, shown)
+    assert await audited(shown.world, shown.other) == before, "to look is no write"
+
+
+@pytest.mark.parametrize("door", WRITES, ids=[door.name for door in WRITES])
+async def test_ones_own_id_opens_the_door_to_write(door: Door, furnished: Furnished) -> None:
+    await expect_open(door, furnished)
+
+
+async def expect_open(door: Door, there: Furnished) -> None:
+    """One's own id is answered with what lies behind the door."""
+    mine = there.mine
+    body = await there.api.ask(
+        door.document, door.variables(mine, mine), token=granted(door, there)
+    )
     answer = answer_of(body, door)
     assert isinstance(answer, dict), answer
     assert not str(answer.get("__typename", "")).endswith("Problem")
 
 
+def granted(door: Door, there: Furnished) -> str:
+    """The session of who may come through this door and no further than it needs."""
+    return there.group_token if door.group_wide else there.token
+
+
 @pytest.mark.parametrize("kind", sorted(NODE_DOORS))
-async def test_node_shows_each_type_to_its_own_group_only(
-    kind: str, api: Api, worlds: tuple[World, World]
-) -> None:
+async def test_node_shows_each_type_to_its_own_group_only(kind: str, shown: Furnished) -> None:
     document = "query($id: ID!) { node(id: $id) { __typename id } }"
-    mine, foreign = await make_things(worlds[0]), await make_things(worlds[1])
-    token = await operator_token(worlds[0])
-    own = await api.data(document, {"id": getattr(mine, kind)}, token=token)
-    assert own["node"] == {"__typename": kind, "id": getattr(mine, kind)}
-    refused = await api.ask(document, {"id": getattr(foreign, kind)}, token=token)
+    mine, api, token = getattr(shown.mine, kind), shown.api, shown.group_token
+    own = await api.data(document, {"id": mine}, token=token)
+    assert own["node"] == {"__typename": kind, "id": mine}
+    refused = await api.ask(document, {"id": getattr(shown.foreign, kind)}, token=token)
     missing = await api.ask(document, {"id": getattr(nothing(), kind)}, token=token)
     assert refused == missing
     assert refused["errors"][0]["extensions"]["code"] == "NOT_FOUND"
 
 
-async def test_lists_of_one_group_show_nothing_of_the_other(
-    api: Api, worlds: tuple[World, World]
-) -> None:
-    await make_things(worlds[0])
-    foreign = await make_things(worlds[1])
-    body = await api.ask(
+async def test_lists_of_one_group_show_nothing_of_the_other(shown: Furnished) -> None:
+    body = await shown.api.ask(
         "{ projects { id accounts { edges { node { id meters { id } topUps { edges { node { id }"
         " } } } } } gateways { id meters { id } } areas { id } } }",
-        token=await operator_token(worlds[0]),
+        token=shown.group_token,
     )
     text = str(body)
     assert "errors" not in body
     for kind in ("Project", "Area", "Account", "Gateway", "Meter", "FreeMeter", "TopUp"):
-        assert getattr(foreign, kind) not in text
+        assert getattr(shown.mine, kind) in text
+        assert getattr(shown.foreign, kind) not in text
 
 
 async def test_an_operator_of_one_project_sees_that_project_only(

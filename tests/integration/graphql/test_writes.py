@@ -14,6 +14,7 @@ from backend.metering.readings import store_readings
 from ..world import World, make_project, reading_of
 from .doors import DOORS, PROBLEM, Door
 from .edge import Api, operator_token
+from .furnished import Furnished
 from .things import make_things, nothing
 
 WRITES = [door for door in DOORS if door.write]
@@ -34,30 +35,27 @@ async def newest(world: World) -> Any:
 
 @pytest.mark.parametrize("door", WRITES, ids=[door.name for door in WRITES])
 async def test_an_auditor_may_write_nothing_and_learns_nothing_by_trying(
-    door: Door, api: Api, worlds: tuple[World, World]
+    door: Door, shown: Furnished
 ) -> None:
-    world = worlds[0]
-    mine = await make_things(world)
-    token = await operator_token(world, role="auditor")
-    before = (await newest(world)).seq
+    mine, token = shown.mine, shown.auditor
+    before = (await newest(shown.world)).seq
     answers = [
-        (await api.data(door.document, door.variables(mine, asked), token=token))["answer"]
-        for asked in (mine, await make_things(worlds[1]), nothing())
+        (await shown.api.data(door.document, door.variables(mine, asked), token=token))["answer"]
+        for asked in (mine, shown.foreign, nothing())
     ]
     assert answers[0]["__typename"] == "ForbiddenProblem"
     assert "needs the permission" in answers[0]["message"]
     assert answers == [answers[0]] * 3
-    assert (await newest(world)).seq == before
+    assert (await newest(shown.world)).seq == before
 
 
 @pytest.mark.parametrize("door", WRITES, ids=[door.name for door in WRITES])
 async def test_a_write_is_audited_with_who_did_it_from_where(
-    door: Door, api: Api, worlds: tuple[World, World]
+    door: Door, furnished: Furnished
 ) -> None:
-    world = worlds[0]
-    mine, token = await make_things(world), await operator_token(world)
+    world, mine = furnished.world, furnished.mine
     before = (await newest(world)).seq
-    await api.data(door.document, door.variables(mine, mine), token=token)
+    await furnished.api.data(door.document, door.variables(mine, mine), token=furnished.group_token)
     async with unit_of_work(world.group_id) as work:
         written = [
             one for one in await entries(work, before_seq=None, limit=20) if one.seq > before
