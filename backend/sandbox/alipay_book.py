@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import secrets
-import sqlite3
 from dataclasses import astuple, dataclass, replace
 from datetime import datetime
 
 from backend.sandbox.alipay_keys import App
-from backend.sandbox.pay_keys import new_private_pem
+from backend.sandbox.platform_book import PlatformBook
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS platform (private_pem TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS apps (
     app_id TEXT PRIMARY KEY, seller_id TEXT, public_key_pem TEXT, app_sn TEXT, root_sn TEXT,
     auth_token TEXT);
@@ -60,19 +58,11 @@ class TradeRefund:
     at: str
 
 
-class AlipayBook:
-    """Apps, trades and refunds. One process, one connection, every statement its own commit."""
+class AlipayBook(PlatformBook):
+    """Apps, trades and refunds."""
 
     def __init__(self, path: str = ":memory:", /) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.executescript(_TABLES)
-        if self._db.execute("SELECT 1 FROM platform").fetchone() is None:
-            self._db.execute("INSERT INTO platform VALUES (?)", (new_private_pem(),))
-
-    def platform_pem(self) -> str:
-        """The platform's private key."""
-        (pem,) = self._db.execute("SELECT private_pem FROM platform").fetchone()
-        return str(pem)
+        super().__init__(path, tables=_TABLES)
 
     def put_app(self, app: App, /) -> None:
         """Register an app, or replace what is known of it."""

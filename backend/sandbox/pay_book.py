@@ -1,21 +1,16 @@
-"""The memory of the WeChat Pay stand-in: merchants, orders and refunds in SQLite (file or memory).
-
-A file lets a demo restart without forgetting who paid; it also keeps the platform key, so that
-merchants set up before the restart still trust the answers.
-"""
+"""The memory of the WeChat Pay stand-in: merchants, orders and refunds in SQLite (file or memory)."""
 
 from __future__ import annotations
 
 import secrets
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, replace
 from datetime import datetime, timedelta
 
-from backend.sandbox.pay_keys import Merchant, new_private_pem
+from backend.sandbox.pay_keys import Merchant
+from backend.sandbox.platform_book import PlatformBook
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS platform (private_pem TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS merchants (
     mchid TEXT PRIMARY KEY, appid TEXT, cert_serial_no TEXT, public_key_pem TEXT, apiv3_key TEXT,
     certificates INTEGER NOT NULL DEFAULT 0);
@@ -33,9 +28,13 @@ CREATE TABLE IF NOT EXISTS refunds (
 """
 # What files of earlier demos lack.
 _ADDED = (
-    ("merchants", "certificates", "INTEGER NOT NULL DEFAULT 0"),
-    ("orders", "sp_mchid", "TEXT NOT NULL DEFAULT ''"),
-    ("orders", "sp_appid", "TEXT NOT NULL DEFAULT ''"),
+    (
+        "merchants",
+        "certificates",
+        "ALTER TABLE merchants ADD COLUMN certificates INTEGER NOT NULL DEFAULT 0",
+    ),
+    ("orders", "sp_mchid", "ALTER TABLE orders ADD COLUMN sp_mchid TEXT NOT NULL DEFAULT ''"),
+    ("orders", "sp_appid", "ALTER TABLE orders ADD COLUMN sp_appid TEXT NOT NULL DEFAULT ''"),
 )
 
 
@@ -82,23 +81,17 @@ class Refund:
     at: str
 
 
-class PayBook:
-    """Merchants, orders and refunds. One process, one connection, every statement its own commit."""
+class PayBook(PlatformBook):
+    """Merchants, orders and refunds."""
 
     def __init__(self, path: str = ":memory:", /) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.executescript(_TABLES)
-        for table, column, kind in _ADDED:
-            there = [row[1] for row in self._db.execute(f"PRAGMA table_info({table})")]
-            if column not in there:
-                self._db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
-        if self._db.execute("SELECT 1 FROM platform").fetchone() is None:
-            self._db.execute("INSERT INTO platform VALUES (?)", (new_private_pem(),))
-
-    def platform_pem(self) -> str:
-        """The platform's private key."""
-        (pem,) = self._db.execute("SELECT private_pem FROM platform").fetchone()
-        return str(pem)
+        super().__init__(path, tables=_TABLES)
+        for table, column, add in _ADDED:
+            known = self._db.execute(
+                "SELECT 1 FROM pragma_table_info(?) WHERE name = ?", (table, column)
+            ).fetchone()
+            if known is None:
+                self._db.execute(add)
 
     def put_merchant(self, merchant: Merchant, /) -> None:
         """Register a merchant, or replace what is known of it."""
