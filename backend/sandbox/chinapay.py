@@ -6,10 +6,7 @@ backend/integrations/chinapay.py), so it proves our two halves against each othe
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import replace
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from urllib.parse import urlencode
 
@@ -25,22 +22,14 @@ from starlette.routing import Route
 
 from backend.kernel.clock import Clock
 from backend.kernel.errors import InvalidInput
-from backend.sandbox.answers import CutAnswer, Handler, control, json_object, text_of
-from backend.sandbox.bank_book import BACK, DONE, PAY, PENDING, BankBook, Trade, earlier
-from backend.sandbox.bank_desk import BankDesk
+from backend.sandbox.answers import control, json_object, text_of
+from backend.sandbox.bank_book import BACK, DONE, PAY, PENDING, Trade
+from backend.sandbox.bank_gateway import BankGateway
 from backend.sandbox.cashier_page import Brand, refusal_page
-from backend.sandbox.faults import Faults
 from backend.sandbox.pay_keys import new_private_pem, public_pem_of
-from backend.sandbox.sending import RETRIES_S, SENDING_FAULTS, Sender
+from backend.sandbox.sending import RETRIES_S
 
-NOTICE_FAULTS = (
-    "wrong_amount_notice",
-    "wrong_merchant_notice",
-    "bad_signature_notice",
-    "stale_notice",
-)
 _BRAND = Brand("ChinaPay 银联电子支付", "#b3121d")
-API_FAULTS = ("http_500", "drop_answer", "bad_signature_answer", "refund_processing")
 _REST = "/CTITS/service/rest"
 _TAIL = "/0/0/0/0/0"
 
@@ -49,32 +38,15 @@ def chinapay_app(
     *, clock: Clock, store: str = ":memory:", retries_s: Sequence[float] = RETRIES_S
 ) -> Starlette:
     """The stand-in as an ASGI application; `store` is a SQLite file that survives a restart."""
-    stand_in = _ChinaPay(clock=clock, store=store, retries_s=retries_s)
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        yield
-        await stand_in.sender.stop()
-
-    return Starlette(routes=stand_in.routes(), lifespan=lifespan)
+    return _ChinaPay(
+        brand=_BRAND, clock=clock, store=store, retries_s=retries_s, nobody="000000000000000"
+    ).app()
 
 
-class _ChinaPay:
+class _ChinaPay(BankGateway):
     """Page pay, query and refund."""
 
-    def __init__(self, *, clock: Clock, store: str, retries_s: Sequence[float]) -> None:
-        self._clock = clock
-        self._book = BankBook(store)
-        self._faults = Faults(*SENDING_FAULTS, *NOTICE_FAULTS, *API_FAULTS)
-        self.sender = Sender(faults=self._faults, retries_s=retries_s)
-        self._desk = BankDesk(
-            brand=_BRAND,
-            book=self._book,
-            sender=self.sender,
-            faults=self._faults,
-            clock=clock,
-            notice=self._notice,
-        )
+    signature = "Signature"
 
     @cached_property
     def _pem(self) -> str:
@@ -87,14 +59,14 @@ class _ChinaPay:
         return key
 
     def routes(self) -> list[Route]:
+        """See BankGateway."""
         query = f"{_REST}/forward/syn/000000000060{_TAIL}"
         refund = f"{_REST}/forward/syn/000000000065{_TAIL}"
         return [
             Route(f"{_REST}/page/nref/000000000017{_TAIL}", self._front, methods=["POST"]),
-            Route(query, self._back(self._query), methods=["POST"]),
-            Route(refund, self._back(self._refund), methods=["POST"]),
+            Route(query, self.back(self._query), methods=["POST"]),
+            Route(refund, self.back(self._refund), methods=["POST"]),
             Route("/control/merchants", control(self._merchants), methods=["POST"]),
-            *self._desk.routes(),
         ]
 
     async def _merchants(self, request: Request) -> Response:
@@ -108,15 +80,6 @@ class _ChinaPay:
             raise InvalidInput("an RSA public key is needed", field="public_key")
         self._book.put_merchant(mer_id=text_of(body, "mer_id"), pem=pem)
         return JSONResponse({"public_key": public_pem_of(self._pem)})
-
-    def _back(self, action: Handler) -> Handler:
-        async def endpoint(request: Request) -> Response:
-            if self._faults.take("http_500"):
-                return Response("Internal Server Error", 500)
-            answer = await action(request)
-            return CutAnswer() if self._faults.take("drop_answer") else answer
-
-        return endpoint
 
     async def _asked(self, request: Request) -> dict[str, str] | None:
         """The fields of a form that a registered merchant signed, or None."""
@@ -147,13 +110,8 @@ class _ChinaPay:
             notify_url=asked["MerBgUrl"],
             front_url=asked.get("MerPageUrl", ""),
         )
-        known = self._book.trade(mer_id=trade.mer_id, number=trade.number)
-        if known is not None and known.asked() != trade.asked():
-            return refusal_page(_BRAND, "订单号重复", status=400)
-        if known is None:
-            self._book.put(trade)
         # Relative to .../page/nref/000000000017/0/0/0/0/, so that a prefix we are mounted under stays.
-        return self._desk.page(known or trade, action=f"{'../' * 10}cashier/{trade.number}")
+        return self.opened(trade, action=f"{'../' * 10}cashier/{trade.number}")
 
     async def _query(self, request: Request) -> Response:
         asked = await self._asked(request)
@@ -190,9 +148,7 @@ class _ChinaPay:
             original=payment.number,
             state=PENDING,
         )
-        self._book.put(refund)
-        if not self._faults.take("refund_processing"):
-            self._book.done(refund, at=self._clock.now())
+        self.given_back(refund)
         return self._answer(told | {"respCode": "1003", "respMsg": "已受理"})
 
     def _fields(self, trade: Trade) -> dict[str, str]:
@@ -222,24 +178,12 @@ class _ChinaPay:
             }
         return fields
 
-    def _notice(self, trade: Trade) -> dict[str, str]:
-        """The signed fields of a notice, with a fault when one is switched on."""
-        told = trade
-        if self._faults.take("wrong_amount_notice"):
-            told = replace(told, fen=told.fen + 1)
-        if self._faults.take("wrong_merchant_notice"):
-            told = replace(told, mer_id="000000000000000")
-        if self._faults.take("stale_notice"):
-            told = replace(told, made=earlier(told.made, timedelta(days=2)))
-        signed = self._signed(self._fields(told))
-        if self._faults.take("bad_signature_notice"):
-            signed["Signature"] = _spoiled(signed["Signature"])
-        return signed
+    def notice(self, trade: Trade, /) -> dict[str, str]:
+        """See BankGateway."""
+        return self._signed(self._fields(trade))
 
     def _answer(self, told: Mapping[str, str]) -> Response:
-        signed = self._signed(told)
-        if self._faults.take("bad_signature_answer"):
-            signed["Signature"] = _spoiled(signed["Signature"])
+        signed = self.spoiled(self._signed(told), fault="bad_signature_answer")
         return Response(urlencode(signed), media_type="text/plain")
 
     def _signed(self, fields: Mapping[str, str]) -> dict[str, str]:
@@ -250,7 +194,3 @@ class _ChinaPay:
 def _plain(fields: Mapping[str, str]) -> bytes:
     shown = sorted((k, v) for k, v in fields.items() if k not in ("Signature", "CertId"))
     return "&".join(f"{k}={v}" for k, v in shown).encode()
-
-
-def _spoiled(signature: str) -> str:
-    return ("B" if signature[0] != "B" else "C") + signature[1:]

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 
@@ -23,31 +21,20 @@ from starlette.routing import Route
 
 from backend.kernel.clock import Clock
 from backend.kernel.errors import InvalidInput
-from backend.sandbox.answers import CutAnswer, Handler, control, json_object, text_of
-from backend.sandbox.bank_book import BACK, DONE, PAY, PENDING, BankBook, Trade, earlier, stamp
-from backend.sandbox.bank_desk import BankDesk
+from backend.sandbox.answers import CutAnswer, control, json_object, text_of
+from backend.sandbox.bank_book import BACK, DONE, PAY, PENDING, Trade, stamp
+from backend.sandbox.bank_gateway import BankGateway
 from backend.sandbox.cashier_page import Brand, refusal_page
-from backend.sandbox.faults import Faults
-from backend.sandbox.sending import RETRIES_S, SENDING_FAULTS, Sender
+from backend.sandbox.sending import RETRIES_S
 from backend.sandbox.unionpay_bill import file_of, settled_on
 from backend.sandbox.unionpay_keys import SIGNER_CN, Issued, issue, make_chain
 
-NOTICE_FAULTS = (
-    "wrong_amount_notice",
-    "wrong_merchant_notice",
-    "bad_signature_notice",
-    "stale_notice",
-    "own_cert_notice",
-)
 _BRAND = Brand("银联在线支付", "#b3121d")
 # How old the time of a refund may be here; the real limit and its code are not public.
 _OLDEST = timedelta(days=1)
-API_FAULTS = (
-    "http_500",
-    "drop_answer",
-    "bad_signature_answer",
+_FAULTS = (
+    "own_cert_notice",
     "unknown_answer",
-    "refund_processing",
     "drop_refund_answer",
     "not_visible_yet",
     "broken_bill",
@@ -61,32 +48,20 @@ def unionpay_app(
 
     `store` is a SQLite file that keeps trades, merchants and certificates over a restart.
     """
-    stand_in = _UnionPay(clock=clock, store=store, retries_s=retries_s)
+    return _UnionPay(
+        brand=_BRAND,
+        clock=clock,
+        store=store,
+        retries_s=retries_s,
+        nobody="777290000000000",
+        more_faults=_FAULTS,
+    ).app()
 
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        yield
-        await stand_in.sender.stop()
 
-    return Starlette(routes=stand_in.routes(), lifespan=lifespan)
-
-
-class _UnionPay:
+class _UnionPay(BankGateway):
     """The gateway: front page, back calls, query, files."""
 
-    def __init__(self, *, clock: Clock, store: str, retries_s: Sequence[float]) -> None:
-        self._clock = clock
-        self._book = BankBook(store)
-        self._faults = Faults(*SENDING_FAULTS, *NOTICE_FAULTS, *API_FAULTS)
-        self.sender = Sender(faults=self._faults, retries_s=retries_s)
-        self._desk = BankDesk(
-            brand=_BRAND,
-            book=self._book,
-            sender=self.sender,
-            faults=self._faults,
-            clock=clock,
-            notice=self._notice,
-        )
+    signature = "signature"
 
     @cached_property
     def _pems(self) -> dict[str, str]:
@@ -98,14 +73,14 @@ class _UnionPay:
         return Issued(key_pem=self._pems["signer.key"], certificate_pem=self._pems["signer"])
 
     def routes(self) -> list[Route]:
+        """See BankGateway."""
         gateway = "/gateway/api"
         return [
             Route(f"{gateway}/frontTransReq.do", self._front, methods=["POST"]),
-            Route(f"{gateway}/backTransReq.do", self._back(self._refund), methods=["POST"]),
-            Route(f"{gateway}/queryTrans.do", self._back(self._query), methods=["POST"]),
-            Route("/filedownload/", self._back(self._file), methods=["POST"]),
+            Route(f"{gateway}/backTransReq.do", self.back(self._refund), methods=["POST"]),
+            Route(f"{gateway}/queryTrans.do", self.back(self._query), methods=["POST"]),
+            Route("/filedownload/", self.back(self._file), methods=["POST"]),
             Route("/control/merchants", control(self._merchants), methods=["POST"]),
-            *self._desk.routes(),
         ]
 
     async def _merchants(self, request: Request) -> Response:
@@ -117,17 +92,6 @@ class _UnionPay:
             raise InvalidInput("a certificate is needed", field="certificate") from None
         self._book.put_merchant(mer_id=text_of(body, "mer_id"), pem=pem)
         return JSONResponse({name: self._pems[name] for name in ("root", "middle")})
-
-    def _back(self, action: Handler) -> Handler:
-        """A back call with the faults that every answer can have."""
-
-        async def endpoint(request: Request) -> Response:
-            if self._faults.take("http_500"):
-                return Response("Internal Server Error", 500)
-            answer = await action(request)
-            return CutAnswer() if self._faults.take("drop_answer") else answer
-
-        return endpoint
 
     async def _asked(self, request: Request) -> dict[str, str] | None:
         """The fields of a form that a registered merchant signed, or None."""
@@ -163,13 +127,8 @@ class _UnionPay:
             front_url=asked.get("frontUrl", ""),
             expires=asked.get("payTimeout", ""),
         )
-        known = self._book.trade(mer_id=trade.mer_id, number=trade.number)
-        if known is not None and known.asked() != trade.asked():
-            return refusal_page(_BRAND, "订单号重复", status=400)
-        if known is None:
-            self._book.put(trade)
         # Relative to /gateway/api/, so that a prefix this stand-in is mounted under stays.
-        return self._desk.page(known or trade, action=f"../../cashier/{trade.number}")
+        return self.opened(trade, action=f"../../cashier/{trade.number}")
 
     async def _query(self, request: Request) -> Response:
         asked = await self._asked(request)
@@ -225,9 +184,7 @@ class _UnionPay:
             original=payment.number,
             state=PENDING,
         )
-        self._book.put(refund)
-        if not self._faults.take("refund_processing"):
-            self._book.done(refund, at=self._clock.now())
+        self.given_back(refund)
         if self._faults.take("drop_refund_answer"):
             return CutAnswer()
         return self._answer(asked, "00", "成功[0000000]")
@@ -245,31 +202,19 @@ class _UnionPay:
             content = content[: len(content) // 8 * 4]
         return self._answer(asked | {"fileContent": content}, "00", "成功[0000000]")
 
-    def _notice(self, trade: Trade) -> dict[str, str]:
-        """The signed fields of a notice, with a fault when one is switched on."""
-        told = trade
-        if self._faults.take("wrong_amount_notice"):
-            told = replace(told, fen=told.fen + 1)
-        if self._faults.take("wrong_merchant_notice"):
-            told = replace(told, mer_id="777290000000000")
-        if self._faults.take("stale_notice"):
-            told = replace(told, made=earlier(told.made, timedelta(days=2)))
+    def notice(self, trade: Trade, /) -> dict[str, str]:
+        """See BankGateway; `own_cert_notice` signs with a certificate that anybody could make."""
         signer = self._signer
         if self._faults.take("own_cert_notice"):
             # Anybody can write UnionPay's name into a certificate of his own.
             signer = issue(name=SIGNER_CN, at=self._clock.now())
-        fields = fields_of(told) | {"respCode": "00", "respMsg": "success"}
-        form = signed(fields, signer)
-        if self._faults.take("bad_signature_notice"):
-            form["signature"] = _spoiled(form["signature"])
-        return form
+        return signed(fields_of(trade) | {"respCode": "00", "respMsg": "success"}, signer)
 
     def _answer(self, told: Mapping[str, str], code: str, message: str) -> Response:
         """A signed answer `k=v&k=v`, not form-encoded, as UnionPay sends it."""
         ours = {name: value for name, value in told.items() if name not in ("certId", "signature")}
         answer = signed(ours | {"respCode": code, "respMsg": message}, self._signer)
-        if self._faults.take("bad_signature_answer"):
-            answer["signature"] = _spoiled(answer["signature"])
+        answer = self.spoiled(answer, fault="bad_signature_answer")
         body = "&".join(f"{name}={value}" for name, value in answer.items())
         return Response(body, media_type="text/html; charset=utf-8")
 
@@ -311,7 +256,3 @@ def signed(fields: Mapping[str, str], signer: Issued, /) -> dict[str, str]:
     }
     signature = signer.key.sign(_digest(whole), PKCS1v15(), SHA256())
     return {**whole, "signature": base64.b64encode(signature).decode()}
-
-
-def _spoiled(signature: str) -> str:
-    return ("B" if signature[0] != "B" else "C") + signature[1:]
