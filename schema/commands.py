@@ -24,7 +24,7 @@ strawberry.enum(
     CommandKind,
     description="TRIP forces the relay open and KEEP_POWER closed, whatever the money says; RELEASE"
     " gives it back to the meter's money; CLOSE closes it now; ALLOW_CLOSE lets the meter's key"
-    " close it. A command is no policy: nobody repeats it when the relay moves later.",
+    " close it. What is over the relay is a policy: the cloud sees to it when the relay moves later.",
 )
 strawberry.enum(
     CommandState,
@@ -111,17 +111,18 @@ class CommandMutations:
         reason: str,
         prices: list[BandPriceInput] | None = None,
         thresholds: ThresholdsInput | None = None,
+        until: datetime | None = None,
     ) -> CommandMeterResult:
-        """Tell a meter to do something; an unfinished command over the same thing is superseded."""
-        context, bands = info.context, [(each.band, each.price) for each in prices or ()]
+        """Tell a meter to do something. TRIP and KEEP_POWER hold (`until` a time), as a policy."""
         row = await command_meter(
-            scope=context.caller(),
+            scope=info.context.caller(),
             meter_id=uuid_of(meter, "Meter"),
             kind=kind,
             reason=reason,
-            prices=bands,
+            prices=[(each.band, each.price) for each in prices or ()],
             thresholds=thresholds_by_name(thresholds),
-            models=context.ports.meter_models,
-            at=context.now,
+            models=info.context.ports.meter_models,
+            at=info.context.now,
+            until=until,
         )
         return command_of(row)

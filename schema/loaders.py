@@ -12,6 +12,12 @@ from strawberry.dataloader import DataLoader
 
 from backend.charges.rules import Figures
 from backend.control.commands import Command, commands_of_meters
+from backend.control.supplies import (
+    KeptDecision,
+    MeterSupply,
+    decisions_of_meters,
+    supplies_of_meters,
+)
 from backend.enrolment.queries import Standing, standings
 from backend.journeys.charge_figures import figures
 from backend.journeys.views import TopUpView, topup_views
@@ -94,6 +100,39 @@ async def commands_of(context: Context, meter_id: UUID, limit: int) -> list[Comm
         loader = context.loaders["commands"] = DataLoader(load_fn=load)
     commands: list[Command] = await loader.load((meter_id, limit))
     return commands
+
+
+async def supply_row_of(context: Context, meter_id: UUID) -> MeterSupply | None:
+    """What is wanted of a meter's supply; any number of meters is one statement in all."""
+    loader = context.loaders.get("supplies")
+    if loader is None:
+
+        async def load(keys: Sequence[UUID]) -> list[MeterSupply | None]:
+            async with context.work() as work:
+                found = await supplies_of_meters(work, meter_ids=keys)
+            return [found.get(key) for key in keys]
+
+        loader = context.loaders["supplies"] = DataLoader(load_fn=load)
+    row: MeterSupply | None = await loader.load(meter_id)
+    return row
+
+
+async def decisions_of(context: Context, meter_id: UUID, limit: int) -> list[KeptDecision]:
+    """A meter's newest decisions; the same page of several meters is one statement in all."""
+    loader = context.loaders.get("decisions")
+    if loader is None:
+
+        async def load(keys: Sequence[tuple[UUID, int]]) -> list[list[KeptDecision]]:
+            found: dict[Hashable, list[KeptDecision]] = {}
+            for most, meters in _by_second(keys).items():
+                async with context.work() as work:
+                    read = await decisions_of_meters(work, meter_ids=meters, limit=most)
+                found |= {(meter, most): held for meter, held in read.items()}
+            return [found[key] for key in keys]
+
+        loader = context.loaders["decisions"] = DataLoader(load_fn=load)
+    decisions: list[KeptDecision] = await loader.load((meter_id, limit))
+    return decisions
 
 
 async def lost_since_of(context: Context, meter_id: UUID) -> datetime | None:

@@ -29,7 +29,7 @@ from backend.tenancy.rules import Permission
 from .commands import Command, command_of
 from .context import Info
 from .gateway_keys import GatewayUplink, uplink_as_shown
-from .loaders import commands_of, lost_since_of, uplink_of
+from .loaders import commands_of, decisions_of, lost_since_of, supply_row_of, uplink_of
 from .nodes import Node
 from .paging import size
 from .problems import AnyProblem
@@ -37,6 +37,7 @@ from .relay import Relay, relay_of
 from .resolvers import field
 from .rights import mutation
 from .scalars import DecimalText, ref, thousandths, uuid_of
+from .supply import Supply, SupplyDecision, decision_of, supply_of
 
 strawberry.enum(
     CreditMode,
@@ -105,6 +106,18 @@ class Meter(Node):
         """By one statement for all meters that are asked for. Raises InvalidInput."""
         found = await commands_of(info.context, self.key, size(first))
         return [command_of(row) for row in found]
+
+    @field(description="What is wanted of its supply; null where nobody ever wanted anything.")
+    async def supply(self, info: Info) -> Supply | None:
+        """By one statement for all meters that are asked for."""
+        row = await supply_row_of(info.context, self.key)
+        return None if row is None else supply_of(row, info.context.now)
+
+    @field(description="What was decided over its supply where it changed, newest first.")
+    async def supply_decisions(self, info: Info, first: int = 10) -> list[SupplyDecision]:
+        """By one statement for all meters that are asked for. Raises InvalidInput."""
+        found = await decisions_of(info.context, self.key, size(first))
+        return [decision_of(row) for row in found]
 
 
 @strawberry.enum(description="How a gateway's bytes reach us; the two ACREL links are weak.")

@@ -28,6 +28,7 @@ from .reconcile import load_bill_day, load_bill_item, load_meter_proof
 from .refunds import load_refund
 from .resolvers import field
 from .scalars import split_ref
+from .supply import load_request
 from .takedowns import load_takedown
 from .tariff_changes import load_change
 from .tariffs import load_tariff, load_version
@@ -76,6 +77,7 @@ DOORS: dict[str, Door] = {
     "Project": _project,
     "Refund": load_refund,
     "Shift": load_shift,
+    "SupplyRequest": load_request,
     "Takedown": load_takedown,
     "Tariff": load_tariff,
     "TariffChange": load_change,

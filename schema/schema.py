@@ -43,6 +43,7 @@ from .reconcile import ReconcileMutations, ReconcileQueries
 from .refunds import RefundMutations, RefundQueries
 from .scalars import SCALARS
 from .session import SessionMutations, SessionQueries
+from .supply import SupplyMutations, SupplyQueries
 from .takedowns import TakedownMutations
 from .tariff_changes import TariffChangeMutations, TariffChangeQueries
 from .tariffs import TariffMutations, TariffQueries
@@ -68,6 +69,7 @@ class Query(
     TariffChangeQueries,
     WhatIfQueries,
     MeterPriceQueries,
+    SupplyQueries,
     CaseQueries,
     AuditQueries,
     HistoryQueries,
@@ -88,6 +90,7 @@ class Mutation(
     TakedownMutations,
     MeterMutations,
     CommandMutations,
+    SupplyMutations,
     TariffMutations,
     TariffChangeMutations,
     OperatorMutations,

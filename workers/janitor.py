@@ -11,6 +11,7 @@ from backend.journeys.closing_steps import tend_closings
 from backend.journeys.command import tend
 from backend.journeys.refund_sending import tend_refunds
 from backend.journeys.shared_purse import tend_shared_purses
+from backend.journeys.supply import tend_supplies
 from backend.journeys.takedown_steps import tend_takedowns
 from backend.kernel.db import unit_of_work
 from backend.metering.retention import prepare
@@ -30,6 +31,7 @@ async def tidy(context: WorkerContext) -> None:
     await prepare(at=now)
     for group_id in await all_groups():
         await tidy_group(group_id=group_id, at=now)
+        await tend_supplies(group_id=group_id, models=context.ports.meter_models, at=now)
 
 
 async def tidy_group(*, group_id: int, at: datetime) -> None:

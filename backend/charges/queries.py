@@ -58,6 +58,17 @@ async def held_position(work: UnitOfWork, *, meter_id: UUID) -> Position | None:
     return None if row is None else _position_of(row)
 
 
+async def held_assignments(work: UnitOfWork, *, assignment_ids: Sequence[UUID]) -> frozenset[UUID]:
+    """Those of the assignments of which the use is not known: they wait for a person (C14)."""
+    rows = await work.fetch(
+        "SELECT assignment_id FROM charges_position"
+        " WHERE group_id = $1 AND assignment_id = ANY($2) AND hold IS NOT NULL",
+        work.group_id,
+        list(assignment_ids),
+    )
+    return frozenset(row["assignment_id"] for row in rows)
+
+
 async def positions_of_supplies(work: UnitOfWork, *, supplies: Sequence[Supply]) -> list[Position]:
     """The positions of all assignments of supplies, those that ended included."""
     rows = await work.fetch(

@@ -152,6 +152,14 @@ def over_at(*, kind: CommandKind, expires_at: datetime, sent_at: datetime | None
     return max(expires_at, sent_at + settles_in(kind) + _IN_FLIGHT)
 
 
+def check_reason(reason: str) -> str:
+    """Why, as it is kept. Raises InvalidInput for less than four letters or more than two hundred."""
+    told = reason.strip()
+    if not 4 <= len(told) <= 200:
+        raise InvalidInput("say in a few words why", field="reason")
+    return told
+
+
 def order_of(
     *,
     kind: CommandKind,
@@ -161,9 +169,7 @@ def order_of(
 ) -> Order:
     """A checked order. Raises InvalidInput: no reason, settings that are missing, not asked for by
     this kind, twice, or beyond what anybody can mean (a slip of the comma)."""
-    told = reason.strip()
-    if not 4 <= len(told) <= 200:
-        raise InvalidInput("say in a few words why", field="reason")
+    told = check_reason(reason)
     for name, given, of in (
         ("prices", prices, CommandKind.PRICES),
         ("thresholds", thresholds, CommandKind.THRESHOLDS),

@@ -25,6 +25,7 @@ from .command_rules import (
     life_of,
     over_at,
 )
+from .supply_rules import Why
 
 _TRIES = 8
 
@@ -34,7 +35,8 @@ class Command:
     """指令: an operator's order to one meter. Relays: True is closed, None was not read or not told.
 
     `started_at`: a worker first took it; `sent_at`: the last of `writes` writes was announced;
-    `accepted_at`: the meter answered that write. `outcome`: how it ended, or why it waits.
+    `accepted_at`: the meter answered that write. `outcome`: how it ended, or why it waits. `why`: the rule
+    of the supply that it serves, None for one of another business.
     """
 
     id: UUID
@@ -55,6 +57,7 @@ class Command:
     relay_before: bool | None
     relay_after: bool | None
     outcome: str | None
+    why: Why | None
 
     @property
     def over_at(self) -> datetime:
@@ -83,6 +86,7 @@ def command_of(row: Row) -> Command:
         relay_before=_closed(row["relay_before"]),
         relay_after=_closed(row["relay_after"]),
         outcome=row["outcome"],
+        why=None if row["why"] is None else Why(row["why"]),
     )
 
 
@@ -98,8 +102,10 @@ async def queue_command(
     order: Order,
     requested_by: str,
     at: datetime,
+    why: Why | None = None,
 ) -> tuple[Command, list[Command]]:
-    """Write down a command; unfinished ones of its family and meter end as SUPERSEDED.
+    """Write down a command; unfinished ones of its family and meter end as SUPERSEDED. `why`: the rule of
+    the supply that it serves, None for one of another business.
 
     Gives the command and those it superseded. Raises Conflict (others come at the same time).
     """
@@ -109,8 +115,8 @@ async def queue_command(
         superseded += await _supersede(work, meter_id=meter_id, order=order, at=at)
         row = await work.fetchrow(
             "INSERT INTO control_command (group_id, id, project_id, meter_id, kind, family,"
-            " settings, state, reason, requested_by, issued_at, expires_at)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, 'QUEUED', $8, $9, $10, $11)"
+            " settings, state, reason, requested_by, issued_at, expires_at, why)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, 'QUEUED', $8, $9, $10, $11, $12)"
             " ON CONFLICT (group_id, meter_id, family) WHERE state IN ('QUEUED', 'SENT')"
             " DO NOTHING RETURNING *",
             work.group_id,
@@ -124,6 +130,7 @@ async def queue_command(
             requested_by,
             at,
             at + life_of(order.kind),
+            why,
         )
         if row is not None:
             return command_of(row), superseded
@@ -269,3 +276,32 @@ async def unfinished(work: UnitOfWork) -> list[Command]:
         work.group_id,
     )
     return [command_of(row) for row in rows]
+
+
+async def last_relay_commands(
+    work: UnitOfWork, *, meter_ids: Sequence[UUID]
+) -> dict[UUID, datetime]:
+    """When each of the meters was last given a command over its relay."""
+    rows = await work.fetch(
+        "SELECT meter_id, max(issued_at) AS issued_at FROM control_command"
+        " WHERE group_id = $1 AND meter_id = ANY($2) AND family = 'RELAY' GROUP BY meter_id",
+        work.group_id,
+        list(meter_ids),
+    )
+    return {row["meter_id"]: row["issued_at"] for row in rows}
+
+
+async def trips_given(
+    work: UnitOfWork, *, project_ids: Sequence[UUID], by: str, since: datetime
+) -> dict[UUID, int]:
+    """How many trips were given by `by` in each project since an instant."""
+    rows = await work.fetch(
+        "SELECT project_id, count(*)::integer AS trips FROM control_command"
+        " WHERE group_id = $1 AND project_id = ANY($2) AND kind = 'TRIP' AND requested_by = $3"
+        "  AND issued_at >= $4 GROUP BY project_id",
+        work.group_id,
+        list(project_ids),
+        by,
+        since,
+    )
+    return {row["project_id"]: row["trips"] for row in rows}

@@ -133,6 +133,12 @@ class Decision(NamedTuple):
     command: CommandKind | None
 
 
+def trips_at_most(meters: int) -> int:
+    """How many trips an hour the engine gives in a project of so many meters: five, or two in a hundred
+    (reference/trust.md section 5). What is beyond waits for the next hour or for a person."""
+    return max(5, meters // 50)
+
+
 def decide(supply: Supply) -> Decision:
     """What a meter's supply is to be now, and the command that brings it there."""
     want, why, held_back = _wanted(supply)

@@ -1,8 +1,7 @@
 """A command's way to one meter: asked for by an operator, driven by a worker in short commits (C19-C23).
 
-Nothing here is a supply policy: that an operator wants KEEP_ON or FORCED_OFF until some day is not kept,
-no sweep compares the relay with it, and no protection list holds a trip back. A KEEP_POWER or TRIP is
-recorded as the command it is, with who and why. The policy and `decide()` come with issue 5.
+A command over the relay is a policy first: TRIP is FORCED_OFF, KEEP_POWER is KEEP_ON, the others are AUTO
+again; journeys.supply sees to it from then on. Whoever asks for a trip, a protected meter refuses it.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from uuid import UUID
 
 from backend.audit.operations import record
 from backend.control import commands as control
+from backend.control import supplies
 from backend.control.command_rules import (
     CommandKind,
     CommandState,
@@ -24,8 +24,10 @@ from backend.control.command_rules import (
     worded,
 )
 from backend.control.commands import Command
+from backend.control.supplies import Said
+from backend.control.supply_rules import SupplyPolicy, Why
 from backend.kernel.db import UnitOfWork, unit_of_work
-from backend.kernel.errors import Conflict
+from backend.kernel.errors import Conflict, InvalidInput
 from backend.kernel.money import Money
 from backend.kernel.scope import Actor, Scope
 from backend.metering import queries as metering
@@ -58,17 +60,51 @@ async def command_meter(
     thresholds: Mapping[str, int] | None,
     models: Mapping[str, MeterModel],
     at: datetime,
+    until: datetime | None = None,
 ) -> Command:
     """Ask for a command; it is served at once. An unfinished one of its family is superseded.
 
-    `prices` in yuan per kWh by band; `thresholds` in hao by name, overload_w in W; `models` by name.
-    Raises NotFound, Forbidden, InvalidInput, Conflict (the meter's model cannot do it).
+    `prices` in yuan per kWh by band; `thresholds` in hao by name, overload_w in W; `models` by name;
+    `until`: when a TRIP or KEEP_POWER ends and the supply is given back to its money.
+    Raises NotFound, Forbidden, InvalidInput, Conflict (the meter's model cannot do it, it is protected).
     """
     async with unit_of_work(scope.group_id) as work:
         meter = await metering.meter(work, scope=scope, meter_id=meter_id)
         scope.require(Permission.METER_CONTROL, meter.project_id)
         order = order_of(kind=kind, reason=reason, prices=prices, thresholds=thresholds)
-        return await ask(work, meter=meter, order=order, models=models, actor=scope.actor, at=at)
+        why = await _intend(work, meter, order, until=until, actor=scope.actor, at=at)
+        return await ask(
+            work, meter=meter, order=order, models=models, actor=scope.actor, at=at, why=why
+        )
+
+
+_POLICIES = {
+    CommandKind.TRIP: (SupplyPolicy.FORCED_OFF, Why.FORCED_OFF),
+    CommandKind.KEEP_POWER: (SupplyPolicy.KEEP_ON, Why.KEEP_ON),
+}
+
+
+async def _intend(
+    work: UnitOfWork,
+    meter: Meter,
+    order: Order,
+    *,
+    until: datetime | None,
+    actor: Actor,
+    at: datetime,
+) -> Why | None:
+    """Keep what a command over the relay is meant for; the rule that it serves."""
+    if until is not None and (order.kind not in _POLICIES or until <= at):
+        raise InvalidInput("a TRIP or KEEP_POWER has an end, and it is to come", field="until")
+    if family_of(order.kind) is not Family.RELAY:
+        return None
+    policy, why = _POLICIES.get(order.kind, (SupplyPolicy.AUTO, None))
+    supply = await supplies.lock_supply(work, project_id=meter.project_id, meter_id=meter.id)
+    if supply.emergency is not None and order.kind is not CommandKind.TRIP:
+        raise Conflict(f"an emergency trip stands here ({supply.emergency.reason}); end it first")
+    said = Said(order.reason, actor.name, at)
+    await supplies.set_policy(work, meter_id=meter.id, policy=policy, until=until, said=said)
+    return why
 
 
 async def ask(
@@ -79,10 +115,13 @@ async def ask(
     models: Mapping[str, MeterModel],
     actor: Actor,
     at: datetime,
+    why: Why | None = None,
 ) -> Command:
     """As `command_meter`, in the caller's transaction; the caller has checked the right. Raises Conflict
-    (the meter's model cannot do it)."""
+    (the meter's model cannot do it; a trip of what is protected, unless it is an emergency's)."""
     _refuse_unless_able(order.kind, models.get(meter.profile), meter.profile)
+    if order.kind is CommandKind.TRIP and why is not Why.EMERGENCY:
+        await _refuse_if_protected(work, meter)
     command, superseded = await control.queue_command(
         work,
         project_id=meter.project_id,
@@ -90,6 +129,7 @@ async def ask(
         order=order,
         requested_by=actor.name,
         at=at,
+        why=why,
     )
     payload = {"command_id": str(command.id)}
     await emit(work, topic=TOPIC, key=str(command.id), payload=payload, at=at)
@@ -111,6 +151,13 @@ async def ask(
         },
     )
     return command
+
+
+async def _refuse_if_protected(work: UnitOfWork, meter: Meter) -> None:
+    """Held until commit, so that no protection comes between this look and the command."""
+    supply = await supplies.lock_supply(work, project_id=meter.project_id, meter_id=meter.id)
+    if supply.protected is not None:
+        raise Conflict(f"this meter is protected ({supply.protected.reason}) and is never tripped")
 
 
 def _refuse_unless_able(kind: CommandKind, model: MeterModel | None, name: str) -> None:
@@ -178,6 +225,7 @@ async def ended(
 ) -> bool:
     """End a command and audit it; False when it had ended before."""
     async with unit_of_work(group_id) as work:
+        await supplies.lock_supply_of_command(work, command_id=command_id)
         command = await control.end_command(
             work,
             command_id=command_id,
@@ -187,6 +235,10 @@ async def ended(
             at=at,
         )
         if command is not None:
+            if state is CommandState.VERIFIED and family_of(command.kind) is Family.RELAY:
+                await supplies.note_obeyed(
+                    work, meter_id=command.meter_id, kind=command.kind, why=command.why
+                )
             await _record_end(work, command, actor=_WORKER, at=at)
     return command is not None
 

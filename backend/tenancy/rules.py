@@ -29,6 +29,8 @@ class Permission(StrEnum):
     METER_WRITE = "meter:write"
     METER_REFRESH = "meter:refresh"
     METER_CONTROL = "meter:control"
+    METER_PROTECT = "meter:protect"
+    SUPPLY_APPROVE = "supply:approve"
     METER_REPLACE = "meter:replace"
     REPLACEMENT_APPROVE = "replacement:approve"
     GATEWAY_KEYS = "gateway:keys"
@@ -63,6 +65,8 @@ PRESET_ROLES: dict[str, list[Permission]] = {
         Permission.METER_REPLACE,
         Permission.REPLACEMENT_APPROVE,
         Permission.METER_REFRESH,
+        Permission.METER_PROTECT,
+        Permission.SUPPLY_APPROVE,
         Permission.CASE_RESOLVE,
         Permission.RECONCILE_WRITE,
         Permission.REFUND_REQUEST,

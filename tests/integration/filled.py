@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import secrets
 from datetime import timedelta
+from typing import Any
 
 from backend.alerts.operations import open_case
 from backend.charges import credit
 from backend.charges.rules import Ruling
+from backend.control import commands as control
+from backend.control.command_rules import CommandState
 from backend.control.queries import next_vend
 from backend.control.rules import Wallet
+from backend.control.supply_requests import RequestKind
+from backend.journeys import supply
 from backend.journeys import vend as vends
 from backend.journeys.charge_grants import set_class
 from backend.journeys.charge_rulings import rule_on_hold
@@ -57,6 +62,7 @@ async def fill(world: World) -> None:
     await fill_desk(world)
     await fill_occupancy(world)
     await ask_command(world)
+    await _want_supply(world)
     tariff = await priced(world)
     await propose(world, tariff, started_at=START + timedelta(days=1))
     await download_prices(group_id=world.group_id, models=meter_models(), at=START)
@@ -188,3 +194,28 @@ async def _credit_the_meter(world: World) -> None:
         relay_closed=True,
         at=START + timedelta(seconds=3),
     )
+
+
+async def _want_supply(world: World) -> None:
+    """A protected meter, a request to end that, and a decision."""
+    at = world.clock.now()
+    asked: dict[str, Any] = {
+        "scope": world.scope,
+        "meter_id": world.meter.id,
+        "reason": "the fire pump",
+        "at": at,
+    }
+    await supply.protect_meter(review_at=at + timedelta(days=30), **asked)
+    await supply.ask_second(kind=RequestKind.END_PROTECTION, **asked)
+    async with unit_of_work(world.group_id) as work:
+        for each in await control.unfinished(work):
+            await control.end_command(
+                work,
+                command_id=each.id,
+                state=CommandState.EXPIRED,
+                outcome="nobody came",
+                relay_after=None,
+                at=at,
+            )
+    looked = await supply.tend_supplies(group_id=world.group_id, models=meter_models(), at=at)
+    assert looked.decided

@@ -11,6 +11,7 @@ from .door import digits, mutation, unique
 from .money_doors import MONEY_DOORS
 from .occupancy_doors import OCCUPANCY_DOORS
 from .reconcile_doors import RECONCILE_DOORS
+from .supply_doors import SUPPLY_DOORS
 
 DOORS = (
     Door("Query.project", "id", "Project", "query($id: ID!) { answer: project(id: $id) { id } }"),
@@ -322,11 +323,14 @@ DOORS = (
     *OCCUPANCY_DOORS,
     *RECONCILE_DOORS,
     *CHARGE_DOORS,
+    *SUPPLY_DOORS,
 )
 
 # Held by tests of their own, for what surrounds them (a merchant's keys, a link, a socket).
 ELSEWHERE = {
     "Mutation.cashierTopUp(account)": "test_cashier.py",
+    "Mutation.cashierTopUp(meter)": "test_cashier.py",
+    "Mutation.startTopUpByLink(meter)": "test_pay_link.py",
     "Mutation.handOverShift(shift)": "test_cashier.py",
     "Mutation.handOverShift(to)": "test_cashier.py",
     "Mutation.payOutRefund(refund)": "test_cashier.py",

@@ -34,6 +34,7 @@ from .charge_things import make_charge_things
 from .money_things import make_money_things
 from .occupancy_things import make_occupancy_things, no_occupancy_things
 from .reconcile_things import make_reconcile_things
+from .supply_things import make_supply_things
 
 # A well-formed id of a type that no door takes.
 WRONG_TYPE = ref("Nothing", new_id())
@@ -81,6 +82,9 @@ class Things:
     Takedown: str
     TypedTakedown: str
     Closing: str
+    ProtectedMeter: str
+    EmergencyMeter: str
+    SupplyRequest: str
     link: str
     order_id: UUID
 
@@ -149,6 +153,7 @@ async def make_things(world: World, *, prefix: str = "1") -> Things:
         **await make_reconcile_things(world, prefix=prefix),
         **await make_charge_things(world, prefix=prefix),
         **await make_occupancy_things(world, prefix=prefix),
+        **await make_supply_things(world, prefix=prefix),
         link=link,
         order_id=order.id,
     )
@@ -187,13 +192,15 @@ def nothing() -> Things:
         "MeterProof",
         "Charge",
         "CreditClass",
+        "SupplyRequest",
     )
     made = {kind: ref(kind, new_id()) for kind in kinds}
     made |= {kind: ref("Gateway", new_id()) for kind in _GATEWAYS}
     made |= no_occupancy_things()
     made["SubmittedVersion"] = ref("TariffVersion", new_id())
     made |= {"ChargedAccount": ref("Account", new_id()), "HeldMeter": ref("Meter", new_id())}
-    made["SilentMeter"] = ref("Meter", new_id())
+    meters = ("SilentMeter", "ProtectedMeter", "EmergencyMeter")
+    made |= {kind: ref("Meter", new_id()) for kind in meters}
     made |= {kind: ref("Account", new_id()) for kind in ("JoiningAccount", "SharingAccount")}
     made |= {"PaidTopUp": ref("TopUp", new_id()), "RightAccount": ref("Account", new_id())}
     return Things(**made, FreeMeter=ref("Meter", new_id()), link="none.none", order_id=new_id())

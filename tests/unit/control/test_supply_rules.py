@@ -117,7 +117,8 @@ def test_each_rule_alone_holds_an_automatic_cut_back(change: dict[str, object], 
 def test_the_borders_of_fresh_and_of_notice_are_where_they_are_said_to_be(
     change: dict[str, object],
 ) -> None:
-    assert decide(replace(IN_ARREARS, **change)).command is CommandKind.TRIP  # type: ignore[arg-type]
+    fresh = replace(IN_ARREARS, **change)  # type: ignore[arg-type] # names of fields
+    assert decide(fresh).command is CommandKind.TRIP
 
 
 @given(calm)

@@ -1,0 +1,279 @@
+"""Supply as rows: what operators want of a meter, what protects it, what the cloud made of its relay, and
+what was decided (C19, C23). Locked by row, a meter's decisions one after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from backend.kernel.db import Row, UnitOfWork
+from backend.kernel.ids import uuid7
+
+from .command_rules import CommandKind
+from .supply_rules import Decision, Force, SupplyPolicy, Want, Why
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Who said something of a supply, why and when."""
+
+    reason: str
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MeterSupply:
+    """供电: a meter's row. `until`: the policy is AUTO again then. `review_at`: when a person looks
+    whether the protection is still needed. `force`: what the cloud made of the relay and has not taken
+    back. `want`, `why`: what was decided last, None before that."""
+
+    meter_id: UUID
+    project_id: UUID
+    policy: SupplyPolicy
+    until: datetime | None
+    policy_said: Said | None
+    protected: Said | None
+    review_at: datetime | None
+    emergency: Said | None
+    force: Force | None
+    want: Want | None
+    why: Why | None
+    command: CommandKind | None
+    decided_at: datetime | None
+
+    def policy_at(self, at: datetime) -> SupplyPolicy:
+        """The policy that holds at an instant (C23: until when)."""
+        over = self.until is not None and self.until <= at
+        return SupplyPolicy.AUTO if over else self.policy
+
+
+def _supply_of(row: Row) -> MeterSupply:
+    force = row["force"]
+    return MeterSupply(
+        meter_id=row["meter_id"],
+        project_id=row["project_id"],
+        policy=SupplyPolicy(row["policy"]),
+        until=row["policy_until"],
+        policy_said=_said(row, "policy"),
+        protected=_said(row, "protected"),
+        review_at=row["review_at"],
+        emergency=_said(row, "emergency"),
+        force=None if force is None else Force(CommandKind(force), Why(row["force_why"])),
+        want=None if row["want"] is None else Want(row["want"]),
+        why=None if row["why"] is None else Why(row["why"]),
+        command=None if row["command"] is None else CommandKind(row["command"]),
+        decided_at=row["decided_at"],
+    )
+
+
+def _said(row: Row, what: str) -> Said | None:
+    reason, by, at = row[f"{what}_reason"], row[f"{what}_by"], row[f"{what}_at"]
+    return None if at is None else Said(reason, by, at)
+
+
+async def lock_supply(work: UnitOfWork, *, project_id: UUID, meter_id: UUID) -> MeterSupply:
+    """A meter's row, made on first sight, locked until commit."""
+    await work.execute(
+        "INSERT INTO control_supply (group_id, project_id, meter_id) VALUES ($1, $2, $3)"
+        " ON CONFLICT DO NOTHING",
+        work.group_id,
+        project_id,
+        meter_id,
+    )
+    row = await work.fetchrow(
+        "SELECT * FROM control_supply WHERE group_id = $1 AND meter_id = $2 FOR UPDATE",
+        work.group_id,
+        meter_id,
+    )
+    assert row is not None, "it was made just now, and rows are never deleted"
+    return _supply_of(row)
+
+
+async def supplies_of_meters(
+    work: UnitOfWork, *, meter_ids: Sequence[UUID]
+) -> dict[UUID, MeterSupply]:
+    """The rows of those meters that have one: one statement for a page."""
+    rows = await work.fetch(
+        "SELECT * FROM control_supply WHERE group_id = $1 AND meter_id = ANY($2)",
+        work.group_id,
+        list(meter_ids),
+    )
+    return {row["meter_id"]: _supply_of(row) for row in rows}
+
+
+async def lock_wanted(work: UnitOfWork, *, at: datetime, limit: int) -> list[MeterSupply]:
+    """Meters of which something is wanted (or was, and is not taken back) and that have no unfinished
+    command over their relay, the ones looked at longest ago first, held until commit."""
+    rows = await work.fetch(
+        "SELECT s.* FROM control_supply s WHERE s.group_id = $1"
+        " AND (s.policy <> 'AUTO' AND coalesce(s.policy_until > $3, true)"
+        "  OR s.protected_at IS NOT NULL OR s.emergency_at IS NOT NULL OR s.force IS NOT NULL)"
+        " AND NOT EXISTS (SELECT FROM control_command c WHERE c.group_id = $1"
+        "  AND c.meter_id = s.meter_id AND c.family = 'RELAY' AND c.state IN ('QUEUED', 'SENT'))"
+        " ORDER BY s.decided_at NULLS FIRST, s.meter_id LIMIT $2 FOR UPDATE OF s SKIP LOCKED",
+        work.group_id,
+        limit,
+        at,
+    )
+    return [_supply_of(row) for row in rows]
+
+
+async def set_policy(
+    work: UnitOfWork,
+    *,
+    meter_id: UUID,
+    policy: SupplyPolicy,
+    until: datetime | None,
+    said: Said,
+) -> None:
+    """What the operator wants from now on. The caller holds the row."""
+    await work.execute(
+        "UPDATE control_supply SET policy = $3, policy_until = $4, policy_reason = $5,"
+        " policy_by = $6, policy_at = $7 WHERE group_id = $1 AND meter_id = $2",
+        work.group_id,
+        meter_id,
+        policy,
+        None if policy is SupplyPolicy.AUTO else until,
+        said.reason,
+        said.by,
+        said.at,
+    )
+
+
+async def set_protection(
+    work: UnitOfWork, *, meter_id: UUID, said: Said | None, review_at: datetime | None
+) -> None:
+    """Put a meter on the protected list, or (`said` None) take it off. The caller holds the row."""
+    await work.execute(
+        "UPDATE control_supply SET protected_reason = $3, protected_by = $4, protected_at = $5,"
+        " review_at = $6 WHERE group_id = $1 AND meter_id = $2",
+        work.group_id,
+        meter_id,
+        said and said.reason,
+        said and said.by,
+        said and said.at,
+        review_at,
+    )
+
+
+async def set_emergency(work: UnitOfWork, *, meter_id: UUID, said: Said | None) -> None:
+    """Begin an emergency trip, or (None) end it. The caller holds the row."""
+    await work.execute(
+        "UPDATE control_supply SET emergency_reason = $3, emergency_by = $4, emergency_at = $5"
+        " WHERE group_id = $1 AND meter_id = $2",
+        work.group_id,
+        meter_id,
+        said and said.reason,
+        said and said.by,
+        said and said.at,
+    )
+
+
+async def lock_supply_of_command(work: UnitOfWork, *, command_id: UUID) -> None:
+    """Hold the row of a command's meter until commit, before the command's own: everybody in one order."""
+    await work.execute(
+        "SELECT FROM control_supply WHERE group_id = $1 AND meter_id ="
+        " (SELECT meter_id FROM control_command WHERE group_id = $1 AND id = $2) FOR UPDATE",
+        work.group_id,
+        command_id,
+    )
+
+
+async def note_obeyed(
+    work: UnitOfWork, *, meter_id: UUID, kind: CommandKind, why: Why | None
+) -> None:
+    """A meter obeyed a command over its relay: what it is forced to now, or that it is forced no more.
+    What another business forced (`why` None: a takedown) is not the supply's to take back."""
+    forced = why is not None and kind in (CommandKind.TRIP, CommandKind.KEEP_POWER)
+    await work.execute(
+        "UPDATE control_supply SET force = $3, force_why = $4 WHERE group_id = $1 AND meter_id = $2",
+        work.group_id,
+        meter_id,
+        kind if forced else None,
+        why if forced else None,
+    )
+
+
+async def keep_decision(
+    work: UnitOfWork,
+    *,
+    supply: MeterSupply,
+    decision: Decision,
+    inputs: Mapping[str, Any],
+    at: datetime,
+) -> bool:
+    """Note a decision at its meter; where it changed, keep it with all that it was taken from. Whether it
+    changed. The caller holds the row."""
+    await work.execute(
+        "UPDATE control_supply SET want = $3, why = $4, command = $5, decided_at = $6"
+        " WHERE group_id = $1 AND meter_id = $2",
+        work.group_id,
+        supply.meter_id,
+        decision.want,
+        decision.why,
+        decision.command,
+        at,
+    )
+    if decision == (supply.want, supply.why, decision.held_back, supply.command):
+        return False
+    await work.execute(
+        "INSERT INTO control_decision (group_id, id, project_id, meter_id, decided_at, want, why,"
+        " held_back, command, inputs) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        work.group_id,
+        uuid7(at),
+        supply.project_id,
+        supply.meter_id,
+        at,
+        decision.want,
+        decision.why,
+        list(decision.held_back),
+        decision.command,
+        dict(inputs),
+    )
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class KeptDecision:
+    """A decision as it was kept. `inputs`: the fields of Supply, spans in seconds, money in hao."""
+
+    id: UUID
+    decided_at: datetime
+    want: Want
+    why: Why
+    held_back: tuple[Why, ...]
+    command: CommandKind | None
+    inputs: Mapping[str, Any]
+
+
+async def decisions_of_meters(
+    work: UnitOfWork, *, meter_ids: Sequence[UUID], limit: int
+) -> dict[UUID, list[KeptDecision]]:
+    """The newest decisions of each meter, at most `limit` each: one statement for a page."""
+    rows = await work.fetch(
+        "SELECT d.* FROM unnest($2::uuid[]) AS m(id) CROSS JOIN LATERAL ("
+        "   SELECT * FROM control_decision WHERE group_id = $1 AND meter_id = m.id"
+        "   ORDER BY id DESC LIMIT $3) d",
+        work.group_id,
+        list(meter_ids),
+        limit,
+    )
+    found: dict[UUID, list[KeptDecision]] = {meter_id: [] for meter_id in meter_ids}
+    for row in rows:
+        found[row["meter_id"]].append(
+            KeptDecision(
+                id=row["id"],
+                decided_at=row["decided_at"],
+                want=Want(row["want"]),
+                why=Why(row["why"]),
+                held_back=tuple(map(Why, row["held_back"])),
+                command=None if row["command"] is None else CommandKind(row["command"]),
+                inputs=row["inputs"],
+            )
+        )
+    return found

@@ -1,0 +1,96 @@
+"""What a decision over a supply is taken from, gathered from the rooms by a statement each (C19, C20).
+
+Warnings and the project's calendar of cuts are not kept yet, so no warning counts as delivered and nobody
+is cut for arrears by the cloud: what is decided says so (NOT_WARNED).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from backend.charges.queries import held_assignments
+from backend.charges.rules import Figures
+from backend.control.supplies import MeterSupply
+from backend.control.supply_rules import MoneyIn, Supply
+from backend.kernel.db import UnitOfWork
+from backend.kernel.money import ZERO, Money
+from backend.metering.rules import CreditMode
+from backend.metering.supplied import SuppliedMeter
+from backend.topups.queries import accounts_with_open_orders
+
+from .charge_figures import figures
+
+_NOTHING = Figures(ZERO, ZERO, ZERO)
+_NOTICE = timedelta(hours=24)
+
+
+async def gather(
+    work: UnitOfWork,
+    wanted: Sequence[MeterSupply],
+    meters: Mapping[UUID, SuppliedMeter],
+    at: datetime,
+) -> dict[UUID, Supply]:
+    """The facts of each meter of `wanted`, by meter."""
+    sold = [
+        each
+        for each in meters.values()
+        if each.credit_mode is CreditMode.CLOUD and each.account_id is not None
+    ]
+    account_ids = list({each.account_id for each in sold if each.account_id is not None})
+    money = await figures(work, account_ids=account_ids) if account_ids else {}
+    paying = await accounts_with_open_orders(work, account_ids=account_ids)
+    held = await held_assignments(
+        work, assignment_ids=[each.assignment_id for each in sold if each.assignment_id]
+    )
+    found = {}
+    for supply in wanted:
+        meter = meters[supply.meter_id]
+        known = _NOTHING if meter.account_id is None else money.get(meter.account_id, _NOTHING)
+        found[meter.id] = Supply(
+            policy=supply.policy_at(at),
+            protected=supply.protected is not None,
+            emergency=supply.emergency is not None,
+            safety=None,
+            timetable=None,
+            money=_money_in(meter),
+            balance=known.balance,
+            uncharged=known.uncharged,
+            overdraft=known.overdraft,
+            reading_age=None if meter.read_at is None else at - meter.read_at,
+            period=meter.period,
+            hold=meter.assignment_id in held,
+            payment_pending=meter.account_id in paying,
+            window_open=True,
+            no_cut_day=False,
+            warned_for=None,
+            notice=_NOTICE,
+            takeover=False,
+            customer_closes=False,
+            relay=meter.relay_closed,
+            force=supply.force,
+        )
+    return found
+
+
+def _money_in(meter: SuppliedMeter) -> MoneyIn:
+    """A CLOUD meter that serves nobody is sold to nobody: money does not decide over it."""
+    if meter.credit_mode is CreditMode.CLOUD and meter.account_id is None:
+        return MoneyIn.NONE
+    return MoneyIn(meter.credit_mode.value)
+
+
+def inputs_of(supply: Supply) -> dict[str, Any]:
+    """The facts as they are kept with a decision: money in hao, spans in seconds."""
+    return {each.name: _kept(getattr(supply, each.name)) for each in fields(supply)}
+
+
+def _kept(value: object) -> object:
+    if isinstance(value, Money):
+        return value.hao
+    if isinstance(value, timedelta):
+        return round(value.total_seconds())
+    return [str(part) for part in value] if isinstance(value, tuple) else value
