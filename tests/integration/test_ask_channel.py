@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 from uuid import UUID
 
 import httpx
@@ -18,9 +19,9 @@ from backend.journeys.ports import Ports
 from backend.journeys.topup import Payer, start
 from backend.kernel.clock import SystemClock
 from backend.kernel.db import unit_of_work
-from backend.sandbox.app import sandbox_app
 from backend.sandbox.embedded.child import free_port
 from backend.sandbox.pay_keys import new_private_pem, public_pem_of
+from backend.sandbox.wechat_pay import wechat_pay_app
 from backend.tenancy.operations import save_credential
 from backend.tenancy.queries import Credential
 from backend.topups.ports import ChannelUnavailable
@@ -66,8 +67,14 @@ class Shop:
 
     async def control(self, path: str, body: dict[str, object]) -> None:
         """Turn a switch of the stand-in."""
-        async with httpx.AsyncClient(base_url=f"{self.sandbox}/wechat-pay/control") as client:
+        async with httpx.AsyncClient(base_url=f"{self.sandbox}/control") as client:
             (await client.post(path, json=body)).raise_for_status()
+
+
+@cache
+def _merchant_pem() -> str:
+    """The merchant's key of this run: making one takes a quarter of a second."""
+    return new_private_pem()
 
 
 @pytest.fixture
@@ -81,8 +88,8 @@ async def shop(worlds: tuple[World, World]) -> AsyncIterator[Shop]:
 async def shop_of(world: World) -> AsyncIterator[Shop]:
     """A group's. The wire lives in real time (its signatures are fresh); only our journeys' clock moves."""
     world.clock.instant = SystemClock().now()
-    private, apiv3 = new_private_pem(), "k" * 32
-    async with serving(sandbox_app(clock=SystemClock()), free_port()) as url:
+    private, apiv3 = _merchant_pem(), "k" * 32
+    async with serving(wechat_pay_app(clock=SystemClock()), free_port()) as url:
         merchant = {
             "mchid": MCHID,
             "appid": "wxask0001",
@@ -91,7 +98,7 @@ async def shop_of(world: World) -> AsyncIterator[Shop]:
             "apiv3_key": apiv3,
         }
         async with httpx.AsyncClient() as client:
-            told = (await client.post(f"{url}/wechat-pay/control/merchants", json=merchant)).json()
+            told = (await client.post(f"{url}/control/merchants", json=merchant)).json()
 
         def channel(group_id: int, credential: Credential) -> WechatPayChannel:
             return WechatPayChannel(
@@ -104,7 +111,7 @@ async def shop_of(world: World) -> AsyncIterator[Shop]:
                     notify_url=f"http://127.0.0.1/{group_id}",
                     private_key_pem=private,
                     apiv3_key=apiv3,
-                    base_url=f"{url}/wechat-pay",
+                    base_url=url,
                     allow_http=True,
                 ),
                 clock=SystemClock(),

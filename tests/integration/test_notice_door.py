@@ -66,7 +66,7 @@ async def door(worlds: tuple[World, World]) -> AsyncIterator[Door]:
         named: dict[str, object] = {"out_trade_no": order.order_no}
         await shop.control("/faults", {"lost_notice": 1})
         await shop.control("/pay", named)
-        async with httpx.AsyncClient(base_url=f"{shop.sandbox}/wechat-pay/control") as client:
+        async with httpx.AsyncClient(base_url=f"{shop.sandbox}/control") as client:
             made = (await client.post("/notice", json=named)).json()
         headers = {name.lower(): value for name, value in made["headers"].items()}
         yield Door(shop, order, headers, made["body"].encode())
