@@ -48,18 +48,29 @@ _COLUMNS = (
     "entry_id",
     "charged_at",
 )
-# COPY is not for tables with row-level security, so it goes by way of a stage; and binary COPY knows no
-# jsonb, so the detail goes as text.
-_STAGED = [f"{name}_text" if name == "detail" else name for name in _COLUMNS]
+# COPY is not for tables with row-level security, so it goes by way of a stage. Binary COPY knows no jsonb,
+# and takes long over arrays: the detail goes as text, use and days as columns of their own.
+_USES = [f"use_{place}" for place in range(6)]
+_DAYS = [f"day_{place}" for place in range(3)]
+_SENT = {"use_before": _USES, "days": _DAYS, "detail": ["detail_text"]}
+_STAGED = [sent for name in _COLUMNS for sent in _SENT.get(name, [name])]
+_READ = {
+    "use_before": f"CASE WHEN use_0 IS NOT NULL THEN ARRAY[{', '.join(_USES)}] END",
+    "days": f"CASE WHEN day_0 IS NOT NULL THEN ARRAY[{', '.join(_DAYS)}] END",
+    "detail": "detail_text::jsonb",
+}
 _STAGE = (
     "CREATE TEMP TABLE IF NOT EXISTS charge_stage (LIKE charges_charge INCLUDING DEFAULTS,"
-    " detail_text text) ON COMMIT DELETE ROWS; DELETE FROM charge_stage"
+    f" detail_text text, {' bigint, '.join(_USES)} bigint, {' smallint, '.join(_DAYS)} smallint)"
+    " ON COMMIT DELETE ROWS; DELETE FROM charge_stage"
 )
 _INSERT = (
     f"INSERT INTO charges_charge ({', '.join(_COLUMNS)})"
-    f" SELECT {', '.join('detail_text::jsonb' if name == 'detail' else name for name in _COLUMNS)}"
+    f" SELECT {', '.join(_READ.get(name, name) for name in _COLUMNS)}"
     " FROM charge_stage WHERE group_id = $1"
 )
+_NO_USE = (None,) * 6
+_NO_DAYS = (None,) * 3
 # Figures that move go by way of stages too: COPY takes a fraction of what arrays take to send.
 _POSITION_STAGE = (
     "CREATE TEMP TABLE IF NOT EXISTS position_stage (id uuid, at timestamptz, total bigint,"
@@ -206,7 +217,9 @@ async def write_charges(
                 group_id,
                 *each[:14],
                 *each.use,
-                *each[15:21],
+                *each[15:19],
+                *(each.use_before or _NO_USE),
+                *(each.days or _NO_DAYS),
                 None if each.detail is None else json.dumps(each.detail),
                 *each.amounts,
                 entries.get(each.project_id),

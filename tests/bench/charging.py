@@ -21,6 +21,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import uvloop
 
 from backend.journeys.charge import AT_ONCE, charge_meters
 from backend.kernel.clock import SystemClock
@@ -31,6 +32,7 @@ from backend.sandbox.embedded.services import EmbeddedServices
 from backend.tariffs.rules import Fee, Season, Step, TariffKind, Terms
 from tests.integration.priced import priced
 from tests.integration.world import START, World, make_group, reading_of
+from workers.main import settle_memory
 
 DATABASE = "bench_charges"
 TERMS = Terms(
@@ -171,8 +173,9 @@ async def _read(world: World, ids: list[UUID], at: datetime, turn: int) -> None:
 
 
 async def _charge(world: World, ids: list[UUID], at: datetime) -> float:
-    """Seconds to charge all of it, in batches as the worker does, two of them at a time."""
+    """Seconds to charge all of it, in batches and with the memory settings of the worker, two at a time."""
     gc.collect()
+    settle_memory()
     batches = [ids[place : place + AT_ONCE] for place in range(0, len(ids), AT_ONCE)]
     waiting = iter(batches)
 
@@ -216,4 +219,4 @@ if __name__ == "__main__":
     folder.chmod(0o755)
     with EmbeddedServices(folder) as running:
         size = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-        sys.stdout.write(json.dumps(asyncio.run(run(running, meters=size)), indent=1) + "\n")
+        sys.stdout.write(json.dumps(uvloop.run(run(running, meters=size)), indent=1) + "\n")
