@@ -24,7 +24,6 @@ from backend.charges.rules import (
     Supply,
 )
 from backend.kernel.db import UnitOfWork, unit_of_work
-from backend.kernel.ids import uuid7
 from backend.metering import cloud
 from backend.metering.cloud import CloudAssignment
 from backend.metering.rules import MeterKind, first_open_day
@@ -40,7 +39,15 @@ from .charge_batch import (
     write,
     years_before,
 )
-from .charge_rating import Part, Timeline, amounts_to_date, kept, segments_to_date, spans
+from .charge_rating import (
+    MonthPlan,
+    Part,
+    Rated,
+    amounts_to_date,
+    kept,
+    segments_to_date,
+    spans,
+)
 
 AT_ONCE = 2_000  # assignments of one transaction
 _POINTS = 200  # of one meter at once; what is more is found by the next look
@@ -94,14 +101,14 @@ async def charge_in(
         position = batch.positions[assignment.id]
         if position.hold is Hold.NEGATIVE:
             continue
+        supply, last = position.supply, position.last.at
         came = since.get(assignment.meter_id)
-        last = position.last.at
         if came is not None and position.baseline.at < came <= last:
-            again[position.supply] = min(again.get(position.supply, came), came)
-        elif assignment.meter_id in packed or _moves_later_months(batch, position):
-            again[position.supply] = min(again.get(position.supply, last), last)
-        elif points[assignment.id] and position.supply not in again:
-            _charge(batch, position, assignment.kind, points[assignment.id])
+            again[supply] = min(again.get(supply, came), came)
+        elif assignment.meter_id in packed or _moves_later_months(batch, supply, last):
+            again[supply] = min(again.get(supply, last), last)
+        elif points[assignment.id] and supply not in again:
+            _charge(batch, position, supply, assignment.kind, points[assignment.id])
     for supply, first in again.items():
         await rate_again(work, batch, supply, first)
     return await write(work, batch)
@@ -118,9 +125,11 @@ async def _packed(work: UnitOfWork, batch: Batch) -> frozenset[UUID]:
     return await cloud.packed_after(work, meters=behind) if behind else frozenset()
 
 
-def _charge(batch: Batch, position: Position, kind: MeterKind, points: Sequence[Point]) -> None:
+def _charge(
+    batch: Batch, position: Position, supply: Supply, kind: MeterKind, points: Sequence[Point]
+) -> None:
     """Charge the points that follow the last one of an assignment."""
-    timeline = batch.timelines.get(position.supply)
+    timeline = batch.timelines.get(supply)
     if timeline is None or not timeline.holds(position.last.at):
         batch.hold(position, Hold.NO_TARIFF, position.last.at)
         return
@@ -128,7 +137,8 @@ def _charge(batch: Batch, position: Position, kind: MeterKind, points: Sequence[
     rated, backward = spans((position.last, *points), kind, {})
     for span in rated:
         for part in timeline.parts(span):
-            _charge_part(batch, position, timeline, part, span.start, span.end)
+            month = timeline.month(part.month)
+            _charge_part(batch, position, supply, month, part, span)
         position.last = span.end
     batch.moved[position.assignment_id] = position
     if backward is not None:
@@ -136,11 +146,10 @@ def _charge(batch: Batch, position: Position, kind: MeterKind, points: Sequence[
 
 
 def _charge_part(
-    batch: Batch, position: Position, timeline: Timeline, part: Part, start: Point, end: Point
+    batch: Batch, position: Position, supply: Supply, plan_month: MonthPlan, part: Part, span: Rated
 ) -> None:
     """Add a part to its month, and charge what the month costs more by it."""
-    plan_month = timeline.month(part.month)
-    supply, _ = key = position.supply, part.month
+    key = supply, part.month
     month = batch.months.get(key)
     if month is None:
         month = _new_month(position, part)
@@ -176,7 +185,7 @@ def _charge_part(
         position.price_hao = (added.total - added.fixed) * BASE_UNITS // used
     batch.add(
         Charge(
-            id=uuid7(batch.at),
+            id=next(batch.ids),
             project_id=position.project_id,
             account_id=position.account_id,
             purse_id=batch.purses[position.account_id],
@@ -188,8 +197,8 @@ def _charge_part(
             day=part.day,
             from_at=part.start,
             to_at=part.end,
-            from_total=start.total,
-            to_total=end.total,
+            from_total=span.start.total,
+            to_total=span.end.total,
             use=part.use,
             shared=part.shared,
             version_id=plan_month.versions[place],
@@ -219,11 +228,11 @@ def _new_month(position: Position, part: Part) -> Month:
     )
 
 
-def _moves_later_months(batch: Batch, position: Position) -> bool:
+def _moves_later_months(batch: Batch, supply: Supply, last: datetime) -> bool:
     """Whether what is charged of it now moves the yearly steps of a month that is charged already, by
     another meter of the supply."""
-    timeline = batch.timelines.get(position.supply)
+    timeline = batch.timelines.get(supply)
     if timeline is None or not timeline.yearly:
         return False
-    month = month_of(position.last.at, timeline.zone)
-    return any(supply == position.supply and later > month for supply, later in batch.months)
+    month = month_of(last, timeline.zone)
+    return any(whose == supply and later > month for whose, later in batch.months)

@@ -26,7 +26,6 @@ from backend.charges.rules import (
 )
 from backend.kernel.clock import Period
 from backend.kernel.db import UnitOfWork
-from backend.kernel.ids import uuid7
 from backend.metering import cloud
 from backend.metering.history import newest_until, readings_of_meters
 from backend.metering.registers import BANDS, Reading
@@ -201,7 +200,7 @@ def _correction(
     batch.moved[about.assignment_id] = about
     before = month.segments
     return Charge(
-        id=uuid7(batch.at),
+        id=next(batch.ids),
         project_id=about.project_id,
         account_id=about.account_id,
         purse_id=batch.purses[about.account_id],

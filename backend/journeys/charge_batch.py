@@ -5,7 +5,7 @@ Read set-based before, written set-based after; in between nothing waits for any
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from uuid import UUID
@@ -17,7 +17,7 @@ from backend.charges import operations as charges
 from backend.charges import queries
 from backend.charges.rules import Amounts, Charge, Hold, Month, Point, Position, Reason, Supply
 from backend.kernel.db import Row, UnitOfWork
-from backend.kernel.ids import uuid7
+from backend.kernel.ids import uuid7s
 from backend.ledger.purses import PurseCharge
 from backend.ledger.purses import charge as charge_purses
 from backend.ledger.rules import LINES
@@ -55,6 +55,10 @@ class Batch:
     changed: dict[tuple[Supply, date], Month] = field(default_factory=dict)
     lines: dict[UUID, dict[UUID, Amounts]] = field(default_factory=dict)
     cases: list[NewCase] = field(default_factory=list)
+    ids: Iterator[UUID] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ids = uuid7s(self.at, together=100)
 
     def add(self, charge: Charge) -> None:
         """A charge, and what its purse pays for it."""
@@ -216,7 +220,7 @@ async def write(work: UnitOfWork, batch: Batch) -> int:
             entry_id = await charge_purses(
                 work,
                 project_id=project_id,
-                business_key=f"charge:{uuid7(batch.at)}",
+                business_key=f"charge:{next(batch.ids)}",
                 charges=wanted,
                 at=batch.at,
             )
@@ -240,7 +244,7 @@ def reversed_estimates(batch: Batch, standing: Sequence[Charge]) -> None:
         batch.moved[position.assignment_id] = position
         batch.add(
             estimate._replace(
-                id=uuid7(batch.at),
+                id=next(batch.ids),
                 purse_id=batch.purses[estimate.account_id],
                 seq=position.seq,
                 reason=Reason.ESTIMATE_REVERSED,

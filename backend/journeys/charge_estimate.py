@@ -10,7 +10,6 @@ from backend.audit.operations import record
 from backend.charges.rules import Charge, Position, Reason
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import Conflict
-from backend.kernel.ids import uuid7
 from backend.kernel.money import Money
 from backend.kernel.scope import Scope
 from backend.metering import cloud
@@ -146,7 +145,7 @@ def _estimated(
     use = Use(unbanded=used)
     position.seq += 1
     return Charge(
-        id=uuid7(batch.at),
+        id=next(batch.ids),
         project_id=position.project_id,
         account_id=position.account_id,
         purse_id=batch.purses[position.account_id],

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from backend.charges.rules import Amounts, Point, Ruling
 from backend.metering.rules import MeterKind, register_gain
-from backend.tariffs import calendar
+from backend.tariffs import calendar, rules
 from backend.tariffs.calendar import Held
 from backend.tariffs.rules import (
     NO_DAYS,
@@ -30,21 +30,13 @@ from backend.tariffs.rules import (
     Segment,
     StepPeriod,
     Use,
-    price_to_date,
+    cost_to_date,
 )
 
 # Band registers are truncated to 10 Wh each, so five of them may be off by so much.
 BANDS_AGREE = 50
 _DAY = timedelta(days=1)
 _NO_DAY = (datetime.max.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), date.max)
-_LINE_OF = {
-    LineKind.ENERGY: 0,
-    LineKind.STEP: 0,
-    LineKind.FIXED: 1,
-    LineKind.LOSS: 2,
-    LineKind.PUBLIC: 3,
-    LineKind.SERVICE: 4,
-}
 
 
 class Rated(NamedTuple):
@@ -257,19 +249,24 @@ def segments_to_date(
 
 def amounts_to_date(segments: Sequence[Segment]) -> Amounts:
     """What segments of a month cost to date, by line."""
-    found = [0] * 5
-    for lines in price_to_date(segments):
-        for line in lines:
-            found[_LINE_OF[line[0]]] += line[5]
-    return Amounts(*found)
+    return _by_line(cost_to_date(segments))
 
 
-def amounts_of(lines: Iterable[Line]) -> Amounts:
+def amounts_of(lines: Sequence[Line]) -> Amounts:
     """Lines of a price, by line of charges."""
-    found = [0] * 5
-    for line in lines:
-        found[_LINE_OF[line.kind]] += line.amount
-    return Amounts(*found)
+    return _by_line(rules.amounts_of(lines))
+
+
+def _by_line(of_kind: Mapping[LineKind, int]) -> Amounts:
+    """A step is dearer energy: it stands in the line of energy."""
+    cost = of_kind.get
+    return Amounts(
+        cost(LineKind.ENERGY, 0) + cost(LineKind.STEP, 0),
+        cost(LineKind.FIXED, 0),
+        cost(LineKind.LOSS, 0),
+        cost(LineKind.PUBLIC, 0),
+        cost(LineKind.SERVICE, 0),
+    )
 
 
 def kept(segments: Sequence[Segment], month: MonthPlan) -> list[list[Any]]:

@@ -164,6 +164,9 @@ class Line(NamedTuple):
     amount: int
 
 
+_Priced = tuple[LineKind, str, int, int, int, int]  # a Line in the making
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Terms made ready to price fast. `version`: the caller's name of it, kept with what it priced."""
@@ -252,11 +255,16 @@ def price_segment(segment: Segment, step_before: int) -> tuple[Line, ...]:
     A line whose amount is nothing because nothing was used is left out. Raises ValueError for negative
     use: that is a hold, never a charge (C14).
     """
+    return tuple(map(Line._make, _priced(segment, step_before)))
+
+
+def _priced(segment: Segment, step_before: int) -> list[_Priced]:
+    """The lines as plain tuples: charging wants their amounts alone, a hundred thousand times."""
     plan, season, use, days, _ = segment
     if min(use) < 0 or step_before < 0:
         raise ValueError("use is never negative")
     total = sum(use)
-    lines: list[Line] = []
+    lines: list[_Priced] = []
     energy = 0
     if total:
         for name, price, place in plan.prices[season]:
@@ -264,7 +272,7 @@ def price_segment(segment: Segment, step_before: int) -> tuple[Line, ...]:
             if quantity:
                 amount = (quantity * price * 2 + BASE_UNITS) // (2 * BASE_UNITS)
                 energy += amount
-                lines.append(Line(LineKind.ENERGY, name, quantity, price, 0, amount))
+                lines.append((LineKind.ENERGY, name, quantity, price, 0, amount))
         after = step_before + total
         for number, begins, ends, surcharge in plan.steps:
             top = after if ends is None or after < ends else ends
@@ -272,17 +280,17 @@ def price_segment(segment: Segment, step_before: int) -> tuple[Line, ...]:
             if quantity > 0:
                 amount = (quantity * surcharge * 2 + BASE_UNITS) // (2 * BASE_UNITS)
                 energy += amount
-                lines.append(Line(LineKind.STEP, number, quantity, surcharge, 0, amount))
+                lines.append((LineKind.STEP, number, quantity, surcharge, 0, amount))
         for kind, per_unit, share in plan.fees:
             parts = total * per_unit * (SHARE_UNIT // BASE_UNITS) + energy * share
             amount = (parts * 2 + SHARE_UNIT) // (2 * SHARE_UNIT)
-            lines.append(Line(kind, "", total, per_unit, share, amount))
+            lines.append((kind, "", total, per_unit, share, amount))
     if plan.monthly and days.last > days.first:
         amount = _prorated(plan.monthly, days.last, days) - _prorated(
             plan.monthly, days.first, days
         )
-        lines.append(Line(LineKind.FIXED, "", days.last - days.first, plan.monthly, 0, amount))
-    return tuple(lines)
+        lines.append((LineKind.FIXED, "", days.last - days.first, plan.monthly, 0, amount))
+    return lines
 
 
 def _prorated(monthly: int, ended: int, days: Days) -> int:
@@ -300,6 +308,17 @@ def price_to_date(segments: Sequence[Segment]) -> tuple[tuple[Line, ...], ...]:
         found.append(price_segment(segment, segment.year_before + used))
         used += sum(segment.use)
     return tuple(found)
+
+
+def cost_to_date(segments: Sequence[Segment]) -> dict[LineKind, int]:
+    """What the lines of `price_to_date` come to, in hao by kind of line; kinds without a line are absent."""
+    found: dict[LineKind, int] = {}
+    used = 0
+    for segment in segments:
+        for kind, _, _, _, _, amount in _priced(segment, segment.year_before + used):
+            found[kind] = found.get(kind, 0) + amount
+        used += sum(segment.use)
+    return found
 
 
 def price_usage(

@@ -31,6 +31,7 @@ from backend.tariffs.rules import (
     amounts_of,
     band_prices,
     compile_terms,
+    cost_to_date,
     difference,
     price_segment,
     price_to_date,
@@ -225,9 +226,11 @@ def test_steps_go_on_from_version_to_version_within_a_month(
     plans = compile_terms(one), compile_terms(other)
     segments = [Segment(plans[which], 0, use, days, 777) for which, use, days in drawn]
     used = 0
-    for segment, lines in zip(segments, price_to_date(segments), strict=True):
+    priced = price_to_date(segments)
+    for segment, lines in zip(segments, priced, strict=True):
         assert lines == price_segment(segment, 777 + used)
         used += segment.use.total
+    assert cost_to_date(segments) == amounts_of([line for lines in priced for line in lines])
 
 
 def test_a_year_of_steps_reaches_over_its_months_and_begins_anew() -> None:
