@@ -87,12 +87,14 @@ class PlatformKeys:
         with self._lock:
             if not self._old(PAUSE):
                 return
-            self._asked_at = self._clock.now()
             try:
                 self._certificates = self._fetch()
             except ChannelUnavailable:
                 if self._usable(serial) is None:
                     raise
+            finally:
+                # From its end: whoever waited for a question that took long does not ask it once more.
+                self._asked_at = self._clock.now()
 
 
 def open_certificates(body: bytes, *, apiv3_key: str) -> dict[str, Certificate]:

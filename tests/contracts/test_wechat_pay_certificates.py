@@ -262,3 +262,27 @@ def test_certificates_are_asked_for_twice_a_day_and_by_one_thread(platform: Plat
     clock.advance(timedelta(seconds=1))
     assert keys.of("AAAAAAAA") is not None
     assert platform.asked == 2
+
+
+def test_those_who_waited_for_a_question_that_failed_slowly_do_not_ask_it_again(
+    platform: Platform,
+) -> None:
+    """Else strangers' notices would keep the threads of all payments while the platform is away."""
+    clock = SetClock(CLOCK.now())
+    platform.away = True
+
+    def slow() -> Mapping[str, Certificate]:
+        clock.advance(PAUSE + timedelta(seconds=1))
+        return platform.fetch()
+
+    keys = PlatformKeys(fixed={}, fetch=slow, clock=clock)
+
+    def ask(serial: str) -> bool:
+        try:
+            return keys.of(serial) is not None
+        except ChannelUnavailable:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert not any(pool.map(ask, ["AAAAAAAA"] * 16))
+    assert platform.asked == 1
