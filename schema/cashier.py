@@ -244,6 +244,7 @@ class CashierMutations:
         channel: Channel,
         idempotency_key: str,
         slip_no: str | None = None,
+        meter: strawberry.ID | None = None,
     ) -> CashierTopUpResult:
         """Money taken at the desk of the caller's open shift: CASH, or CARD with its slip."""
         order = await cashier.take_money(
@@ -253,6 +254,7 @@ class CashierMutations:
             channel=channel,
             slip_no=slip_no,
             idempotency_key=idempotency_key,
+            meter_id=None if meter is None else uuid_of(meter, "Meter"),
             at=info.context.now,
         )
         return await _topup(info, order)

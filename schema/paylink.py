@@ -15,6 +15,7 @@ from backend.topups.rules import Channel, PayMethod, Way
 
 from .audit import KeyValue, pairs
 from .context import Info
+from .meters import MeterKind
 from .problems import AnyProblem
 from .resolvers import field, subscription
 from .rights import open_mutation
@@ -32,6 +33,15 @@ class PayWay:
     method: PayMethod
 
 
+@strawberry.type(description="A meter that can be paid for.")
+class PayMeter:
+    """One choice of the pay page."""
+
+    id: strawberry.ID
+    name: str = strawberry.field(description="The last characters of its serial number.")
+    kind: MeterKind
+
+
 @strawberry.type(description="What a pay link pays for; name and place are masked.")
 class PayLink:
     """A forwarded link may pay, not look."""
@@ -44,6 +54,9 @@ class PayLink:
     min: Money
     max: Money
     ways: list[PayWay] = strawberry.field(description="How this visitor can pay, the best first.")
+    meters: list[PayMeter] = strawberry.field(
+        description="What can be paid for, the one that is paid for unasked first."
+    )
 
 
 @strawberry.type(description="A top-up as the payer sees it.")
@@ -114,6 +127,10 @@ class PayLinkQueries:
             min=link.least,
             max=link.most,
             ways=[PayWay(channel=way.channel, method=way.method) for way in link.ways],
+            meters=[
+                PayMeter(id=ref("Meter", each.id), name=each.tail, kind=MeterKind(each.kind))
+                for each in link.meters
+            ],
         )
 
     @field(description="A top-up of the link's account.")
@@ -138,6 +155,7 @@ class PayLinkMutations:
         method: PayMethod,
         idempotency_key: str,
         channel: Channel = Channel.WECHAT_PAY,
+        meter: strawberry.ID | None = None,
     ) -> StartTopUpResult:
         """Start a payment; the same key again answers the same order."""
         view = await journey.start_by_link(
@@ -147,6 +165,7 @@ class PayLinkMutations:
             way=Way(channel, method),
             visitor=info.context.visitor,
             idempotency_key=idempotency_key,
+            meter_id=None if meter is None else uuid_of(meter, "Meter"),
         )
         return TopUpStarted(top_up=payer_topup_of(view), page=pairs(view.order.page))
 

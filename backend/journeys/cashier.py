@@ -20,6 +20,7 @@ from backend.kernel.scope import Scope
 from backend.ledger.purses import recovered_by
 from backend.ledger.rules import AccountKey, AccountKind
 from backend.metering import queries as metering
+from backend.metering.rules import CreditMode
 from backend.tenancy import queries as tenancy
 from backend.tenancy.rules import Permission
 from backend.topups import operations as topups
@@ -55,8 +56,10 @@ async def take_money(
     slip_no: str | None,
     idempotency_key: str,
     at: datetime,
+    meter_id: UUID | None = None,
 ) -> Order:
-    """Top up an account by money taken at the desk of the caller's open shift; the order is paid.
+    """Top up an account by money taken at the desk of the caller's open shift; the order is paid. `meter_id`:
+    which of its meters gets the money, None: the first that holds money.
 
     A repeat with the same key answers the same order. Raises NotFound, Forbidden, InvalidInput
     (amount, channel, slip), Conflict (no open shift, closed account, selling stopped, no meter, the slip
@@ -85,7 +88,7 @@ async def take_money(
             work,
             project_id=account.project_id,
             account_id=account.id,
-            assignment_id=await _sold_by(work, account.id),
+            assignment_id=await _sold_by(work, account.id, meter_id),
             customer_id=None,
             credential_id=None,
             way=Way(channel, PayMethod.COUNTER),
@@ -103,11 +106,15 @@ async def take_money(
     return paid
 
 
-async def _sold_by(work: UnitOfWork, account_id: UUID) -> UUID:
-    assignment = await metering.live_assignment_of_account(work, account_id=account_id)
+async def _sold_by(work: UnitOfWork, account_id: UUID, meter_id: UUID | None) -> UUID:
+    assignment = await metering.live_assignment_of_account(
+        work, account_id=account_id, meter_id=meter_id
+    )
     if assignment is None:
-        raise Conflict("no meter that is sold to serves this account yet")
+        raise Conflict("no such meter that is sold to serves this account now")
     meter = await metering.meter_by_id(work, meter_id=assignment.meter_id)
+    if meter.credit_mode == CreditMode.NONE:
+        raise Conflict("this meter is not sold to")
     if meter.selling_stopped_at is not None:
         raise Conflict("selling to this meter is stopped until the manager has checked it")
     return assignment.id

@@ -138,6 +138,34 @@ async def live_assignment_of_account(
     return None
 
 
+class SoldMeter(NamedTuple):
+    """A meter of an account that a payer can pay for."""
+
+    id: UUID
+    serial: str
+    kind: MeterKind
+
+
+async def sold_meters(work: UnitOfWork, *, account_id: UUID) -> list[SoldMeter]:
+    """The meters of an account that can be paid for now, the one that gets the money unasked first: each
+    that holds money itself, and one of those whose money is in the same purse."""
+    rows = await work.fetch(
+        "SELECT m.id, m.serial, m.kind, m.credit_mode FROM metering_assignment a"
+        " JOIN metering_meter m ON m.group_id = a.group_id AND m.id = a.meter_id"
+        " WHERE a.group_id = $1 AND a.account_id = $2 AND a.ended_at IS NULL"
+        "  AND m.credit_mode IN ('METER', 'CLOUD') AND m.selling_stopped_at IS NULL"
+        " ORDER BY m.credit_mode = 'CLOUD', a.started_at, m.serial",
+        work.group_id,
+        account_id,
+    )
+    in_purse = [row["id"] for row in rows if row["credit_mode"] == CreditMode.CLOUD]
+    return [
+        SoldMeter(row["id"], row["serial"], MeterKind(row["kind"]))
+        for row in rows
+        if row["id"] not in in_purse[1:]
+    ]
+
+
 async def assignments_of_account(work: UnitOfWork, *, account_id: UUID) -> list[MeterAssignment]:
     """The running assignments of an account, in the order of their ids."""
     return await MeterAssignment.filter(

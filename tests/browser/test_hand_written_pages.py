@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from graphql import OperationDefinitionNode, build_schema, parse, validate
 
+from backend.metering.rules import MeterKind
 from backend.topups.rules import METHODS, Channel, PayMethod
 
 from .pages import PAY, ROOT, STAGE, Page, colours, contrast
@@ -85,6 +86,7 @@ def test_every_sentence_of_the_pay_page_is_there_and_none_is_left_over() -> None
     used = {key for text in scripts.values() for key in KEY.findall(text)}
     used |= set(Page(PAY / "pay.html").values("data-text"))
     used |= {f"way.{channel}" for channel in WAYS}
+    used |= {f"meter.{kind.lower()}" for kind in MeterKind}
     used |= {f"{stage}.{part}" for stage in STAGES for part in ("head", "body")}
     assert used - texts.keys() == set(), "sentences that are missing"
     assert texts.keys() - used == set(), "sentences that nobody says"

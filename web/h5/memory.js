@@ -30,6 +30,7 @@ export class Memory {
   constructor(token) {
     this.wishName = "shuidian.wish." + token;
     this.lastName = "shuidian.last." + token;
+    this.meterName = "shuidian.meter." + token;
   }
 
   /** The idempotency key: the same for a double tap or a reload, until that order is decided. */
@@ -41,14 +42,15 @@ export class Memory {
     return wish.key;
   }
 
-  /** The order that the key made. */
-  made(id) {
+  /** The order that the key made, for a meter (null: the backend knows which). */
+  made(id, meter) {
     const known = this.wish();
     if (known) {
       known.order = id;
       write("sessionStorage", this.wishName, JSON.stringify(known));
     }
     write("localStorage", this.lastName, id);
+    write("localStorage", this.meterName, meter);
   }
 
   /** An order that is paid or closed needs its key no more: the next wish is a new order. */
@@ -60,6 +62,11 @@ export class Memory {
   /** The last order made with this link on this device, or null. */
   last() {
     return read("localStorage", this.lastName);
+  }
+
+  /** The meter that the last order made here pays for; undefined when `id` is not that order. */
+  meterOf(id) {
+    return id === this.last() ? read("localStorage", this.meterName) : undefined;
   }
 
   wish() {

@@ -12,6 +12,11 @@ export const PAY_LINK = `query PayLink($token: String!) {
       channel
       method
     }
+    meters {
+      id
+      name
+      kind
+    }
   }
 }`;
 
@@ -20,6 +25,7 @@ export const START_TOP_UP = `mutation StartTopUpByLink(
   $amount: Money!
   $channel: Channel!
   $method: PayMethod!
+  $meter: ID
   $idempotencyKey: String!
 ) {
   startTopUpByLink(
@@ -27,6 +33,7 @@ export const START_TOP_UP = `mutation StartTopUpByLink(
     amount: $amount
     channel: $channel
     method: $method
+    meter: $meter
     idempotencyKey: $idempotencyKey
   ) {
     __typename

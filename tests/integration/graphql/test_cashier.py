@@ -18,8 +18,9 @@ from .edge import Api, operator_token
 
 OPEN = f"""mutation($p: ID!, $d: String!) {{ answer: openShift(project: $p, desk: $d, change: "100") {{
   ... on Shift {{ id desk inDrawer closedAt }} {PROBLEM} }} }}"""
-TAKE = f"""mutation($a: ID!, $c: Channel!, $s: String, $k: String!) {{
-  answer: cashierTopUp(account: $a, amount: "50", channel: $c, slipNo: $s, idempotencyKey: $k) {{
+TAKE = f"""mutation($a: ID!, $c: Channel!, $s: String, $k: String!, $m: ID) {{
+  answer: cashierTopUp(
+    account: $a, amount: "50", channel: $c, slipNo: $s, idempotencyKey: $k, meter: $m) {{
     ... on TopUp {{ id channel method money }} {PROBLEM} }} }}"""
 RECEIPT = f"""mutation($t: ID!) {{ answer: printReceipt(topUp: $t) {{
   ... on Receipt {{ copy paid credited ticket }} {PROBLEM} }} }}"""
@@ -77,6 +78,12 @@ async def test_a_cashier_opens_takes_prints_pays_out_and_hands_over(
     assert card["channel"] == "CARD"
     used = await say(TAKE, a=account, c="CARD", s="A0001", k="desk-key-3")
     assert used["__typename"] == "ConflictProblem"
+    others = [
+        await say(TAKE, a=account, c="CASH", k=f"desk-other-{n}", m=ref("Meter", id_))
+        for n, id_ in enumerate((worlds[1].meter.id, new_id()))
+    ]
+    assert others[0] == others[1], "a foreign meter is like one that is not there"
+    assert "no such meter" in others[0]["message"]
     wrong = await say(TAKE, a=account, c="WECHAT_PAY", k="desk-key-4")
     assert wrong["__typename"] == "InvalidInputProblem"
     printed = [await say(RECEIPT, t=cash["id"]) for _ in range(2)]

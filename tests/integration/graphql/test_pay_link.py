@@ -16,9 +16,10 @@ from backend.journeys.visitor import COOKIE, seal_visitor
 from backend.kernel.db import unit_of_work
 from backend.kernel.money import ZERO, Money
 from backend.sandbox.embedded.services import EmbeddedServices
-from schema.scalars import ref
+from backend.topups.queries import order_by_id
+from schema.scalars import ref, uuid_of
 
-from ..world import BOX, World, make_credential, make_order, pay
+from ..world import BOX, World, make_credential, make_meter, make_order, new_id, pay
 from .edge import Api, Body, operator_token
 from .things import WRONG_TYPE, Things, make_things, nothing, order_of_another_account
 from .till import Till, open_till
@@ -61,6 +62,9 @@ async def test_a_link_shows_what_it_pays_for_masked_and_no_balance(
     things = await make_things(worlds[0])
     data = await api.data(PAY_LINK, {"token": things.link})
     shown = dict(data["payLink"])
+    meters = shown.pop("meters")
+    assert meters[0] == {"id": things.Meter, "name": "0001", "kind": "ELECTRICITY"}
+    assert all(len(meter["name"]) <= 4 for meter in meters), "a serial is not told whole"
     for field, hidden in (("accountName", "Shop 100001"), ("place", "Building 1")):
         masked = shown.pop(field)
         assert "*" in masked
@@ -73,6 +77,33 @@ async def test_a_link_shows_what_it_pays_for_masked_and_no_balance(
         "max": "5000.00",
         "ways": [{"channel": "WECHAT_PAY", "method": "H5"}],
     }
+
+
+async def test_a_payer_chooses_among_the_meters_of_the_link_and_no_other(
+    till: tuple[Till, Things], worlds: tuple[World, World]
+) -> None:
+    opened, things = till
+    foreign = await make_things(worlds[1])
+    second, served = await make_meter(
+        worlds[0], serial="SECOND-0042", bus_address=77, account=worlds[0].account
+    )
+    shown = (await opened.api.data(PAY_LINK, {"token": things.link}))["payLink"]["meters"]
+    chosen = next(meter["id"] for meter in shown if meter["name"] == "0042")
+    assert chosen == ref("Meter", second.id)
+    assert things.FreeMeter not in [meter["id"] for meter in shown]
+    started = await start(
+        opened.api, things.link, meter=chosen, amount="31.00", idempotencyKey="the-second"
+    )
+    async with unit_of_work(worlds[0].group_id) as work:
+        order = await order_by_id(work, order_id=uuid_of(started["topUp"]["id"], "TopUp"))
+    assert order is not None
+    assert order.assignment_id == served.id
+    answers = {
+        str(await start(opened.api, things.link, meter=id_, idempotencyKey=f"key-other-{n}"))
+        for n, id_ in enumerate((foreign.Meter, things.FreeMeter, ref("Meter", new_id())))
+    }
+    assert len(answers) == 1
+    assert "no such meter" in answers.pop()
 
 
 async def test_a_wrong_foreign_or_old_link_gets_one_and_the_same_answer(
