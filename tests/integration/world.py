@@ -43,7 +43,8 @@ from workers.models import meter_models
 # A Sunday noon in China. The month has a partition because `make_group` asks for it.
 START = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 APP_ID = "wx00000000000000a1"
-BOX = SecretBox({1: secrets.token_bytes(32)})
+SEAL = secrets.token_bytes(32)
+BOX = SecretBox({1: SEAL})
 
 
 @dataclass
