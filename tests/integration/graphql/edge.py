@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -96,9 +97,14 @@ def make_api(ports: Ports, *, dsn: str, production: bool = True) -> Api:
 
 
 async def operator_token(
-    world: World, *, role: str | None = "administrator", project_id: UUID | None = None
+    world: World,
+    *,
+    role: str | None = "administrator",
+    project_id: UUID | None = None,
+    also: Mapping[UUID | None, str] = MappingProxyType({}),
 ) -> str:
-    """A session of a new operator who holds `role` in the project (None: in the whole group)."""
+    """A session of a new operator who holds `role` in the project (None: in the whole group), and other
+    roles in other projects (`also`)."""
     token = f"{world.code}.{secrets.token_urlsafe(16)}"
     at = world.clock.now()
     async with unit_of_work(world.group_id) as work:
@@ -110,13 +116,14 @@ async def operator_token(
             password_hash="-",
             at=at,
         )
-        if role is not None:
+        first = {} if role is None else {project_id: role}
+        for project, name in {**first, **also}.items():
             await tenancy.grant(
                 work,
                 scope=world.scope,
                 operator_id=operator.id,
-                role=role,
-                project_id=project_id,
+                role=name,
+                project_id=project,
                 at=at,
             )
         await tenancy.open_session(

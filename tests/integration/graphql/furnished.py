@@ -27,7 +27,8 @@ class Furnished:
 
     `mine` is of `world`'s project, `ungranted` of our second one, `foreign` of the other group. `token`
     is an administrator's of `world`'s project, `group_token` of our whole group, `auditor` an
-    auditor's of our whole group. `api` has no bell.
+    auditor's of it, `neighbour` of one who is an administrator in our second project besides. `api`
+    has no bell.
     """
 
     world: World
@@ -38,6 +39,7 @@ class Furnished:
     token: str
     group_token: str
     auditor: str
+    neighbour: str
     api: Api
 
 
@@ -50,15 +52,19 @@ async def furnish(services: EmbeddedServices) -> Furnished:
         owner = _Owner(services.owner_dsn(_PATTERN))
         world, other = await make_group(owner, "ours"), await make_group(owner, "theirs")
         other.clock = world.clock
+        second = await make_project(world)
         return Furnished(
             world,
             other,
             mine=await make_things(world),
-            ungranted=await make_things(await make_project(world), prefix="2"),
+            ungranted=await make_things(second, prefix="2"),
             foreign=await make_things(other),
             token=await operator_token(world, project_id=world.project.id),
             group_token=await operator_token(world),
             auditor=await operator_token(world, role="auditor"),
+            neighbour=await operator_token(
+                world, role="auditor", also={second.project.id: "administrator"}
+            ),
             api=make_api(world.ports, dsn=services.app_dsn(_PATTERN)),
         )
     finally:

@@ -11,7 +11,7 @@ from backend.audit.queries import entries
 from backend.kernel.db import unit_of_work
 from backend.metering.readings import store_readings
 
-from ..world import World, make_project, reading_of
+from ..world import World, reading_of
 from .doors import DOORS, PROBLEM, Door
 from .edge import Api, operator_token
 from .furnished import Furnished
@@ -68,28 +68,24 @@ async def test_a_write_is_audited_with_who_did_it_from_where(
     assert {(one.actor.kind, one.actor.address) for one in written} == {("operator", "203.0.113.9")}
 
 
+@pytest.mark.parametrize("door", WRITES, ids=[door.name for door in WRITES])
 async def test_a_write_in_one_project_needs_the_permission_there(
-    api: Api, worlds: tuple[World, World]
+    door: Door, shown: Furnished
 ) -> None:
-    world = worlds[0]
-    second = await make_project(world)
-    things = await make_things(second, prefix="2")
-    token = await operator_token(world, role="auditor")
-    async with unit_of_work(world.group_id) as work:
-        await work.execute(
-            "INSERT INTO tenancy_grant (group_id, id, operator_id, role_id, project_id, created_at)"
-            " SELECT g.group_id, gen_random_uuid(), g.operator_id, r.id, $2, now()"
-            " FROM tenancy_grant g JOIN tenancy_role r ON r.group_id = g.group_id"
-            " AND r.name = 'manager' WHERE g.group_id = $1",
-            work.group_id,
-            world.project.id,
-        )
+    before = (await newest(shown.world)).seq
+    here = await shown.api.data(
+        door.document, door.variables(shown.mine, shown.mine), token=shown.neighbour
+    )
+    assert here["answer"]["__typename"] == "ForbiddenProblem"
+    assert (await newest(shown.world)).seq == before
+
+
+async def test_who_has_the_permission_in_one_project_writes_there(furnished: Furnished) -> None:
     (refresh,) = [door for door in WRITES if door.field == "Mutation.refreshMeter"]
-    there = await api.data(refresh.document, {"id": things.Meter}, token=token)
-    assert there["answer"]["__typename"] == "ForbiddenProblem"
-    own = await make_things(world)
-    here = await api.data(refresh.document, {"id": own.Meter}, token=token)
-    assert here["answer"]["__typename"] == "MeterRefresh"
+    there = await furnished.api.data(
+        refresh.document, {"id": furnished.ungranted.Meter}, token=furnished.neighbour
+    )
+    assert there["answer"]["__typename"] == "MeterRefresh"
 
 
 async def test_a_project_is_added_by_the_group_and_a_wrong_or_taken_code_is_told(
