@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +13,15 @@ import pytest
 
 from backend.integrations.wechat_pay import WechatPayChannel
 from backend.integrations.wechat_pay_config import WechatPayConfig
-from backend.integrations.wechat_pay_keys import PAUSE, RENEW_AFTER, Certificate, PlatformKeys
+from backend.integrations.wechat_pay_keys import (
+    PAUSE,
+    RENEW_AFTER,
+    Certificate,
+    PlatformKeys,
+    open_certificates,
+)
 from backend.kernel.clock import SetClock, business_day
-from backend.sandbox.pay_keys import public_pem_of
+from backend.sandbox.pay_keys import public_pem_of, sealed
 from backend.sandbox.unionpay_keys import Issued
 from backend.sandbox.wechat_pay import wechat_pay_app
 from backend.topups.ports import (
@@ -174,6 +181,36 @@ async def paid_notice(till: Till) -> tuple[dict[str, str], bytes]:
     """A notice of a payment made by a channel that works."""
     await paid_order(replace(till, channel=later(till.config)[0]))
     return till.shop.notices[-1]
+
+
+async def test_a_list_of_certificates_that_nobody_signed_is_not_used(old: Till) -> None:
+    await paid_order(old)
+    old.control("faults", {"unsigned_answer": 1})
+    with pytest.raises(NoticeRejected, match="certificates could not be verified"):
+        later(old.config)[0].read_notice(*old.shop.notices[-1], CLOCK.now())
+    assert told(later(old.config)[0], old.shop.notices[-1])
+
+
+def test_a_certificate_under_the_serial_of_another_is_not_taken(merchant: Issued) -> None:
+    key, serial = "k" * 32, f"{merchant.certificate.serial_number:X}"
+    seal = sealed(merchant.pem.encode(), apiv3_key=key, aad="certificate")
+
+    def listed(name: str, **changes: str) -> bytes:
+        shown = {"serial_no": name, "encrypt_certificate": seal | changes}
+        return json.dumps({"data": [shown]}).encode()
+
+    assert set(open_certificates(listed(serial), apiv3_key=key)) == {serial}
+    for wrong in (
+        listed("ABCDEF0123"),
+        listed("zz"),
+        listed(serial, algorithm="AES"),
+        listed(serial, associated_data="transaction"),
+        b'{"data": []}',
+        b"[]",
+        b'{"data": [1]}',
+    ):
+        with pytest.raises(ValueError, match="certificate"):
+            open_certificates(wrong, apiv3_key=key)
 
 
 async def test_a_merchant_without_certificates_is_told_what_it_has_instead(
