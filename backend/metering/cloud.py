@@ -35,14 +35,17 @@ _CLOUD = (
     " WHERE a.group_id = $1 AND m.credit_mode = 'CLOUD'"
 )
 
+# Asked by one of them: an OR of both reads the whole table.
+_OF_METERS = f"{_CLOUD} AND a.meter_id = ANY($2)"
+_OF_ACCOUNTS = f"{_CLOUD} AND a.account_id = ANY($2)"
+
 
 async def cloud_assignments(
     work: UnitOfWork, *, meter_ids: Sequence[UUID] = (), account_ids: Sequence[UUID] = ()
 ) -> list[CloudAssignment]:
     """The assignments, running and ended, of CLOUD meters: of these meters, or of these accounts."""
-    column, wanted = ("meter_id", meter_ids) if meter_ids else ("account_id", account_ids)
-    # Asked by one of them: an OR of both reads the whole table.
-    rows = await work.fetch(f"{_CLOUD} AND a.{column} = ANY($2)", work.group_id, list(wanted))
+    sql, wanted = (_OF_METERS, meter_ids) if meter_ids else (_OF_ACCOUNTS, account_ids)
+    rows = await work.fetch(sql, work.group_id, list(wanted))
     kinds = {str(kind): kind for kind in MeterKind}
     return [CloudAssignment._make((*row[:4], kinds[row[4]], *row[5:])) for row in rows]
 
