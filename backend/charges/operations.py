@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
+import orjson
+
 from backend.kernel.db import UnitOfWork
 
 from .rules import Charge, Month, Point, Position, Ruling, Supply
@@ -274,7 +276,7 @@ async def write_months(work: UnitOfWork, *, months: Sequence[Month]) -> None:
                 each.month,
                 each.rated_until,
                 each.used,
-                json.dumps(each.segments),
+                orjson.dumps(each.segments).decode(),
                 *each.posted,
             )
             for each in months
