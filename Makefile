@@ -2,7 +2,8 @@
 PYTHON ?= python3
 DATA ?= .demo
 PORT ?= 8000
-WORKERS ?= 2
+# One more than cores: many tests wait for clocks and other processes.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 BIN := .venv/bin
 CODE := backend bots schema workers tests
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -40,7 +41,7 @@ demo-reset: setup ## remove the demo's data
 	$(BIN)/python -c 'import sys, pathlib, backend.sandbox.embedded as e; e.EmbeddedServices.erase(pathlib.Path(sys.argv[1]))' "$(DATA)"
 
 test: setup ## all tests
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 bench-field: setup ## field benchmarks, one JSON object; wants gcc and libmodbus-dev
 	@$(BIN)/python -m tests.bench field
