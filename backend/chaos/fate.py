@@ -63,6 +63,7 @@ COMMITS = (
     "backend.journeys.closing.close_account/1",
     "backend.journeys.takedown_steps.look/1",
     "backend.journeys.takedown_steps.go_on/1",
+    "backend.journeys.takedown_steps.not_reached/1",
     "workers.sweep.meter_refresh/1",
     "workers.sweep.meter_refresh/2",
     "backend.journeys.closing_steps.advance/1",

@@ -22,7 +22,7 @@ from backend.topups.ports import (
 from .fate import Fate, Send, Way
 from .sim_tills import Back, Till
 
-_LOST = 0.05
+_LOST, _LOST_BACK, _REFUSED = 0.05, 0.15, 0.15
 _REFUSES = ("PARAM_ERROR", "NOT_ENOUGH")  # one that ends a refund, one that passes (refund_rules)
 
 
@@ -50,14 +50,14 @@ class SimChannel:
         self._clock = clock
         self.told: list[tuple[str, Back]] = []
 
-    def _leave(self, send: Send) -> None:
+    def _leave(self, send: Send, lost: float = _LOST) -> None:
         self._fate.at_send(send, Way.LEAVING)
-        if self._fate.chance(_LOST):
+        if self._fate.chance(lost):
             raise ChannelUnavailable("the channel did not hear us")
 
-    def _return(self, send: Send) -> None:
+    def _return(self, send: Send, lost: float = _LOST) -> None:
         self._fate.at_send(send, Way.DONE)
-        if self._fate.chance(_LOST):
+        if self._fate.chance(lost):
             raise ChannelUnavailable("the channel's answer was lost")
 
     async def prepay(self, request: PrepayRequest, /) -> Prepaid:
@@ -90,17 +90,17 @@ class SimChannel:
 
     async def refund(self, request: RefundRequest, /) -> RefundState:
         """See PaymentChannel. Raises OverRefunded."""
-        self._leave(Send.REFUND)
+        self._leave(Send.REFUND, _LOST_BACK)
         backs = self.till.backs(request.order_no)
         back = next((each for each in backs if each.number == request.refund_no), None)
         if back is None:
             for code in _REFUSES:
-                if self._fate.chance(_LOST):
+                if self._fate.chance(_REFUSED):
                     raise ChannelRefused("the channel does not want to", code_at_channel=code)
             back = self._taken(request, sum(each.fen for each in backs))
         elif not back.done and not self._fate.chance(0.5):
             back = self._given(request.order_no, back)
-        self._return(Send.REFUND)
+        self._return(Send.REFUND, _LOST_BACK)
         return RefundState.DONE if back.done else RefundState.ACCEPTED
 
     def _taken(self, request: RefundRequest, before_fen: int) -> Back:

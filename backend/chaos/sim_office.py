@@ -5,6 +5,7 @@ Whoever's request dies with the process asks again with the same key, as a perso
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -23,7 +24,11 @@ from .sim_stage import Stage
 from .sim_world import SimGroup
 
 _CHANGE = Money.parse("5000")
-_PAID = "SELECT id, amount_fen, channel FROM topups_order WHERE state = 'PAID' ORDER BY order_no"
+_PAID = "SELECT id FROM topups_order WHERE state = 'PAID' ORDER BY order_no"
+_PAID_OF = (
+    "SELECT id, amount_fen FROM topups_order WHERE state = 'PAID' AND account_id = ANY($1)"
+    " ORDER BY order_no"
+)
 _ASKED = "SELECT id FROM topups_refund WHERE state = 'REQUESTED' ORDER BY refund_no"
 _TO_FETCH = (
     "SELECT id, channel FROM topups_refund WHERE state = 'APPROVED' AND credential_id IS NULL"
@@ -79,14 +84,16 @@ class Office:
         stage, draw = self._stage, self._stage.draw
         if not self._refunds or draw.random() < 0.5:
             group = stage.group()
-            order = stage.any_of(await stage.rows(group, _PAID))
+            whose = group.accounts if draw.random() < 0.2 else group.clouds
+            order = stage.any_of(await stage.rows(group, _PAID_OF, list(whose)))
             if order is None:
                 return "nothing paid"
             fen = order["amount_fen"]
-            part = fen if draw.random() < 0.3 else draw.randrange(1, fen)
+            part = fen if draw.random() < 0.2 else draw.randrange(1, fen // 2)
             wish = RefundWish(group, order["id"], Money.of_fen(part), stage.key("refund"))
             self._refunds.append(wish)
-        return await self._ask(draw.choice(self._refunds))
+        said = await self._ask(draw.choice(self._refunds))
+        return f"{said}, {await self.decide()}" if draw.random() < 0.3 else said
 
     async def _ask(self, wish: RefundWish) -> str:
         said = await _said(
@@ -109,7 +116,7 @@ class Office:
         asked = self._stage.any_of(await self._stage.rows(group, _ASKED))
         if asked is None:
             return "nothing asked"
-        return await self._decide(group, asked["id"], agrees=self._stage.draw.random() < 0.8)
+        return await self._decide(group, asked["id"], agrees=self._stage.draw.random() < 0.7)
 
     async def _decide(self, group: SimGroup, refund_id: UUID, *, agrees: bool) -> str:
         at = self._stage.clock.now()
@@ -241,10 +248,10 @@ class Office:
         return busy
 
 
-async def _said(doing: object) -> str:
+async def _said(doing: Awaitable[object]) -> str:
     """`done`, or the code of what was refused."""
     try:
-        await doing  # type: ignore[misc]
+        await doing
     except DomainError as error:
         return error.code
     return "done"

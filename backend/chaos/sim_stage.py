@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -23,7 +22,7 @@ class Stage:
     draw: random.Random
     clock: SetClock
     groups: list[SimGroup] = field(default_factory=list)
-    witnesses: Mapping[int, asyncpg.Connection[Any]] = field(default_factory=dict)
+    witnesses: dict[int, asyncpg.Connection[Any]] = field(default_factory=dict)
     numbers: int = 0
 
     def group(self) -> SimGroup:

@@ -20,8 +20,8 @@ from backend.integrations.wechat_pay import WechatPayChannel
 from backend.integrations.wechat_pay_config import WechatPayConfig
 from backend.kernel.clock import CHINA, SetClock
 from backend.sandbox.alipay_keys import Alipay
-from backend.sandbox.pay_keys import Platform, new_private_pem
-from backend.sandbox.unionpay_keys import issue, make_chain
+from backend.sandbox.pay_keys import Platform, new_private_pem, public_pem_of
+from backend.sandbox.unionpay_keys import Issued, issue, make_chain
 from backend.topups.ports import BillLine, Payment, PrepayRequest
 from backend.topups.rules import Way
 
@@ -118,7 +118,15 @@ class Keys:
     private_pem: str = field(default_factory=new_private_pem, repr=False)
     apiv3_key: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
     chain: Mapping[str, str] = field(default_factory=lambda: make_chain(at=_MADE), repr=False)
+    signer: Issued = field(init=False, repr=False)
+    public_pem: str = field(init=False)
     alipay: Alipay = field(default_factory=lambda: Alipay(new_private_pem(), at=_MADE))
+
+    def __post_init__(self) -> None:
+        chain = self.chain
+        signer = Issued(key_pem=chain["signer.key"], certificate_pem=chain["signer"])
+        object.__setattr__(self, "signer", signer)  # loading a key takes 50 ms: once a run
+        object.__setattr__(self, "public_pem", public_pem_of(self.private_pem))
 
     def wechat_adapter(self, clock: SetClock) -> WechatPayChannel:
         """WeChat Pay's."""

@@ -13,7 +13,6 @@ from backend.integrations.unionpay_reading import payment_of
 from backend.sandbox.bank_book import BACK, DONE, OPEN, PAY, PENDING, BankBook, Trade, stamp
 from backend.sandbox.unionpay import fields_of, signed
 from backend.sandbox.unionpay_bill import file_of
-from backend.sandbox.unionpay_keys import Issued
 from backend.topups.ports import BillLine, Payment, PaymentState, PrepayRequest
 from backend.topups.rules import Channel, PayMethod, Way
 
@@ -32,9 +31,7 @@ class UnionpayTill:
 
     def __init__(self, keys: Keys) -> None:
         self._book = BankBook()
-        self._signer = Issued(
-            key_pem=keys.chain["signer.key"], certificate_pem=keys.chain["signer"]
-        )
+        self._signer = keys.signer
 
     def put(self, request: PrepayRequest, at: datetime, /) -> None:
         """See Till."""

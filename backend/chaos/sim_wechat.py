@@ -13,7 +13,7 @@ from backend.integrations.wechat_pay_reading import payment_of
 from backend.kernel.clock import CHINA
 from backend.sandbox import pay_bill
 from backend.sandbox.pay_book import Order, PayBook, Refund
-from backend.sandbox.pay_keys import Merchant, public_pem_of, seal
+from backend.sandbox.pay_keys import Merchant, seal
 from backend.sandbox.pay_notices import order_json
 from backend.topups.ports import BillLine, Payment, PaymentState, PrepayRequest
 from backend.topups.rules import Channel, PayMethod, Way
@@ -36,7 +36,7 @@ class WechatTill:
                 mchid=MCHID,
                 appid=APPID,
                 cert_serial_no=SERIAL,
-                public_key_pem=public_pem_of(keys.private_pem),
+                public_key_pem=keys.public_pem,
                 apiv3_key=keys.apiv3_key,
             )
         )

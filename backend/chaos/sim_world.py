@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
+
+import asyncpg
 
 from backend.accounts import operations as accounts
 from backend.accounts.models import Account
@@ -36,6 +40,7 @@ from backend.topups.rules import Channel
 from backend.uplink.rotation import KeyRing
 from workers.models import meter_models
 
+from .book import read_only
 from .fate import Fate
 from .plan import OPENING_FEN
 from .sim_alipay import AlipayTill
@@ -48,31 +53,40 @@ from .sim_wechat import WechatTill
 START = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 METERS_A_GROUP, CLOUDS_A_GROUP = 2, 3
 OPENING_WH, PRICE_HAO = 100_000, 6_000
-ALONE_FEN = 1_200  # up to this one operator refunds alone; half of the top-ups are for more
+ALONE_FEN = 300  # up to this one operator refunds alone
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
     """What all seeds of a run use: the addresses of the owner and of the application, keys, the product's
-    adapters that verify by them, the box that seals credentials."""
+    adapters that verify by them, the box that seals credentials, two sessions that watch."""
 
     owner_dsn: str
     app_dsn: str
     keys: Keys
     readers: Mapping[Channel, Reader]
     box: SecretBox
+    watchers: Sequence[asyncpg.Connection[Any]]
 
     @staticmethod
-    def fresh(*, owner_dsn: str, app_dsn: str) -> Shared:
-        """Keys of this run alone."""
-        keys, clock = Keys(), SetClock(START)  # whoever reads is told the instant
-        readers: dict[Channel, Reader] = {
-            Channel.WECHAT_PAY: keys.wechat_adapter(clock),
-            Channel.ALIPAY: keys.alipay_adapter(clock),
-            Channel.UNIONPAY: keys.unionpay_adapter(clock),
-        }
+    @asynccontextmanager
+    async def fresh(*, owner_dsn: str, app_dsn: str) -> AsyncIterator[Shared]:
+        """With keys of this process and sessions of this run alone."""
+        keys, readers = _keys()
         box = SecretBox({1: secrets.token_bytes(32)})
-        return Shared(owner_dsn, app_dsn, keys, readers, box)
+        async with read_only(app_dsn, 1) as one, read_only(app_dsn, 1) as other:
+            yield Shared(owner_dsn, app_dsn, keys, readers, box, (one, other))
+
+
+@cache
+def _keys() -> tuple[Keys, Mapping[Channel, Reader]]:
+    """Keys of this process, and the adapters that verify by them: making them takes a second."""
+    keys, clock = Keys(), SetClock(START)  # whoever reads is told the instant
+    return keys, {
+        Channel.WECHAT_PAY: keys.wechat_adapter(clock),
+        Channel.ALIPAY: keys.alipay_adapter(clock),
+        Channel.UNIONPAY: keys.unionpay_adapter(clock),
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import shutil
 import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +41,21 @@ class Tally:
     struck: Counter[str] = field(default_factory=Counter)
     payments: int = 0
     paid_fen: int = 0
+    refunded_fen: int = 0
     crashes: int = 0
     forged_refused: int = 0
+
+    def add(self, other: Tally) -> None:
+        """Take in what another process found, of other seeds."""
+        self.failed = sorted([*self.failed, *other.failed], key=lambda one: int(one["seed"]))
+        self.traces |= other.traces
+        self.passed.update(other.passed)
+        self.struck.update(other.struck)
+        self.payments += other.payments
+        self.paid_fen += other.paid_fen
+        self.refunded_fen += other.refunded_fen
+        self.crashes += other.crashes
+        self.forged_refused += other.forged_refused
 
     @property
     def never_hit(self) -> list[str]:
@@ -61,11 +77,12 @@ async def play_seeds(
     *, app_dsn: str, owner_dsn: str, seeds: range, steps: int, name: str = "s"
 ) -> Tally:
     """Play every seed on a migrated database; `name` begins the codes of the groups it makes."""
-    tally, shared = Tally(), Shared.fresh(owner_dsn=owner_dsn, app_dsn=app_dsn)
+    tally = Tally()
     await Database.open(app_dsn, pool_max=4)
     try:
-        for seed in seeds:
-            await _play(tally, shared, seed, steps, f"{name}{seed}")
+        async with Shared.fresh(owner_dsn=owner_dsn, app_dsn=app_dsn) as shared:
+            for seed in seeds:
+                await _play(tally, shared, seed, steps, f"{name}{seed}")
     finally:
         await Database.close()
     return tally
@@ -76,6 +93,7 @@ async def _play(tally: Tally, shared: Shared, seed: int, steps: int, code: str) 
     try:
         verdict = await played.play(code=code)
         tally.paid_fen += verdict.paid_fen
+        tally.refunded_fen += verdict.refunded_fen
         tally.payments += played.wanted - len(played.wishes)
     except (DomainError, SimulatedCrash, AssertionError, asyncpg.PostgresError) as broken:
         repro = f"shuidian simulate --seed {seed} --seeds 1 --steps {steps}"
@@ -88,9 +106,38 @@ async def _play(tally: Tally, shared: Shared, seed: int, steps: int, code: str) 
     tally.forged_refused += played.refused
 
 
+def _play_some(app_dsn: str, owner_dsn: str, seeds: range, steps: int, name: str) -> Tally:
+    """What one of several processes does."""
+    logging.disable(logging.ERROR)  # crashes and lost answers are the point, their logs are not
+    return asyncio.run(
+        play_seeds(app_dsn=app_dsn, owner_dsn=owner_dsn, seeds=seeds, steps=steps, name=name)
+    )
+
+
+def _play_all(services: EmbeddedServices, seeds: range, steps: int) -> Tally:
+    """Every seed, by as many processes as there are cores; a seed is the same in any company."""
+    jobs = min(len(seeds), os.cpu_count() or 1)
+    tally = Tally()
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        parts = [
+            pool.submit(
+                _play_some,
+                services.app_dsn(),
+                services.owner_dsn(),
+                seeds[job::jobs],
+                steps,
+                f"s{job}x",
+            )
+            for job in range(jobs)
+        ]
+        for part in parts:
+            tally.add(part.result())
+    return tally
+
+
 async def simulate_command(*, first: int, seeds: int, steps: int, as_json: bool) -> int:
     """Run and print; 0 only when no seed broke and every failpoint was struck."""
-    logging.disable(logging.ERROR)  # crashes and lost answers are the point, their logs are not
+    logging.disable(logging.ERROR)
     begun = time.monotonic()
     data = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="shuidian-simulate-"))
     await asyncio.to_thread(data.chmod, 0o755)
@@ -99,23 +146,25 @@ async def simulate_command(*, first: int, seeds: int, steps: int, as_json: bool)
         await asyncio.to_thread(services.start)
         await services.prepare_database()
         await migrate(services.owner_dsn(), at=START)
-        tally = await play_seeds(
-            app_dsn=services.app_dsn(),
-            owner_dsn=services.owner_dsn(),
-            seeds=range(first, first + seeds),
-            steps=steps,
-        )
+        tally = await asyncio.to_thread(_play_all, services, range(first, first + seeds), steps)
     finally:
         await asyncio.to_thread(services.stop)
         await asyncio.to_thread(EmbeddedServices.erase, data)
         await asyncio.to_thread(shutil.rmtree, data, ignore_errors=True)
-    seconds = time.monotonic() - begun
-    told = {
+    told = _told(tally, seeds, steps, time.monotonic() - begun)
+    sys.stdout.write(json.dumps(told, ensure_ascii=False, indent=None if as_json else 1) + "\n")
+    return 0 if tally.good else 1
+
+
+def _told(tally: Tally, seeds: int, steps: int, seconds: float) -> dict[str, Any]:
+    """The line that is printed."""
+    return {
         "seeds": seeds,
         "steps": seeds * steps,
         "failed": tally.failed,
         "payments": tally.payments,
         "paid_fen": tally.paid_fen,
+        "refunded_fen": tally.refunded_fen,
         "crashes": tally.crashes,
         "forged_refused": tally.forged_refused,
         "failpoints": {name: tally.struck[name] for name in sorted(REGISTRY)},
@@ -124,5 +173,3 @@ async def simulate_command(*, first: int, seeds: int, steps: int, as_json: bool)
         "seconds": round(seconds, 1),
         "steps_per_second": round(seeds * steps / seconds),
     }
-    sys.stdout.write(json.dumps(told, ensure_ascii=False, indent=None if as_json else 1) + "\n")
-    return 0 if tally.good else 1

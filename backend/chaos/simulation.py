@@ -29,7 +29,6 @@ from workers.janitor import tidy_group
 from workers.main import handle_event
 from workers.relay import Relay
 
-from .book import read_only
 from .fate import Fate
 from .payers import FORGERIES, forged
 from .sim_channel import SimChannel
@@ -48,9 +47,10 @@ _DOORS = {
 }
 _CALM_WITHIN = timedelta(minutes=90)  # the last active query comes an hour after the order
 _ROUND = timedelta(minutes=15)  # between two times that operators look, in peace
-_ROUNDS = 12
+_ROUNDS = 8
+_JOBS = 5
 _LEFT_UNPAID = 2
-_PAYERS = (3, 3, 4, 4, 4)  # how often each account of a group pays
+_PAYERS = (2, 2, 4, 4, 4)  # how often each account of a group pays
 _NEXT = (
     "SELECT min(greatest(due_at, coalesce(leased_until, due_at))) FROM outbox_event"
     " WHERE done_at IS NULL"
@@ -128,28 +128,27 @@ class Simulation:
                 self.door = await stack.enter_async_context(
                     httpx.AsyncClient(transport=transport, base_url="http://door")
                 )
-                self.stage.witnesses = {
-                    group.id: await stack.enter_async_context(
-                        read_only(self.shared.app_dsn, group.id)
+                for group, watcher in zip(groups, self.shared.watchers, strict=True):
+                    await watcher.execute(
+                        "SELECT set_config('app.group_id', $1, false)", str(group.id)
                     )
-                    for group in groups
-                }
+                    self.stage.witnesses[group.id] = watcher
                 await self._steps()
                 return await self._peace()
 
     async def _steps(self) -> None:
         acts: dict[Callable[[], Awaitable[object]], int] = {
-            self._wish: 16,
-            self._pay: 12,
+            self._wish: 18,
+            self._pay: 14,
             self._hear: 14,
             self._forge: 2,
             self._relay: 10,
-            self._work: 46,
+            self._work: 40,
             self._flush: 1,
-            self._tidy: 3,
+            self._tidy: 5,
             self._spoil: 4,
-            self._wait: 4,
-            self._hear_of_refund: 4,
+            self._wait: 6,
+            self._hear_of_refund: 6,
             self.office.ask_refund: 12,
             self.office.decide: 9,
             self.office.desk: 14,
@@ -157,9 +156,9 @@ class Simulation:
             self.mailbag.look: 4,
             self.mailbag.send: 6,
         }
-        late = acts | {self.office.close: 4}
+        late = acts | {self.office.close: 6}
         for step in range(self.steps):
-            now = acts if step < self.steps // 3 else late
+            now = acts if step < self.steps // 5 else late
             act = self.draw.choices(list(now), weights=list(now.values()))[0]
             self.fate.cruel = True
             outcome: object
@@ -181,7 +180,7 @@ class Simulation:
 
     async def _wish(self) -> str:
         """A tenant wants to pay, or taps again after a failure."""
-        if not self.wishes or self.draw.random() < 0.5:
+        if not self.wishes or self.draw.random() < 0.7:
             self.wanted += 1
             group = self.stage.group()
             account = self.draw.choices(range(len(group.accounts)), weights=_PAYERS)[0]
@@ -208,6 +207,8 @@ class Simulation:
         known = wish.channel.till.slip(order.order_no, self.clock.now())
         if known is not None and not known.paid:
             self.unpaid.append(Order(wish.group, wish.channel, order.order_no))
+            if self.draw.random() < 0.5:
+                return f"{wish.key} {order.state}, {await self._pay()}"
         return f"{wish.key} {order.state}"
 
     async def _pay(self) -> str:
@@ -225,7 +226,8 @@ class Simulation:
         order.channel.till.pay(order.number, self.clock.now())
         copies = self.draw.choices((0, 1, 2, 5), weights=(15, 55, 20, 10))[0]
         self.notices += [order] * max(copies, int(slip.ended))
-        return f"{slip.fen} copies {copies} late {slip.ended}"
+        said = f"{slip.fen} copies {copies} late {slip.ended}"
+        return f"{said}, {await self._hear()}" if self.draw.random() < 0.5 else said
 
     async def _hear(self) -> str:
         """The channel sends a notice: any one of those that wait, so they come in any order."""
@@ -280,12 +282,16 @@ class Simulation:
         return str(len(self.queue.jobs))
 
     async def _work(self) -> str:
-        """A worker does a job; when it dies the job is gone, its lease runs out."""
+        """A worker does some jobs; when it dies the job it holds is gone, its lease runs out."""
         if not self.queue.jobs:
-            return await self._relay()
-        job = self.queue.jobs.pop(self.draw.randrange(len(self.queue.jobs)))
-        await handle_event({"context": self.context}, job)
-        return str(job["topic"])
+            await self._relay()
+        done = []
+        for _ in range(self.draw.randint(1, _JOBS)):
+            if self.queue.jobs:
+                job = self.queue.jobs.pop(self.draw.randrange(len(self.queue.jobs)))
+                await handle_event({"context": self.context}, job)
+                done.append(str(job["topic"]))
+        return ", ".join(done)
 
     async def _flush(self) -> str:
         """Redis loses everything."""

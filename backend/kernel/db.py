@@ -226,18 +226,18 @@ class Database:
 
         Raises what it said last, when time is up.
         """
-        loop = asyncio.get_running_loop()
-        end = loop.time() + within_s
+        left = int(within_s / _ASK_EVERY_S)
         while True:
             try:
                 async with platform_connection() as connection:
                     await connection.fetchval("SELECT 1")
                 return
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                if loop.time() >= end:
+                if left <= 0:
                     raise
                 fields = {"error": type(error).__name__}
                 log.warning("the database does not answer yet", extra={"fields": fields})
+            left -= 1
             await asyncio.sleep(_ASK_EVERY_S)
 
     @staticmethod

@@ -99,6 +99,7 @@ def test_kills_and_a_crash_of_the_database_lose_and_double_nothing(survived: Sur
     assert (figures["kills"], figures["pg_crashes"], figures["redis_flushes"]) == (6, 1, 1)
     assert figures["forged"] >= 12
     assert figures["refused"] == 0
+    assert figures["ended_alone"] == 0  # who starts while PostgreSQL recovers waits for it
     assert figures["calm_after_seconds"] is not None
 
 

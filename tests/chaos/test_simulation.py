@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from backend.chaos import fate
 from backend.chaos.fate import REGISTRY, Fate, Way, name_of
-from backend.chaos.sim_world import Shared
 from backend.chaos.simulate import Tally, play_seeds
-from backend.control.rules import VendFacts, VendStep, Wallet
 from backend.kernel.failpoints import Moment, Place, SimulatedCrash
-from backend.kernel.money import Money
 from backend.sandbox.embedded.services import EmbeddedServices
-from workers.drivers.modbus import ModbusDriver
-from workers.virtual import state as meter_state
+
+from .planted import BUGS
 
 Play = Callable[..., Any]
 
@@ -60,48 +56,28 @@ async def test_a_seed_played_again_does_just_the_same(play: Play) -> None:
     assert once.struck == again.struck
 
 
-@pytest.mark.timeout(300)
-async def test_a_meter_that_credits_twice_what_it_was_sold_is_found(
-    play: Play, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    honest = meter_state.take_sale
-
-    def twice(state: Any, *, amount_fen: int, purchase_count: int, count_off: int = 0) -> Any:
-        return honest(
-            state, amount_fen=2 * amount_fen, purchase_count=purchase_count, count_off=count_off
-        )
-
-    monkeypatch.setattr("workers.virtual.prepaid.take_sale", twice)
-    tally = await play(range(1, 2))
-    assert [failure["seed"] for failure in tally.failed] == [1]
-    assert "the four sums differ" in tally.failed[0]["why"] or "took" in tally.failed[0]["why"]
-    assert tally.failed[0]["repro"] == "shuidian simulate --seed 1 --seeds 1 --steps 200"
-
-
-def naive(facts: VendFacts, meter: Wallet) -> tuple[VendStep, str]:
-    """The naive worker: what it wrote a moment ago it believes, whatever was before it sends again."""
-    full = None if facts.before is None else facts.before.remaining + facts.amount
-    if full is not None and meter.remaining >= full and facts.since_before < timedelta(seconds=1):
-        return VendStep.VERIFIED, "just written"
-    return VendStep.SEND, "not by this try"
+# The first seed that finds each, and what it says.
+FOUND = {
+    "a meter that credits twice what it was sold": (1, "took"),
+    "a worker that takes the meter's count for its own number": (1, "took"),
+    "a refund that is asked for by a new number at each try": (1, "OverRefunded"),
+    "a lot that is not given back when its refund fails": (1, "the book is broken"),
+    "a charge that is kept by two commits": (1, "charged"),
+}
 
 
 @pytest.mark.timeout(300)
-async def test_a_worker_that_takes_the_meters_count_for_its_own_number_is_found(
-    play: Play, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("bug", BUGS)
+async def test_what_people_get_wrong_is_found(
+    play: Play, monkeypatch: pytest.MonkeyPatch, bug: str
 ) -> None:
-    """Trust.md section 1, finding 1: a balanced ledger, over-credited meters."""
-    honest = ModbusDriver.credit
-
-    async def credit(driver: ModbusDriver, *, amount: Money, purchase_count: int) -> None:
-        read = await driver.wallet()
-        await honest(driver, amount=amount, purchase_count=read.purchase_count + 1)
-
-    monkeypatch.setattr(ModbusDriver, "credit", credit)
-    monkeypatch.setattr("workers.control.decide_vend", naive)
-    tally = await play(range(1, 4))
-    assert tally.failed
-    assert any("took" in one["why"] or "sums differ" in one["why"] for one in tally.failed)
+    seed, word = FOUND[bug]
+    BUGS[bug](monkeypatch)
+    tally = await play(range(seed, seed + 1))
+    assert [failure["seed"] for failure in tally.failed] == [seed]
+    assert word in tally.failed[0]["why"]
+    repro = f"shuidian simulate --seed {seed} --seeds 1 --steps 200"
+    assert tally.failed[0]["repro"] == repro
 
 
 def test_a_place_is_named_by_its_function_and_its_turn_in_it() -> None:
@@ -131,16 +107,14 @@ def test_fate_strikes_by_its_seed_and_never_in_peace() -> None:
 async def test_a_commit_that_is_struck_before_it_keeps_nothing_and_after_it_keeps_all(
     database: EmbeddedServices, unique: str
 ) -> None:
-    from backend.chaos.sim_outside import Merchants, SimChannel
-    from backend.chaos.sim_world import START, make_group
+    from backend.chaos.sim_world import START, Shared, make_group
     from backend.kernel import failpoints
     from backend.kernel.clock import SetClock
     from backend.kernel.db import unit_of_work
 
-    merchants, clock = Merchants(), SetClock(START)
-    shared = Shared.fresh(owner_dsn=database.owner_dsn(), app_dsn=database.app_dsn())
-    channel = SimChannel(merchants, merchants.adapter(clock), Fate(1), clock)
-    group = await make_group(shared, channel, code=f"f{unique}")
+    dsns = {"owner_dsn": database.owner_dsn(), "app_dsn": database.app_dsn()}
+    async with Shared.fresh(**dsns) as shared:
+        group = await make_group(shared, Fate(1), SetClock(START), code=f"f{unique}")
     for moment, kept in ((Moment.COMMITTING, 0), (Moment.COMMITTED, 1)):
 
         def strike(place: Place, reached: Moment, wanted: Moment = moment) -> None:

@@ -36,6 +36,27 @@ def test_four_witnesses_who_agree_pass() -> None:
     assert (verdict.double, verdict.lost, verdict.stuck, verdict.forged_accepted) == (0, 0, 0, 0)
 
 
+def test_money_that_went_back_or_stays_in_the_cloud_is_part_of_the_sums() -> None:
+    kept = replace(
+        TRUE_BOOK,
+        paid={"a": 5000, "b": 700, "c": 900},
+        in_purse=frozenset({"c"}),
+        channel_fen=6300,
+        kept_fen=600,
+    )
+    seen = replace(
+        TRUE, paid={"a": 5000, "b": 700, "c": 900}, book=kept, bill_fen=6300, refunded_fen=300
+    )
+    assert judge(seen).good
+    assert judge(replace(seen, refunded_fen=0)).reasons == (DIFFER,)
+    assert judge(replace(seen, bill_fen=6600)).reasons == (DIFFER,)
+    assert judge(replace(seen, book=replace(kept, kept_fen=900))).reasons == (DIFFER,)
+    assert (
+        "a payment was lost"
+        in judge(replace(seen, book=replace(kept, in_purse=frozenset()))).reasons
+    )
+
+
 DIFFER = "the four sums differ"
 LIES = {
     "a bill that misses a fen": (replace(TRUE, bill_fen=5699), DIFFER),
