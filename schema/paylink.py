@@ -109,6 +109,24 @@ def payer_topup_of(view: TopUpView) -> PayerTopUp:
     )
 
 
+def link_of(link: journey.OpenedLink) -> PayLink:
+    """A pay link as the schema shows it."""
+    return PayLink(
+        account_name=link.account_name,
+        place=link.place,
+        project=link.project_name,
+        amount=link.amount,
+        chips=list(link.amounts),
+        min=link.least,
+        max=link.most,
+        ways=[PayWay(channel=way.channel, method=way.method) for way in link.ways],
+        meters=[
+            PayMeter(id=ref("Meter", each.id), name=each.tail, kind=MeterKind(each.kind))
+            for each in link.meters
+        ],
+    )
+
+
 @strawberry.type
 class PayLinkQueries:
     """Reads."""
@@ -118,20 +136,7 @@ class PayLinkQueries:
         """By its token. Raises NotFound."""
         context = info.context
         link = await journey.open_link(context.ports, token=token, visitor=context.visitor)
-        return PayLink(
-            account_name=link.account_name,
-            place=link.place,
-            project=link.project_name,
-            amount=link.amount,
-            chips=list(link.amounts),
-            min=link.least,
-            max=link.most,
-            ways=[PayWay(channel=way.channel, method=way.method) for way in link.ways],
-            meters=[
-                PayMeter(id=ref("Meter", each.id), name=each.tail, kind=MeterKind(each.kind))
-                for each in link.meters
-            ],
-        )
+        return link_of(link)
 
     @field(description="A top-up of the link's account.")
     async def top_up_by_link(self, info: Info, token: str, id: strawberry.ID) -> PayerTopUp:

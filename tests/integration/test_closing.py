@@ -15,12 +15,15 @@ from backend.accounts.queries import account_by_id
 from backend.journeys.closing import cancel_closing, resume_closing
 from backend.journeys.occupancy import assign_meter
 from backend.journeys.refund import approve_refund
+from backend.journeys.shared_purse import share_purse
 from backend.journeys.topup import Payer, start
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, Forbidden, NotFound
 from backend.kernel.money import ZERO, Money
 from backend.ledger import operations as ledger
+from backend.ledger.queries import owed
 from backend.ledger.rules import AccountKind
+from backend.ledger.statements import lots_left
 from backend.metering.queries import assignment_of_meter
 from backend.sandbox.embedded.services import EmbeddedServices
 from backend.topups.ports import ChannelRefused, PayMethod
@@ -321,6 +324,31 @@ async def test_an_account_whose_purse_others_pay_from_is_not_closed(street: Stre
         )
     with pytest.raises(Conflict):
         await street.close(account)
+
+
+async def test_what_the_meter_of_one_that_shares_a_purse_held_stays_in_that_purse(
+    street: Street,
+) -> None:
+    account = await street.household("300001", 2)
+    owner = await make_account(street.world, no="300002")
+    await share_purse(
+        scope=street.world.scope,
+        account_id=account.id,
+        owner_id=owner.id,
+        reason="one family",
+        at=street.clock.now(),
+    )
+    await street.buy(account, 5000, unit=2)
+    await street.work()
+    begun = await street.close(account)
+    await street.pass_time(minutes=30, steps=6)
+    assert (await now(street, begun)).state is ClosingState.CLOSED
+    async with unit_of_work(street.world.group_id) as work:
+        held = await owed(work, kind=AccountKind.PURSE, refs=[account.id, owner.id])
+        left = sum((lot.left for lot in await lots_left(work, purse=owner.id)), start=ZERO)
+    assert held == {account.id: ZERO, owner.id: Money.parse("50")}
+    assert left == Money.parse("50")
+    await expect_sound(street)
 
 
 async def test_only_who_may_close_accounts_of_this_group_does(
