@@ -18,7 +18,6 @@ from backend.integrations.wechat_pay_config import WechatPayConfig
 from backend.kernel.clock import SystemClock
 from backend.kernel.ids import order_no
 from backend.sandbox.alipay import alipay_app
-from backend.sandbox.alipay_book import AlipayBook
 from backend.sandbox.app import sandbox_app
 from backend.sandbox.bank_book import BankBook
 from backend.sandbox.chinapay import chinapay_app
@@ -48,10 +47,20 @@ def other_pem() -> str:
     return new_private_pem()
 
 
+@pytest.fixture(scope="session")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The memory of stand-ins that have their keys: making those takes longer than a test."""
+    folder = tmp_path_factory.mktemp("begun")
+    sandbox_app(clock=CLOCK, pay_store=str(folder / "pay.sqlite"))
+    return folder
+
+
 @pytest.fixture
-def sandbox() -> Iterator[str]:
-    """The address of fresh stand-ins; a notice that is not taken comes again at once."""
-    with serving(sandbox_app(clock=CLOCK, notice_retries_s=(0.05, 0.05))) as url:
+def sandbox(begun: Path, tmp_path: Path) -> Iterator[str]:
+    """The address of stand-ins that know nobody; a notice that is not taken comes again at once."""
+    store = shutil.copytree(begun, tmp_path / "sandbox") / "pay.sqlite"
+    app = sandbox_app(clock=CLOCK, pay_store=str(store), notice_retries_s=(0.05, 0.05))
+    with serving(app) as url:
         yield url
 
 
@@ -184,22 +193,14 @@ def chinapay(merchant_pem: str, platform_pem: str, tmp_path: Path) -> Iterator[C
         yield chinapay_till(url=url, pem=merchant_pem, shop=shop, shop_url=shop_url)
 
 
-@pytest.fixture(scope="session")
-def alipay_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The memory of an Alipay stand-in that has its key: making one takes longer than a test."""
-    store = tmp_path_factory.mktemp("alipay") / "begun.sqlite"
-    AlipayBook(str(store))
-    return store
-
-
 @pytest.fixture
 def alipay(
-    request: pytest.FixtureRequest, alipay_store: Path, tmp_path: Path, merchant_pem: str
+    request: pytest.FixtureRequest, begun: Path, tmp_path: Path, merchant_pem: str
 ) -> Iterator[AlipayTill]:
     """A registered app at a fresh stand-in, in key mode unless a test asks for others (MODES)."""
     mode = getattr(request, "param", "key")
     store, shop = tmp_path / "alipay.sqlite", Shop(answer="success")
-    shutil.copy(alipay_store, store)
+    shutil.copy(begun / "alipay.sqlite", store)
     stand_in = alipay_app(clock=CLOCK, store=str(store), retries_s=(0.05, 0.05))
     with serving(stand_in) as url, serving(shop.app) as shop_url:
         yield register_app(
