@@ -78,6 +78,7 @@ def timeline(*terms: tuple[datetime, Terms]) -> Timeline:
             shown(130, 5, 9, 10, None, 0),
             Use(5, 0, 10, unbanded=15),
         ),
+        (shown(100, 0, 0, 0, 0, 0), shown(116, 5, 0, 10, 0, 0), Use(flat=10, spike=5, unbanded=1)),
         # Bands that say more than the total: a few Wh of truncation are taken off the largest.
         (shown(0, 0, 0, 0, 0, 0), shown(90, 10, 30, 60, 20, 20), Use(10, 30, 10, 20, 20)),
         (shown(0, 0, 0, 0, 0, 0), shown(89, 10, 30, 60, 20, 20), Use(unbanded=89)),
@@ -145,7 +146,8 @@ def test_a_longer_span_is_shared_by_time_over_days_months_and_versions() -> None
 
 def test_a_span_that_ends_where_a_price_begins_is_all_of_the_old_price() -> None:
     line = timeline((NOON, WINTER), (NOON + HOUR, WINTER))
-    assert [each.place for each in line.parts(Rated(shown(0), shown(5, hours=1), Use(5)))] == [0]
+    whole = line.parts(Rated(shown(0), shown(5, hours=1), Use(5)))
+    assert [(each.place, each.shared) for each in whole] == [(0, False)]
     halves = line.parts(Rated(shown(0), shown(6, hours=2), Use(6)))
     assert [(each.place, each.use.spike) for each in halves] == [(0, 3), (1, 3)]
 
@@ -185,6 +187,12 @@ def test_what_a_month_costs_to_date_by_line_with_the_days_that_ended_since_the_o
     assert [each.days for each in early] == [Days(28, 29, 30)]
     late = segments_to_date(month, [[0] * 6, [0] * 6], NOON + 30 * HOUR, NOON + HOUR, {})
     assert [each.days for each in late] == [Days(), Days()]
+    first = segments_to_date(month, [[0] * 6], NOON, NOON + 20 * HOUR, {})
+    assert [each.days for each in first] == [Days(28, 29, 30)]
+    given = segments_to_date(month, [[0] * 6, [0] * 6], NOON, NOON + 20 * HOUR, {})
+    assert [each.days for each in given] == [Days(28, 29, 30), Days()]
+    assert month.versions == [OLD, NEW]
+    assert len(kept(first, month)) == 1
     assert kept(segments, month) == [
         [NOON.isoformat(), str(OLD), 0, [0, 0, 0, 0, 0, 1_000], [28, 29, 30], 5],
         [(NOON + 20 * HOUR).isoformat(), str(NEW), 0, [0] * 6, [29, 30, 30], 0],

@@ -63,6 +63,7 @@ def priced(**prices: int) -> dict[str, Any]:
         ({"day_plans": (*HOUSEHOLD.day_plans, (Slot(0, "flat"), Slot(0, "peak")))}, "dayPlans"),
         ({"day_plans": (*HOUSEHOLD.day_plans, (Slot(0, "flat"), Slot(5, "flat")))}, "dayPlans"),
         ({"day_plans": (*HOUSEHOLD.day_plans, (Slot(0, "noon"),))}, "dayPlans"),
+        ({"day_plans": (*HOUSEHOLD.day_plans, (Slot(0, "flat"), Slot(5, "noon")))}, "dayPlans"),
         ({"steps": (Step(0, 1),)}, "steps"),
         ({"steps": (Step(5, 1), Step(5, 2))}, "steps"),
         ({"steps": (Step(MOST_USE + 1, 1),)}, "steps"),
@@ -115,6 +116,13 @@ def test_an_ordinary_change_and_a_first_version_need_no_second_look() -> None:
         for s in HOUSEHOLD.seasons
     )
     assert jumps(HOUSEHOLD, replace(HOUSEHOLD, seasons=doubled)) == []
+
+
+def test_figures_that_lie_far_apart_are_no_jump_and_a_fen_that_came_is_told() -> None:
+    wide = replace(HOUSEHOLD, steps=(Step(1_000, 100), Step(2_000, 3_000)))
+    assert jumps(wide, wide) == []
+    assert jumps(HOUSEHOLD, replace(HOUSEHOLD, monthly=100)) == ["monthly: 0 -> 100"]
+    assert jumps(HOUSEHOLD, replace(HOUSEHOLD, monthly=99)) == []
 
 
 def test_fees_and_steps_that_come_go_or_leap_are_told_too() -> None:
