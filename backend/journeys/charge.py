@@ -50,6 +50,7 @@ from .charge_rating import (
 )
 
 AT_ONCE = 2_000  # assignments of one transaction
+_USE = Reason.USE
 _POINTS = 200  # of one meter at once; what is more is found by the next look
 
 
@@ -99,7 +100,7 @@ async def charge_in(
     packed = await _packed(work, batch)
     for assignment in batch.assignments.values():
         position = batch.positions[assignment.id]
-        if position.hold is Hold.NEGATIVE:
+        if position.hold and position.hold is Hold.NEGATIVE:
             continue
         supply, last = position.supply, position.last.at
         came = since.get(assignment.meter_id)
@@ -191,7 +192,7 @@ def _charge_part(
             purse_id=batch.purses[position.account_id],
             assignment_id=position.assignment_id,
             seq=position.seq,
-            reason=Reason.USE,
+            reason=_USE,
             kind=position.kind,
             month=part.month,
             day=part.day,

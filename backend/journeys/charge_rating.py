@@ -36,6 +36,9 @@ from backend.tariffs.rules import (
 # Band registers are truncated to 10 Wh each, so five of them may be off by so much.
 BANDS_AGREE = 50
 _DAY = timedelta(days=1)
+# A step is dearer energy: it stands in the line of energy.
+_ENERGY, _STEP, _FIXED = LineKind.ENERGY, LineKind.STEP, LineKind.FIXED
+_LOSS, _PUBLIC, _SERVICE = LineKind.LOSS, LineKind.PUBLIC, LineKind.SERVICE
 _NO_DAY = (datetime.max.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), date.max)
 
 
@@ -102,10 +105,11 @@ def spans(
     last: Point | None = None
     for point in points:
         ruling = rulings.get(point.at) if rulings else None
-        if ruling is Ruling.IGNORE:
+        if ruling and ruling is Ruling.IGNORE:
             continue
         if last is not None:
-            use = NO_USE if ruling is Ruling.REBASE else use_between(last, point, kind)
+            rebased = ruling and ruling is Ruling.REBASE
+            use = NO_USE if rebased else use_between(last, point, kind)
             if use is None:
                 return found, point.at
             found.append(Rated(last, point, use))
@@ -258,14 +262,13 @@ def amounts_of(lines: Sequence[Line]) -> Amounts:
 
 
 def _by_line(of_kind: Mapping[LineKind, int]) -> Amounts:
-    """A step is dearer energy: it stands in the line of energy."""
     cost = of_kind.get
     return Amounts(
-        cost(LineKind.ENERGY, 0) + cost(LineKind.STEP, 0),
-        cost(LineKind.FIXED, 0),
-        cost(LineKind.LOSS, 0),
-        cost(LineKind.PUBLIC, 0),
-        cost(LineKind.SERVICE, 0),
+        cost(_ENERGY, 0) + cost(_STEP, 0),
+        cost(_FIXED, 0),
+        cost(_LOSS, 0),
+        cost(_PUBLIC, 0),
+        cost(_SERVICE, 0),
     )
 
 
