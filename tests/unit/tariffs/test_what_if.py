@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backend.kernel.clock import CHINA
 from backend.tariffs.calendar import Held, midnight, next_month
-from backend.tariffs.rules import Season, StepPeriod, TariffKind, Terms, Use, compile_terms
+from backend.tariffs.rules import Season, Step, StepPeriod, TariffKind, Terms, Use, compile_terms
 from backend.tariffs.what_if import Compared, MonthUse, compare
 
 from .drawn import HOUSEHOLD, terms, unhurried
@@ -57,7 +57,8 @@ def test_a_day_in_which_the_price_changes_is_shared_by_time() -> None:
 
 
 def test_only_the_days_with_a_price_are_compared() -> None:
-    use = MonthUse({MARCH: Use(flat=9_000), date(2026, 3, 20): Use(flat=1_000)})
+    before, held = Use(flat=9_000), Use(flat=1_000)  # the last day without, a day with a price
+    use = MonthUse({MARCH: before, date(2026, 3, 14): before, date(2026, 3, 20): held})
     timeline = [since(date(2026, 3, 15), FLAT)]
     assert compare(timeline, compile_terms(flat(7_000)), use, MARCH) == Compared(6_000, 7_000)
     assert compare([since(next_month(MARCH), FLAT)], compile_terms(FLAT), use, MARCH) is None
@@ -76,6 +77,13 @@ def test_the_months_before_count_for_steps_of_the_year_that_the_plan_knows() -> 
     compared = compare(timeline, compile_terms(july), use, MARCH)
     assert compared == Compared(before=base + 40 * 500, after=base + 100 * 500)
     assert compare(timeline, compile_terms(monthly), use, MARCH) == Compared(base + 20_000, base)
+
+
+def test_a_months_steps_begin_with_its_first_unit() -> None:
+    stepped = replace(FLAT, steps=(Step(1_000, 500),))
+    use = MonthUse({MARCH: Use(flat=1_000)}, {date(2026, 2, 1): 1})
+    compared = compare([since(MARCH, FLAT)], compile_terms(stepped), use, MARCH)
+    assert compared == Compared(before=6_000, after=6_000)
 
 
 def flat(price: int) -> Terms:
