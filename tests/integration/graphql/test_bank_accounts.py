@@ -16,10 +16,11 @@ from backend.kernel.settings import Settings
 from backend.sandbox.embedded.services import EmbeddedServices
 from backend.sandbox.pay_keys import new_private_pem, public_pem_of
 from backend.sandbox.unionpay_keys import Issued, issue
+from schema.scalars import ref
 
 from ..world import World, make_project
 from .edge import Api, Body, make_api, operator_token
-from .things import WRONG_TYPE, make_things, malformed, nothing
+from .things import WRONG_TYPE, nothing
 
 UNIONPAY = """mutation($project: ID!, $merId: String!, $pfx: String!, $password: String!,
   $rootCertificate: String!, $middleCertificate: String!) {
@@ -96,12 +97,12 @@ async def test_an_account_is_kept_sealed_and_audited_without_its_secrets(
     kind: str,
 ) -> None:
     world, merchant = worlds[0], merchants[mutation]
-    things = await make_things(world)
+    project = ref("Project", world.project.id)
     token = await operator_token(world)
-    answer: Body = (await api.data(mutation, {"project": things.Project} | merchant, token=token))[
+    answer: Body = (await api.data(mutation, {**merchant, "project": project}, token=token))[
         "answer"
     ]
-    assert (answer["project"], answer["merId"]) == (things.Project, merchant["merId"]), answer
+    assert (answer["project"], answer["merId"]) == (project, merchant["merId"]), answer
     async with unit_of_work(world.group_id) as work:
         (newest, *_) = await entries(work, before_seq=None, limit=1)
         row = await work.fetchrow(
@@ -139,8 +140,7 @@ async def test_a_part_that_does_not_fit_is_named_and_nothing_is_kept(
     changed: dict[str, str],
     field: str,
 ) -> None:
-    things = await make_things(worlds[0])
-    given = {"project": things.Project} | merchants[mutation] | changed
+    given = {"project": ref("Project", worlds[0].project.id)} | merchants[mutation] | changed
     answer = (await api.data(mutation, given, token=await operator_token(worlds[0])))["answer"]
     assert (answer["__typename"], answer["field"]) == ("InvalidInputProblem", field)
     assert await stored(worlds[0]) == 0
@@ -151,8 +151,8 @@ async def test_the_project_is_a_door_like_every_other_and_needs_the_permission(
     api: Api, worlds: tuple[World, World], merchants: dict[str, dict[str, str]], mutation: str
 ) -> None:
     world, other = worlds
-    mine, foreign = await make_things(world), await make_things(other)
-    ungranted = await make_things(await make_project(world), prefix="2")
+    ungranted = await make_project(world)
+    mine, *others = (ref("Project", one.project.id) for one in (world, other, ungranted))
     token = await operator_token(world, project_id=world.project.id)
     manager = await operator_token(world, role="manager")
 
@@ -161,7 +161,7 @@ async def test_the_project_is_a_door_like_every_other_and_needs_the_permission(
         answer = (await api.data(mutation, given, token=bearer))["answer"]
         return str(answer.get("code", answer["__typename"]))
 
-    asked = [foreign, ungranted, nothing(), malformed(mine, "%%"), malformed(mine, WRONG_TYPE)]
-    assert {await told(things.Project) for things in asked} == {"NOT_FOUND"}
-    assert await told(mine.Project, manager) == "FORBIDDEN"
+    asked = [*others, nothing().Project, "%%", WRONG_TYPE]
+    assert {await told(project) for project in asked} == {"NOT_FOUND"}
+    assert await told(mine, manager) == "FORBIDDEN"
     assert await stored(world) + await stored(other) == 0

@@ -11,10 +11,11 @@ from backend.kernel.db import unit_of_work
 from backend.sandbox.embedded.services import EmbeddedServices
 from backend.sandbox.pay_keys import new_private_pem, public_pem_of
 from backend.tenancy.queries import merchant_kinds
+from schema.scalars import ref
 
 from ..world import World, make_project
 from .edge import Body, operator_token
-from .things import WRONG_TYPE, make_things, malformed, nothing
+from .things import WRONG_TYPE, make_things, nothing
 from .till import SET, Till, open_till
 
 
@@ -38,11 +39,11 @@ async def stored(world: World) -> int:
 async def test_a_merchant_account_is_kept_sealed_and_audited_without_its_secrets(
     till: Till, worlds: tuple[World, World]
 ) -> None:
-    things = await make_things(worlds[0])
-    answer = await till.set_up(things, await operator_token(worlds[0]))
+    project = ref("Project", worlds[0].project.id)
+    answer = await till.set_up(project, await operator_token(worlds[0]))
     assert answer == {
         "__typename": "WechatPaySet",
-        "project": things.Project,
+        "project": project,
         "mchid": "1900000001",
         "appid": "wx0000000000000001",
         "subMchid": "",
@@ -80,8 +81,8 @@ async def test_a_merchant_account_is_kept_sealed_and_audited_without_its_secrets
 async def test_a_part_that_does_not_fit_is_named_and_nothing_is_kept(
     changed: dict[str, str | bool], field: str, till: Till, worlds: tuple[World, World]
 ) -> None:
-    things = await make_things(worlds[0])
-    answer = await till.set_up(things, await operator_token(worlds[0]), **changed)
+    project = ref("Project", worlds[0].project.id)
+    answer = await till.set_up(project, await operator_token(worlds[0]), **changed)
     assert (answer["__typename"], answer["field"]) == ("InvalidInputProblem", field)
     assert await stored(worlds[0]) == 0
 
@@ -89,14 +90,14 @@ async def test_a_part_that_does_not_fit_is_named_and_nothing_is_kept(
 async def test_a_sub_merchants_account_is_kept_under_its_own_number_with_the_providers_keys(
     till: Till, worlds: tuple[World, World]
 ) -> None:
-    things, token = await make_things(worlds[0]), await operator_token(worlds[0])
+    project, token = ref("Project", worlds[0].project.id), await operator_token(worlds[0])
     changes = {"subMchid": "1900000109", "subAppid": "wx0000000000000109"}
     certificates: dict[str, str | bool] = {
         "publicKeyId": "",
         "publicKey": "",
         "platformCertificates": True,
     }
-    answer = await till.set_up(things, token, **changes, **certificates)
+    answer = await till.set_up(project, token, **changes, **certificates)
     assert (answer["mchid"], answer["subMchid"]) == ("1900000001", "1900000109")
     async with unit_of_work(worlds[0].group_id) as work:
         (newest, *_) = await entries(work, before_seq=None, limit=1)
@@ -120,23 +121,23 @@ async def test_the_project_of_a_merchant_account_is_a_door_like_every_other(
     till: Till, worlds: tuple[World, World]
 ) -> None:
     world, other = worlds
-    mine, foreign = await make_things(world), await make_things(other)
-    ungranted = await make_things(await make_project(world), prefix="2")
+    ungranted = await make_project(world)
+    mine, *others = (ref("Project", one.project.id) for one in (world, other, ungranted))
     token = await operator_token(world, project_id=world.project.id)
-    asked = [foreign, ungranted, nothing(), malformed(mine, "%%"), malformed(mine, WRONG_TYPE)]
-    answers = [await till.set_up(things, token) for things in asked]
+    asked = [*others, nothing().Project, "%%", WRONG_TYPE]
+    answers = [await till.set_up(project, token) for project in asked]
     assert {answer["code"] for answer in answers} == {"NOT_FOUND"}
     assert len({str(answer) for answer in answers}) == 1
-    logged_out = await till.api.data(SET, {"project": mine.Project} | till.merchant)
+    logged_out = await till.api.data(SET, {**till.merchant, "project": mine})
     assert logged_out["answer"]["code"] == "UNAUTHENTICATED"
     assert await stored(world) + await stored(other) == 0
     assert (await till.set_up(mine, token))["__typename"] == "WechatPaySet"
 
 
 async def test_a_manager_may_not_touch_credentials(till: Till, worlds: tuple[World, World]) -> None:
-    things = await make_things(worlds[0])
+    project = ref("Project", worlds[0].project.id)
     token = await operator_token(worlds[0], role="manager")
-    answer = await till.set_up(things, token, privateKey=new_private_pem())
+    answer = await till.set_up(project, token, privateKey=new_private_pem())
     assert answer["code"] == "FORBIDDEN"
     assert await stored(worlds[0]) == 0
 
@@ -200,11 +201,11 @@ async def test_an_alipay_account_stands_beside_wechats_sealed_audited_and_named_
 async def test_the_project_of_an_alipay_account_is_a_door_and_needs_the_permission(
     till: Till, worlds: tuple[World, World]
 ) -> None:
-    mine, foreign = await make_things(worlds[0]), await make_things(worlds[1])
+    mine, foreign = (ref("Project", world.project.id) for world in worlds)
     token = await operator_token(worlds[0], project_id=worlds[0].project.id)
-    for wrong in (foreign.Project, nothing().Project, WRONG_TYPE, "%%"):
+    for wrong in (foreign, nothing().Project, WRONG_TYPE, "%%"):
         assert (await set_alipay(till, token, wrong))["code"] == "NOT_FOUND"
-    assert (await set_alipay(till, None, mine.Project))["code"] == "UNAUTHENTICATED"
+    assert (await set_alipay(till, None, mine))["code"] == "UNAUTHENTICATED"
     manager = await operator_token(worlds[0], role="manager")
-    assert (await set_alipay(till, manager, mine.Project))["code"] == "FORBIDDEN"
+    assert (await set_alipay(till, manager, mine))["code"] == "FORBIDDEN"
     assert await alipay_accounts(worlds[0]) + await alipay_accounts(worlds[1]) == 0

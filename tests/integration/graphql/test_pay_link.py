@@ -38,7 +38,7 @@ async def till(
     async with open_till(worlds[0], dsn=database.app_dsn()) as opened:
         things = await make_things(worlds[0])
         worlds[0].clock.advance(timedelta(seconds=1))
-        await opened.set_up(things, await operator_token(worlds[0]))
+        await opened.set_up(things.Project, await operator_token(worlds[0]))
         yield opened, things
 
 

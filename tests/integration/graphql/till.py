@@ -17,7 +17,6 @@ from backend.sandbox.pay_keys import new_private_pem, public_pem_of
 
 from ..world import BOX, World
 from .edge import Api, Body, make_api, served
-from .things import Things
 
 SET = """mutation($project: ID!, $mchid: String!, $appid: String!, $certSerialNo: String!,
   $privateKey: String!, $apiv3Key: String!, $publicKeyId: String!, $publicKey: String!,
@@ -38,9 +37,9 @@ class Till:
     merchant: dict[str, str]
     sandbox_url: str
 
-    async def set_up(self, things: Things, token: str, **changes: str | bool) -> Body:
+    async def set_up(self, project: str, token: str, **changes: str | bool) -> Body:
         """Set the project's merchant account by the mutation."""
-        variables = {"project": things.Project} | self.merchant | changes
+        variables = {"project": project} | self.merchant | changes
         answer: Body = (await self.api.data(SET, variables, token=token))["answer"]
         return answer
 
