@@ -11,7 +11,7 @@ from backend.kernel.scope import Actor
 from schema.scalars import ref
 from workers.models import meter_models
 
-from ..world import World, make_meter
+from ..world import World, make_account, make_meter
 
 _ANOTHER = Actor("operator", "op-other", "wen", "203.0.113.9")
 _WHY = "smoke in the shaft"
@@ -20,10 +20,10 @@ _WHY = "smoke in the shaft"
 async def make_supply_things(world: World, *, prefix: str) -> dict[str, str]:
     """Opaque ids: ProtectedMeter, EmergencyMeter, and a SupplyRequest that another operator asked for."""
     at, models = world.clock.now(), meter_models()
-    meters = []
-    for number in (91, 92):
+    account, meters = await make_account(world, no=f"4{prefix}0001"), []
+    for number in (191, 192):
         meter, _ = await make_meter(
-            world, serial=f"SUPPLY-{prefix}-{number}", bus_address=number, account=world.account
+            world, serial=f"SUPPLY-{prefix}-{number}", bus_address=number, account=account
         )
         meters.append(meter.id)
     protected, emergency = meters
