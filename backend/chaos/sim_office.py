@@ -34,6 +34,7 @@ _TO_FETCH = (
     "SELECT id, channel FROM topups_refund WHERE state = 'APPROVED' AND credential_id IS NULL"
     " ORDER BY refund_no"
 )
+_TAKEN = "SELECT count(*) FROM topups_order WHERE idempotency_key = $1 AND state = 'PAID'"
 _SHIFT = "SELECT id FROM topups_shift WHERE closed_at IS NULL"
 _DRAWER = (
     "SELECT coalesce(sum(p.amount_hao), 0)::bigint FROM ledger_posting p"
@@ -111,12 +112,15 @@ class Office:
         return f"{wish.amount} {said}"
 
     async def decide(self) -> str:
-        """A second operator agrees to a refund, or not."""
-        group = self._stage.group()
+        """A second operator agrees to a refund, or not; or takes back one that nobody has fetched."""
+        group, draw = self._stage.group(), self._stage.draw
+        to_fetch = self._stage.any_of(await self._stage.rows(group, _TO_FETCH))
+        if to_fetch is not None and draw.random() < 0.3:
+            return await self._decide(group, to_fetch["id"], agrees=False)
         asked = self._stage.any_of(await self._stage.rows(group, _ASKED))
         if asked is None:
             return "nothing asked"
-        return await self._decide(group, asked["id"], agrees=self._stage.draw.random() < 0.7)
+        return await self._decide(group, asked["id"], agrees=draw.random() < 0.7)
 
     async def _decide(self, group: SimGroup, refund_id: UUID, *, agrees: bool) -> str:
         at = self._stage.clock.now()
@@ -178,7 +182,8 @@ class Office:
         if said == "CONFLICT" and await self._stage.value(wish.group, _SHIFT) is None:
             return "no shift"  # the money is still in the hand
         self._cash.remove(wish)
-        if said == "done":
+        # A repeat may be refused (the account is being closed by now) though the first try took the money.
+        if said == "done" or await self._stage.value(wish.group, _TAKEN, wish.key):
             self.taken[wish.key] = wish.amount.fen
         return f"take {said}"
 

@@ -38,13 +38,14 @@ async def play(services: EmbeddedServices, unique: str) -> Play:
 
 
 @pytest.mark.timeout(900)
-async def test_twenty_seeds_lose_and_double_nothing_and_die_at_every_place(play: Play) -> None:
-    tally = await play(range(1, 21))
+async def test_two_dozen_seeds_lose_and_double_nothing_and_die_at_every_place(play: Play) -> None:
+    tally = await play(range(1, 24))  # the 23rd strikes the last place
     assert tally.failed == []
     assert tally.never_hit == []
     assert tally.unregistered == []
     assert tally.payments > 200
-    assert tally.forged_refused > 20
+    assert tally.forged_refused > 10
+    assert tally.refunded_fen > 10_000
     assert set(tally.struck) == REGISTRY
 
 
@@ -58,11 +59,11 @@ async def test_a_seed_played_again_does_just_the_same(play: Play) -> None:
 
 # The first seed that finds each, and what it says.
 FOUND = {
-    "a meter that credits twice what it was sold": (1, "took"),
-    "a worker that takes the meter's count for its own number": (1, "took"),
-    "a refund that is asked for by a new number at each try": (1, "OverRefunded"),
-    "a lot that is not given back when its refund fails": (1, "the book is broken"),
-    "a charge that is kept by two commits": (1, "charged"),
+    "a meter that credits twice what it was sold": (1, "meters took"),
+    "a worker that takes the meter's count for its own number": (3, "meters took"),
+    "a refund that is asked for by a new number at each try": (3, "the four sums differ"),
+    "a lot that is not given back when its refund fails": (7, "the book is broken"),
+    "a charge that is kept by two commits": (1, "charges_charge_group_id_assignment_id_seq_key"),
 }
 
 
