@@ -285,3 +285,18 @@ def test_a_zone_with_summer_time_cuts_by_the_clock_on_its_wall() -> None:
     assert band_at(PLAN, datetime(2026, 3, 29, 6, 0, tzinfo=UTC), berlin) == "peak"
     found = bands_by_time(PLAN, 2_300, start, datetime(2026, 3, 30, tzinfo=berlin), berlin)
     assert found == Use(peak=1_400, valley=900)
+
+
+def test_a_band_holds_from_its_minute_on() -> None:
+    """Valley until eight in the morning, by the clock on the wall."""
+    plan = compile_terms(HOUSEHOLD)
+    eight = datetime(2026, 2, 2, 8, 0, tzinfo=CHINA)
+    at = [eight - timedelta(seconds=1), eight, eight + timedelta(minutes=10)]
+    assert [band_at(plan, each) for each in at] == ["valley", "peak", "peak"]
+
+
+def test_a_span_is_cut_where_a_month_and_where_a_season_of_its_plan_begin() -> None:
+    summer = replace(HOUSEHOLD, seasons=(HOUSEHOLD.seasons[0], Season(7, 15, {"flat": 1})))
+    held = [Held(midnight(date(2026, 1, 1)), compile_terms(summer))]
+    found = cuts(held, midnight(date(2026, 7, 2)), midnight(date(2026, 8, 2)))
+    assert found == (midnight(date(2026, 7, 15)), midnight(date(2026, 8, 1)))
