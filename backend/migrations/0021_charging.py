@@ -11,5 +11,5 @@ from backend.migrations import sql
 class Migration(Step):
     """0021_charging."""
 
-    dependencies: list[tuple[str, str]] = [("models", "0022_supply")]
+    dependencies: list[tuple[str, str]] = [("models", "0020_supply")]
     operations: list[Operation] = [RunSQL(sql("0021_charging.sql"))]

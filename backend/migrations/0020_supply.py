@@ -1,4 +1,4 @@
-"""Step 0022_supply: the DDL is in 0022_supply.sql."""
+"""Step 0020_supply: the DDL is in 0020_supply.sql."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from backend.migrations import sql
 
 
 class Migration(Step):
-    """0022_supply."""
+    """0020_supply."""
 
     dependencies: list[tuple[str, str]] = [("models", "0019_alerts")]
-    operations: list[Operation] = [RunSQL(sql("0022_supply.sql"))]
+    operations: list[Operation] = [RunSQL(sql("0020_supply.sql"))]
