@@ -29,6 +29,7 @@ def test_a_meter_of_all_bands_is_sent_all_prices() -> None:
         (("flat",), FLAT, ""),
         (("peak",), FLAT, ""),
         (("spike", "peak", "valley", "deep"), FIVE, "no band flat"),
+        (("spike", "peak", "valley", "deep"), FLAT | {"flat": 1}, "no band flat"),
         ((), FLAT, "holds no prices"),
     ],
 )

@@ -13,10 +13,14 @@ from backend.ledger.rules import (
     LINES,
     AccountKey,
     AccountKind,
+    Lot,
+    LotKind,
+    LotUse,
     Posting,
     Transfer,
     Unbalanced,
     recovered_lines,
+    take_from_lots,
     topup_paid,
     unpaid_lines,
     vend_reserved,
@@ -98,3 +102,8 @@ def test_the_entries_of_a_top_up_are_named_so_that_each_is_posted_once() -> None
     undone = life[0].reversed(reason="void")
     assert undone.business_key == f"topup:{one}:paid:reverse:void"
     assert undone.kind == "TOPUP_PAID_REVERSED"
+
+
+def test_a_lot_that_gives_nothing_is_not_noted() -> None:
+    empty, full = (Lot(UUID(int=n), LotKind.PAID, Money(5 * n), n) for n in range(2))
+    assert take_from_lots([empty, full], Money(5)) == [LotUse(full.id, Money(5))]
