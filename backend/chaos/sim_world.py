@@ -237,7 +237,8 @@ async def _price(
 
 
 def _serial(code: str, number: int) -> str:
-    return f"{'M' if number <= METERS_A_GROUP else 'C'}-{code}-{number}"
+    # Not the whole code: what a virtual meter uses depends on its serial, and a seed is the same by any name.
+    return f"{'M' if number <= METERS_A_GROUP else 'C'}-{code[-1]}-{number}"
 
 
 async def _account(
