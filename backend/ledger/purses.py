@@ -41,16 +41,23 @@ _TAKE = (
     " JOIN ledger_lot l ON l.group_id = $1 AND l.purse_id = w.purse_id"
     "  AND l.used_hao < l.amount_hao) AS lots WHERE before < wanted"
 )
-# The other way round: what returns to which lot, the last used first.
+# The other way round: what returns to which lot, the last used first, and of each no more than charges took
+# of it: what was refunded, moved on or ended with its month is not the charges' to give back.
 _GIVE_BACK = (
-    "SELECT lot_id, purse_id, least(used_hao, wanted - before) AS amount_hao FROM ("
-    " SELECT l.id AS lot_id, l.purse_id, w.wanted, l.used_hao,"
-    "  coalesce(sum(l.used_hao) OVER (PARTITION BY l.purse_id"
+    "SELECT lot_id, purse_id, least(charged, wanted - before) AS amount_hao FROM ("
+    " SELECT l.id AS lot_id, l.purse_id, w.wanted, c.charged,"
+    "  coalesce(sum(c.charged) OVER (PARTITION BY l.purse_id"
     "   ORDER BY l.kind = 'GRANT', l.created_at DESC, l.id DESC"
     "   ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::bigint AS before"
     " FROM unnest($2::uuid[], $3::bigint[]) AS w(purse_id, wanted)"
-    " JOIN ledger_lot l ON l.group_id = $1 AND l.purse_id = w.purse_id"
-    "  AND l.used_hao > 0) AS lots WHERE before < wanted"
+    " JOIN ledger_lot l ON l.group_id = $1 AND l.purse_id = w.purse_id AND l.used_hao > 0"
+    " CROSS JOIN LATERAL (SELECT (coalesce((SELECT sum(u.amount_hao) FROM ledger_lot_use u"
+    "   JOIN ledger_entry e ON e.group_id = u.group_id AND e.id = u.entry_id"
+    "   WHERE u.group_id = $1 AND u.lot_id = l.id AND e.kind IN ('CHARGE', 'ARREARS_RECOVERED')), 0)"
+    "  - coalesce((SELECT sum(r.amount_hao) FROM ledger_lot_return r"
+    "   JOIN ledger_entry e ON e.group_id = r.group_id AND e.id = r.entry_id"
+    "   WHERE r.group_id = $1 AND r.lot_id = l.id AND e.kind = 'CHARGE'), 0))::bigint AS charged) AS c"
+    " WHERE c.charged > 0) AS lots WHERE before < wanted"
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,9 @@ from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
 from backend.kernel.money import ZERO, Money
 from backend.kernel.scope import Scope
+from backend.ledger.operations import spend, unspend
 from backend.ledger.purses import PurseCharge, charge
-from backend.ledger.rules import ARREARS, AccountKind, take_from_lots
+from backend.ledger.rules import ARREARS, AccountKey, AccountKind, take_from_lots
 from backend.metering.readings import store_readings
 from backend.topups.queries import order_of
 
@@ -117,6 +119,35 @@ async def test_a_correction_lowers_arrears_first_and_gives_lots_back_the_last_us
     assert (await home.owed(), await lots()) == (Money.parse("1.5"), [0, 15_000])
     await post("charge:3", -10_000)
     assert (await home.owed(), await lots()) == (Money.parse("2.5"), [5_000, 20_000])
+    await expect_kept_is_derived(ours)
+
+
+async def test_a_correction_gives_back_what_was_charged_and_never_what_was_refunded(
+    worlds: tuple[World, World],
+) -> None:
+    ours, _theirs = worlds
+    home = await make_home(ours)
+    await home.pay("3")
+    await home.pay("2", at=START + timedelta(seconds=1))
+    purse, key = home.account.id, AccountKey(AccountKind.REFUND_DUE, home.account.id)
+    async with unit_of_work(ours.group_id) as work:
+        sources = await work.fetch("SELECT source FROM ledger_lot ORDER BY created_at")
+        said: dict[str, Any] = {"project_id": ours.project.id, "at": START}
+        taken = PurseCharge(purse, {AccountKind.ENERGY: 20_000})
+        await charge(work, business_key="charge:1", charges=[taken], **said)
+        refund: dict[str, Any] = {"amount": Money.parse("2"), "kind": "REFUND", "to": key}
+        source = sources[1]["source"]
+        assert await spend(
+            work, account_id=purse, business_key="refund:1", source=source, **refund, **said
+        )
+        back = PurseCharge(purse, {AccountKind.ENERGY: -5_000})
+        await charge(work, business_key="charge:2", charges=[back], **said)
+        rows = await work.fetch(
+            "SELECT amount_hao - used_hao AS left FROM ledger_lot ORDER BY created_at"
+        )
+        assert [row["left"] for row in rows] == [15_000, 0]
+        assert await unspend(work, business_key="refund:1", reason="failed", **said)
+    assert await home.owed() == Money.parse("3.5")
     await expect_kept_is_derived(ours)
 
 
