@@ -79,6 +79,11 @@ async def take_money(
         check_amount(
             amount_fen=amount.fen, min_fen=project.topup_min_fen, max_fen=project.topup_max_fen
         )
+        known = await orders.order_of_key(
+            work, account_id=account.id, idempotency_key=idempotency_key
+        )
+        if known is not None:
+            return await _repeated(work, known, amount, channel, slip, meter_id)
         if account.closed_at is not None or account.closing_at is not None:
             raise Conflict("the account is closed, or being closed")
         shift = await shifts.own_open_shift(
@@ -118,6 +123,24 @@ async def _sold_by(work: UnitOfWork, account_id: UUID, meter_id: UUID | None) ->
     if meter.selling_stopped_at is not None:
         raise Conflict("selling to this meter is stopped until the manager has checked it")
     return assignment.id
+
+
+async def _repeated(
+    work: UnitOfWork,
+    order: Order,
+    amount: Money,
+    channel: Channel,
+    slip: str | None,
+    meter_id: UUID | None,
+) -> Order:
+    """What was taken by this key before, whatever became of account, shift or meter since."""
+    same = (order.amount_fen, order.channel) == (amount.fen, channel)
+    if meter_id is not None:
+        sold = await metering.assignment_by_id(work, assignment_id=order.assignment_id)
+        same = same and sold.meter_id == meter_id
+    if not same:
+        raise Conflict("this idempotency key was used for a different top-up")
+    return await _same_slip(work, order, slip)
 
 
 async def _same_slip(work: UnitOfWork, order: Order, slip: str | None) -> Order:

@@ -130,6 +130,18 @@ async def orders_of_accounts(
     return found
 
 
+async def order_of_key(work: UnitOfWork, *, account_id: UUID, idempotency_key: str) -> Order | None:
+    """The order that an account began by an idempotency key, or None."""
+    row = await work.fetchrow(
+        "SELECT * FROM topups_order"
+        " WHERE group_id = $1 AND account_id = $2 AND idempotency_key = $3",
+        work.group_id,
+        account_id,
+        idempotency_key,
+    )
+    return None if row is None else order_of(row)
+
+
 async def accounts_with_open_orders(
     work: UnitOfWork, *, account_ids: Sequence[UUID]
 ) -> frozenset[UUID]:

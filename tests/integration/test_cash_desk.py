@@ -106,6 +106,12 @@ async def test_the_same_request_twenty_times_at_once_takes_the_money_once(
     for wrong in ({"yuan": "51"}, {"slip": "A0001"}):
         with pytest.raises(Conflict, match="key was used"):
             await take(world, key="desk-key-1", **wrong)  # type: ignore[arg-type] # names are its own arguments
+    async with unit_of_work(world.group_id) as work:
+        await work.execute("UPDATE accounts_account SET closing_at = now()")
+    again = await take(world, key="desk-key-1")  # whose answer was lost before the closing began
+    assert again.id == taken[0].id
+    with pytest.raises(Conflict, match="closed"):
+        await take(world)
 
 
 async def test_a_slip_is_used_once_in_a_project_and_its_money_is_not_in_the_drawer(
@@ -152,7 +158,7 @@ async def test_money_is_taken_only_by_who_may_in_an_open_shift_and_within_the_li
         with pytest.raises(InvalidInput, match="slip"):
             await take(world, slip=slip)
     empty = await make_account(world, no="100009")
-    with pytest.raises(Conflict, match="no meter"):
+    with pytest.raises(Conflict, match="no such meter"):
         await take(world, account_id=empty.id)
     async with unit_of_work(world.group_id) as work:
         await work.execute("UPDATE accounts_account SET closed_at = now()")

@@ -159,7 +159,7 @@ def _die_trying(mutant: Mutant, items: list[Any], took: dict[Any, float], writer
             if not _passes(item):
                 os.write(writer, str(number).encode())
                 os._exit(_NOTICED)
-    except BaseException:  # noqa: BLE001 - whatever it is, it was noticed
+    except BaseException:  # whatever it is, it was noticed
         os._exit(_NOTICED)
     os._exit(_SURVIVED)
 
