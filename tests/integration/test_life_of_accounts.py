@@ -36,7 +36,7 @@ from backend.kernel.money import ZERO, Money
 from backend.ledger.rules import AccountKind
 from backend.metering.takedown_rules import FinalWord, TakedownState
 from backend.sandbox.embedded.services import EmbeddedServices
-from workers.janitor import tidy
+from workers.janitor import tidy_group
 from workers.models import meter_models
 
 from .household import Street, expect_meters_agree, expect_sound, streets
@@ -126,7 +126,7 @@ class _Lives(RuleBasedStateMachine):
                 except SimulatedCrash:
                     side.street.clock.advance(timedelta(seconds=35))
             self._next_death = 0
-            await tidy(side.street.context)
+            await tidy_group(group_id=side.street.world.group_id, at=side.street.clock.now())
         await side.street.pass_time(minutes=15, steps=3)
 
     _next_death = 0

@@ -15,7 +15,7 @@ from backend.kernel import failpoints
 from backend.kernel.failpoints import Moment, Place, SimulatedCrash
 from backend.ledger.rules import AccountKind
 from backend.sandbox.embedded.services import EmbeddedServices
-from workers.janitor import tidy
+from workers.janitor import tidy_group
 
 from .household import Street, expect_sound, streets
 from .world import World
@@ -64,7 +64,7 @@ async def with_death(street: Street, act: Callable[[], Awaitable[object]], at: i
     if struck:
         street.clock.advance(timedelta(seconds=35))  # leases run out
         await act()  # the operator saw no answer, and asks again with the same key
-        await tidy(street.context)
+        await tidy_group(group_id=street.world.group_id, at=street.clock.now())
     await street.pass_time(minutes=20, steps=5)
     return struck
 
