@@ -23,6 +23,7 @@ from backend.kernel.db import Database
 from backend.kernel.errors import DomainError
 from backend.kernel.failpoints import SimulatedCrash
 from backend.kernel.migrate import migrate
+from backend.metering.retention import prepare
 from backend.sandbox.embedded.services import EmbeddedServices
 
 from .fate import REGISTRY, Fate
@@ -80,6 +81,7 @@ async def play_seeds(
     tally = Tally()
     await Database.open(app_dsn, pool_max=4)
     try:
+        await prepare(at=START)  # the database may be of a later day than the seeds
         async with Shared.fresh(owner_dsn=owner_dsn, app_dsn=app_dsn) as shared:
             for seed in seeds:
                 await _play(tally, shared, seed, steps, f"{name}{seed}")
