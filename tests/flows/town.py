@@ -244,14 +244,14 @@ class Town:
         async with unit_of_work(await self.group_id(group)) as work:
             return await work.fetchval(sql, *args)
 
-    async def vend_state(self, state: str, count: int = 1) -> None:
+    async def vend_state(self, state: str, count: int = 1, *, within_s: float = WAIT_S) -> None:
         """Wait until `count` vends of our group are in `state`."""
 
         async def there() -> bool | None:
             found = await self.value("SELECT count(*) FROM control_vend WHERE state = $1", state)
             return True if found >= count else None
 
-        await until(there, f"{count} vends {state}")
+        await until(there, f"{count} vends {state}", within_s)
 
     async def case(self, kind: str) -> dict[str, Any]:
         """Wait for an open exception case of a kind; returns its detail."""
