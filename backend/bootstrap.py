@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 import redis
@@ -90,9 +89,10 @@ def build_ports(
     settings: Settings,
     *,
     clock: Clock,
-    meter_models: Mapping[str, MeterModel] = MappingProxyType({}),
+    meter_models: Mapping[str, MeterModel],
 ) -> Ports:
-    """The adapters of this process, by settings. Provider addresses come from settings only."""
+    """The adapters of this process, by settings. Provider addresses come from settings only. The models
+    have no default: a process that knows none can neither switch a meter nor send it prices."""
     urls = settings.provider_urls
     allow_http = not settings.production
     tokens: TokenStore = RedisTokenStore(redis.Redis.from_url(settings.redis_url))

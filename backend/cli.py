@@ -138,13 +138,14 @@ def _publish_menu(options: argparse.Namespace) -> int:
     from backend.kernel.clock import SystemClock
     from backend.kernel.db import Database
     from bots.wechat.publish import publish_menu
+    from workers.models import meter_models
 
     settings = _settings()
 
     async def publish() -> str:
         await Database.open(settings.database_url, pool_max=2)
         try:
-            ports = build_ports(settings, clock=SystemClock())
+            ports = build_ports(settings, clock=SystemClock(), meter_models=meter_models())
             return await publish_menu(ports, group_code=options.code)
         finally:
             await Database.close()

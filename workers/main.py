@@ -48,6 +48,7 @@ from workers.housekeeping import (
 )
 from workers.janitor import tidy
 from workers.links.door import DoorAddress
+from workers.models import meter_models
 from workers.relay import LEASE_EVENTS, LEASE_SWEEPS, QUEUE_EVENTS, QUEUE_SWEEPS, Relay
 from workers.sweep import plan_sweeps
 
@@ -209,6 +210,16 @@ def settle_memory() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
+def worker_context(settings: Settings, *, clock: Clock) -> WorkerContext:
+    """All that this process's jobs work with. Whoever is done with it closes its buses."""
+    lease = BusLease(settings.database_url)
+    return WorkerContext(
+        build_ports(settings, clock=clock, meter_models=meter_models()),
+        Buses(lease, access=Access(clock=clock), door=door_of(settings)),
+        retention_of(settings),
+    )
+
+
 async def run_worker(
     settings: Settings, *, clock: Clock, stop: asyncio.Event | None = None
 ) -> None:
@@ -216,12 +227,7 @@ async def run_worker(
     settle_memory()
     await Database.open(settings.database_url, pool_max=20)
     await Database.answers()
-    lease = BusLease(settings.database_url)
-    context = WorkerContext(
-        build_ports(settings, clock=clock),
-        Buses(lease, access=Access(clock=clock), door=door_of(settings)),
-        retention_of(settings),
-    )
+    context = worker_context(settings, clock=clock)
     redis = await create_pool(redis_settings(settings.redis_url), job_serializer=_dump)
     relay = Relay(dsn=settings.database_url, redis=redis, clock=clock)
     stop = stop or _stop_signals()

@@ -29,6 +29,7 @@ from backend.sandbox.answers import NO_ANSWER
 from backend.sandbox.embedded.child import free_port
 from backend.sandbox.embedded.services import EmbeddedServices
 from backend.tenancy.queries import group_of_code
+from workers.models import meter_models
 
 from .children import Children, Program
 from .plan import GROUPS, TENANTS, Tenant
@@ -156,7 +157,7 @@ async def _start(
         site=f"http://127.0.0.1:{site}",
         services=services,
         children=children,
-        ports=build_ports(read_settings(env), clock=SystemClock()),
+        ports=build_ports(read_settings(env), clock=SystemClock(), meter_models=meter_models()),
         http=http,
         env=env,
         group_ids={},

@@ -280,15 +280,16 @@ async def unfinished(work: UnitOfWork) -> list[Command]:
 
 async def last_relay_commands(
     work: UnitOfWork, *, meter_ids: Sequence[UUID]
-) -> dict[UUID, datetime]:
-    """When each of the meters was last given a command over its relay."""
+) -> dict[UUID, Command]:
+    """The newest command over its relay that each of the meters was given, if any."""
     rows = await work.fetch(
-        "SELECT meter_id, max(issued_at) AS issued_at FROM control_command"
-        " WHERE group_id = $1 AND meter_id = ANY($2) AND family = 'RELAY' GROUP BY meter_id",
+        "SELECT DISTINCT ON (meter_id) * FROM control_command"
+        " WHERE group_id = $1 AND meter_id = ANY($2) AND family = 'RELAY'"
+        " ORDER BY meter_id, id DESC",
         work.group_id,
         list(meter_ids),
     )
-    return {row["meter_id"]: row["issued_at"] for row in rows}
+    return {row["meter_id"]: command_of(row) for row in rows}
 
 
 async def trips_given(

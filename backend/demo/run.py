@@ -25,6 +25,7 @@ from backend.sandbox.embedded.broker import CLOUD, GATEWAY
 from backend.sandbox.embedded.child import is_free
 from backend.sandbox.embedded.services import EmbeddedServices
 from workers.gateway.identity import IdentityFile
+from workers.models import meter_models
 
 from .field import FIELD, WATER, FieldSeeder, agent_site, enrol_box, site_gateways
 from .plan import GROUPS, DemoGroup
@@ -140,7 +141,7 @@ async def _start(
         seeder = Seeder(
             groups=GROUPS,
             owner_dsn=addresses.owner_dsn,
-            ports=build_ports(read_settings(env), clock=clock),
+            ports=build_ports(read_settings(env), clock=clock, meter_models=meter_models()),
             secrets=secrets,
             gateways={name: f"127.0.0.1:{ports[name]}" for name in gateways},
             platform_keys=platform_keys,

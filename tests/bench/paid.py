@@ -26,6 +26,7 @@ from backend.sandbox.embedded.services import EmbeddedServices
 from backend.topups.queries import Order
 from backend.topups.rules import Channel, PayMethod, Way
 from tests.flows.town import Town, plan_of, running_town, until
+from workers.models import meter_models
 
 GATEWAYS = 10
 PER_GATEWAY = 8
@@ -45,7 +46,7 @@ async def run(
         async with running_town(services, folder, secrets.token_hex(3), _plan) as town:
             for _ in range(WORKERS):
                 town.start_worker()
-            ports = build_ports(town.settings, clock=clock)
+            ports = build_ports(town.settings, clock=clock, meter_models=meter_models())
             orders = await _orders(town, ports, count=per_second * seconds)
             await _pay_and_wait(town, orders[:per_second])  # warm
             paid = await _pay_and_wait(town, orders[per_second:], every_s=1 / per_second)

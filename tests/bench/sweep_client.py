@@ -32,6 +32,7 @@ from workers.buses import Buses
 from workers.context import WorkerContext
 from workers.drivers.access import Access
 from workers.main import settle_memory
+from workers.models import meter_models
 from workers.sweep import sweep_due
 
 _REGISTERS = 48
@@ -53,7 +54,7 @@ async def product(task: dict[str, Any]) -> None:
     settle_memory()
     await Database.open(settings.database_url, pool_max=8)
     buses = Buses(BusLease(settings.database_url), access=Access(clock=clock))
-    context = WorkerContext(build_ports(settings, clock=clock), buses)
+    context = WorkerContext(build_ports(settings, clock=clock, meter_models=meter_models()), buses)
     jobs = [{"gateway_id": gateway} for gateway in task["gateways"]]
     places = asyncio.Semaphore(500)  # as many jobs at a time as the worker takes
 

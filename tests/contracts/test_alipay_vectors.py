@@ -24,6 +24,7 @@ from backend.sandbox.alipay_keys import App, is_signed, serial_of
 from backend.sandbox.pay_keys import new_private_pem
 from backend.tenancy.queries import Credential
 from backend.topups.ports import NoticeRejected, Payment, PaymentState
+from workers.models import meter_models
 
 from .test_public_vectors import VECTORS
 
@@ -130,7 +131,11 @@ def test_the_printed_keys_are_refused_by_production_settings_and_by_no_others() 
         secret={"private_key": new_private_pem()},
     )
     with pytest.raises(InvalidInput) as refused:
-        build_ports(settings, clock=clock).payment_channel(7, credential)
+        build_ports(settings, clock=clock, meter_models=meter_models()).payment_channel(
+            7, credential
+        )
     assert refused.value.field == "alipay_public_key"
     trial = replace(settings, environment="test")
-    assert build_ports(trial, clock=clock).payment_channel(7, credential)
+    assert build_ports(trial, clock=clock, meter_models=meter_models()).payment_channel(
+        7, credential
+    )

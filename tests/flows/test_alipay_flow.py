@@ -10,6 +10,7 @@ import httpx
 from backend.bootstrap import build_ports
 from backend.journeys.visitor import ALIPAY_COOKIE, seal_visitor
 from backend.kernel.clock import SystemClock
+from workers.models import meter_models
 
 from .town import Town, until
 
@@ -109,7 +110,8 @@ async def test_inside_alipay_the_visitor_is_told_by_oauth_only_to_the_browser_th
         started = (await ask(visitor, START, t=token, c="ALIPAY", m="JSAPI"))["startTopUpByLink"]
         assert [item["key"] for item in started["page"]] == ["tradeNO"]
         # What is sealed for another app of the group is nobody here: an open id is the app's own.
-        box, group = build_ports(town.settings, clock=SystemClock()).box, await town.group_id()
+        ports = build_ports(town.settings, clock=SystemClock(), meter_models=meter_models())
+        box, group = ports.box, await town.group_id()
         for app_id in ("2021000000000999", ""):
             sealed = seal_visitor(box, group_id=group, openid="2088000000000007", app_id=app_id)
             cookie = {"cookie": f"{ALIPAY_COOKIE}={sealed}"}

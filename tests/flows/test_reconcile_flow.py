@@ -21,6 +21,7 @@ from backend.sandbox.embedded.services import EmbeddedServices
 from backend.tenancy.queries import Credential, credential_by_id
 from backend.tenancy.rules import Permission
 from backend.topups.ports import Payment, PaymentState, RefundRequest
+from workers.models import meter_models
 
 from .town import Town, running_town
 
@@ -111,7 +112,7 @@ async def test_the_bill_finds_lost_notices_wrong_amounts_and_refunds_beside_the_
 ) -> None:
     async with running_town(services, tmp_path, unique) as town:
         orders, group_id, clock = await ordered(town), await town.group_id(), SystemClock()
-        ports = build_ports(town.settings, clock=clock)
+        ports = build_ports(town.settings, clock=clock, meter_models=meter_models())
         credential = await credential_of(town, ports, group_id)
         await spoil(town, ports, credential, group_id, orders)
 

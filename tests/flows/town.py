@@ -37,6 +37,7 @@ from backend.sandbox.app import sandbox_app
 from backend.sandbox.embedded.child import free_port, leashed
 from backend.sandbox.embedded.services import EmbeddedServices
 from backend.tenancy.queries import group_of_code
+from workers.models import meter_models
 from workers.virtual.site import VirtualSite, parse_site
 
 T = TypeVar("T")
@@ -314,7 +315,7 @@ async def running_town(
         seeder = Seeder(
             groups=groups,
             owner_dsn=services.owner_dsn(),
-            ports=build_ports(settings, clock=clock),
+            ports=build_ports(settings, clock=clock, meter_models=meter_models()),
             secrets=secrets,
             gateways={name: f"127.0.0.1:{port}" for name, port in ports.items()},
             platform_keys=keys,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
@@ -17,12 +18,17 @@ from backend.control.supply_rules import SupplyPolicy, Want, Why
 from backend.journeys import supply
 from backend.journeys.command import ask, command_meter, tend
 from backend.journeys.supply import Looked, tend_supplies
+from backend.kernel.clock import SystemClock
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
 from backend.kernel.money import Money
 from backend.kernel.scope import Actor, Scope
+from backend.kernel.settings import read_settings
+from backend.sandbox.embedded.services import EmbeddedServices
 from backend.tenancy.rules import Permission
+from workers.main import worker_context
 from workers.models import meter_models
+from workers.profiles.loader import shipped_profiles
 from workers.protocols import modbus
 from workers.sweep import meter_refresh
 
@@ -298,6 +304,12 @@ async def test_a_protection_is_asked_after_at_its_time_and_does_not_end_by_itsel
     post.clock.advance(timedelta(days=2))
     await look(post)
     await look(post)
+    assert await cases_of(post) == ["PROTECTION_REVIEW"]
+    assert (await of(post)).protected is not None
+
+
+async def cases_of(post: Post) -> list[str]:
+    """The kinds of the project's open cases."""
     async with unit_of_work(post.world.group_id) as work:
         found = await cases_page(
             work,
@@ -307,8 +319,52 @@ async def test_a_protection_is_asked_after_at_its_time_and_does_not_end_by_itsel
             before=None,
             limit=10,
         )
-    assert [case.kind for case in found] == ["PROTECTION_REVIEW"]
-    assert (await of(post)).protected is not None
+    return [case.kind for case in found]
+
+
+async def test_a_meter_that_refuses_is_a_case_until_its_relay_is_as_it_is_wanted(
+    post: Post,
+) -> None:
+    await post.done(TRIP)
+    await somebody_at_the_wall(post, opens=False)
+    await look(post)
+    post.ear.refused = 1
+    await post.serve(await newest(post))
+    assert (await newest(post)).state is CommandState.FAILED
+    await read(post)
+    post.clock.advance(PATIENCE)
+    assert (await look(post)).commands == 0  # not each five minutes: it said no
+    assert await cases_of(post) == ["SUPPLY_NOT_OBEYED"]
+    post.clock.advance(timedelta(hours=1))
+    await read(post)
+    assert (await look(post)).commands == 1
+    await post.serve(await newest(post))
+    assert not post.closed
+    await look(post)
+    assert await cases_of(post) == []
+
+
+async def test_what_no_profile_can_switch_is_a_case_and_not_silence(post: Post) -> None:
+    await protect(post)
+    await read(post)
+    at = post.clock.now()
+    looked = await tend_supplies(group_id=post.world.group_id, models={}, at=at)
+    assert looked == Looked(decided=1, commands=0, held=0)
+    assert await cases_of(post) == ["SUPPLY_NOT_OBEYED"]
+
+
+def test_the_worker_knows_every_model_that_has_a_profile(services: EmbeddedServices) -> None:
+    settings = read_settings(
+        {
+            "SHUIDIAN_ENV": "test",
+            "SHUIDIAN_DATABASE_URL": services.app_dsn(),
+            "SHUIDIAN_REDIS_URL": services.valkey.url,
+            "SHUIDIAN_PUBLIC_URL": "http://127.0.0.1",
+            "SHUIDIAN_SECRET_KEYS": "1:" + base64.b64encode(bytes(32)).decode(),
+        }
+    )
+    context = worker_context(settings, clock=SystemClock())
+    assert set(context.ports.meter_models) == set(shipped_profiles())
 
 
 async def test_trips_beyond_the_limit_of_an_hour_wait_and_a_case_says_so(post: Post) -> None:
@@ -338,16 +394,7 @@ async def test_trips_beyond_the_limit_of_an_hour_wait_and_a_case_says_so(post: P
             )
     await read(post)
     assert await look(post) == Looked(decided=7, commands=5, held=2)
-    async with unit_of_work(world.group_id) as work:
-        found = await cases_page(
-            work,
-            scope=world.scope,
-            project_id=world.project.id,
-            only_open=True,
-            before=None,
-            limit=10,
-        )
-    assert [case.kind for case in found] == ["TRIPS_HELD"]
+    assert await cases_of(post) == ["TRIPS_HELD"]
     post.clock.advance(timedelta(minutes=61))
     assert (await look(post)).held == 0
 

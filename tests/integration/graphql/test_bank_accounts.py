@@ -17,6 +17,7 @@ from backend.sandbox.embedded.services import EmbeddedServices
 from backend.sandbox.pay_keys import new_private_pem, public_pem_of
 from backend.sandbox.unionpay_keys import Issued, issue
 from schema.scalars import ref
+from workers.models import meter_models
 
 from ..world import World, make_project
 from .edge import Api, Body, make_api, operator_token
@@ -73,7 +74,10 @@ def api(worlds: tuple[World, World], database: EmbeddedServices) -> Api:
         public_url="http://127.0.0.1:1",
         secret_keys={1: b"k" * 32},
     )
-    return make_api(build_ports(settings, clock=worlds[0].clock), dsn=database.app_dsn())
+    return make_api(
+        build_ports(settings, clock=worlds[0].clock, meter_models=meter_models()),
+        dsn=database.app_dsn(),
+    )
 
 
 async def stored(world: World) -> int:

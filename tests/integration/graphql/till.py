@@ -14,6 +14,7 @@ from backend.kernel.clock import SystemClock
 from backend.kernel.settings import Settings
 from backend.sandbox.app import sandbox_app
 from backend.sandbox.pay_keys import new_private_pem, public_pem_of
+from workers.models import meter_models
 
 from ..world import BOX, World
 from .edge import Api, Body, make_api, served
@@ -78,7 +79,9 @@ async def open_till(world: World, *, dsn: str) -> AsyncIterator[Till]:
             secret_keys={1: secrets.token_bytes(32)},
             provider_urls={"WECHAT_PAY": url},
         )
-        ports = replace(build_ports(settings, clock=world.clock), box=BOX)
+        ports = replace(
+            build_ports(settings, clock=world.clock, meter_models=meter_models()), box=BOX
+        )
         keys = {
             "privateKey": pem,
             "publicKeyId": told["public_key_id"],
