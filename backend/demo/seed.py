@@ -38,6 +38,7 @@ from workers.profiles.loader import profile_of
 from workers.recording import reading_of
 
 from .plan import DemoGroup, Home, Site
+from .prices import price_accounts
 from .providers import PlatformKey
 from .secrets_file import DemoSecrets
 
@@ -142,8 +143,12 @@ class Seeder:
             name=site.homes[0].place[0],
             at=at,
         )
-        for unit, (home, opening) in enumerate(zip(site.homes, openings, strict=True), start=1):
+        opened = [
             await self._home(work, scope, gateway, building.id, home, unit, opening)
+            for unit, (home, opening) in enumerate(zip(site.homes, openings, strict=True), start=1)
+        ]
+        now = self.ports.clock.now()  # the accounts were opened a moment after the project
+        await price_accounts(work, scope=scope, project_id=project.id, account_ids=opened, at=now)
         return project
 
     async def _home(
@@ -155,7 +160,7 @@ class Seeder:
         home: Home,
         unit: int,
         snapshot: MeterSnapshot,
-    ) -> None:
+    ) -> UUID:
         at = self.ports.clock.now()
         room = await accounts.add_area(
             work,
@@ -189,6 +194,7 @@ class Seeder:
         await metering.assign(
             work, scope=scope, meter=meter, account_id=account.id, opening=opening, at=at
         )
+        return account.id
 
     async def _merchant(self, scope: Scope, group: DemoGroup, site: Site, project_id: UUID) -> None:
         keys = self.secrets.merchants[site.mchid]

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from backend.accounts.models import Account
+from backend.charges import credit
+from backend.charges.credit import CreditClass
 from backend.charges.queries import charges_of_account
 from backend.charges.rules import Charge
 from backend.journeys.charge import charge_meters
@@ -51,6 +53,32 @@ class Home:
         async with unit_of_work(self.world.group_id) as work:
             await store_readings(work, readings=readings)
         return await charge_due(self.world) if charge else 0
+
+    async def enter_class(
+        self, name: str, *, overdraft: str = "0", emergency: str = "0", monthly_grant: str = "0"
+    ) -> CreditClass:
+        """A credit class of the project by that name, in yuan, and the account in it."""
+        world, at = self.world, self.world.clock.now()
+        async with unit_of_work(world.group_id) as work:
+            made = await credit.save_class(
+                work,
+                scope=world.scope,
+                project_id=world.project.id,
+                name=name,
+                overdraft=Money.parse(overdraft),
+                emergency=Money.parse(emergency),
+                monthly_grant=Money.parse(monthly_grant),
+                at=at,
+            )
+            await credit.put_in_class(
+                work,
+                scope=world.scope,
+                project_id=world.project.id,
+                account_id=self.account.id,
+                class_id=made.id,
+                at=at,
+            )
+        return made
 
     async def charges(self) -> list[Charge]:
         """The account's charges, oldest first."""

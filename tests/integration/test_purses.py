@@ -160,25 +160,7 @@ async def test_balance_use_not_yet_charged_and_available_are_told_apart(
     await home.read(home.reading(1, 1_000))
     await home.read(home.reading(2, 3_000), charge=False)
     assert await seen(home) == Figures(Money.parse("9.4"), Money.parse("1.2"), ZERO)
-    async with unit_of_work(ours.group_id) as work:
-        made = await credit.save_class(
-            work,
-            scope=ours.scope,
-            project_id=ours.project.id,
-            name="shops",
-            overdraft=Money.parse("5"),
-            emergency=Money.parse("3"),
-            monthly_grant=ZERO,
-            at=START,
-        )
-        await credit.put_in_class(
-            work,
-            scope=ours.scope,
-            project_id=ours.project.id,
-            account_id=home.account.id,
-            class_id=made.id,
-            at=START,
-        )
+    await home.enter_class("shops", overdraft="5", emergency="3")
     assert (await seen(home)).available == Money.parse("13.2")
     reader = admin_scope(ours.group_id, permissions=frozenset({"account:read"}))
 
@@ -209,25 +191,7 @@ async def test_a_monthly_grant_is_given_once_used_first_and_ends_with_its_month(
     ours, _theirs = worlds
     home = await make_home(ours)
     await home.pay("10")
-    async with unit_of_work(ours.group_id) as work:
-        made = await credit.save_class(
-            work,
-            scope=ours.scope,
-            project_id=ours.project.id,
-            name="dormitory",
-            overdraft=ZERO,
-            emergency=ZERO,
-            monthly_grant=Money.parse("2"),
-            at=START,
-        )
-        await credit.put_in_class(
-            work,
-            scope=ours.scope,
-            project_id=ours.project.id,
-            account_id=home.account.id,
-            class_id=made.id,
-            at=START,
-        )
+    await home.enter_class("dormitory", monthly_grant="2")
     for _ in range(2):
         await give_monthly_grants(group_id=ours.group_id, at=START)
     assert await home.owed() == Money.parse("12")

@@ -228,25 +228,8 @@ async def test_a_monthly_grant_ends_with_the_purse_that_it_was_given_to(
     ours, _theirs = worlds
     owner, home = await make_home(ours), await make_home(ours, no="300002")
     at = ours.clock.now()
+    await home.enter_class("dormitory", emergency="5", monthly_grant="2")
     async with unit_of_work(ours.group_id) as work:
-        made = await credit.save_class(
-            work,
-            scope=ours.scope,
-            project_id=ours.project.id,
-            name="dormitory",
-            overdraft=ZERO,
-            emergency=Money.parse("5"),
-            monthly_grant=Money.parse("2"),
-            at=at,
-        )
-        await credit.put_in_class(
-            work,
-            scope=ours.scope,
-            project_id=ours.project.id,
-            account_id=home.account.id,
-            class_id=made.id,
-            at=at,
-        )
         await credit.draw_emergency(work, account_id=home.account.id, at=at)
     await give_monthly_grants(group_id=ours.group_id, at=at)
     await home.pay("1")

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from backend.charges import credit
 from backend.journeys.shared_purse import share_purse
-from backend.kernel.db import unit_of_work
-from backend.kernel.money import ZERO, Money
 from schema.scalars import ref
 
 from ..charged import make_home
@@ -27,25 +24,7 @@ async def make_charge_things(world: World, *, prefix: str) -> dict[str, str]:
     silent = await make_home(world, no=f"3{prefix}0003", started_at=START - 9 * DAY)
     last = reading_of(silent.meter.id, at=START - 2 * DAY, total=1_700_000)
     await silent.read(last)
-    async with unit_of_work(world.group_id) as work:
-        found = await credit.save_class(
-            work,
-            scope=world.scope,
-            project_id=world.project.id,
-            name="things",
-            overdraft=ZERO,
-            emergency=Money.parse("3"),
-            monthly_grant=ZERO,
-            at=world.clock.now(),
-        )
-        await credit.put_in_class(
-            work,
-            scope=world.scope,
-            project_id=world.project.id,
-            account_id=home.account.id,
-            class_id=found.id,
-            at=world.clock.now(),
-        )
+    found = await home.enter_class("things", emergency="3")
     joining = await make_account(world, no=f"3{prefix}0004")
     sharing = await make_account(world, no=f"3{prefix}0005")
     await share_purse(

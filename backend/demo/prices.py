@@ -1,0 +1,48 @@
+"""What power costs in the demo: one tariff a project, drafted by one person and approved by another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from backend.kernel.db import UnitOfWork
+from backend.kernel.scope import Actor, Scope
+from backend.tariffs import changes, operations
+from backend.tariffs.rules import Season, TariffKind, Terms
+
+# One price at all hours: that is what a meter that holds its money can be told without its own calendar.
+_TERMS = Terms(TariffKind.ELECTRICITY, (Season(1, 1, {"flat": 8_500}),))
+_APPROVER = Actor("system", "demo-2", "demo approver")
+
+
+async def price_accounts(
+    work: UnitOfWork, *, scope: Scope, project_id: UUID, account_ids: Sequence[UUID], at: datetime
+) -> None:
+    """Give a project its tariff of 0.85 yuan a kWh, and all its accounts that tariff."""
+    tariff = await operations.add_tariff(
+        work,
+        scope=scope,
+        project_id=project_id,
+        kind=TariffKind.ELECTRICITY,
+        name="商业用电",
+        at=at,
+    )
+    draft = await operations.draft_version(
+        work, scope=scope, tariff_id=tariff.id, terms=_TERMS, effective_at=at, at=at
+    )
+    await operations.submit_version(
+        work, scope=scope, version_id=draft.id, confirm_jumps=True, at=at
+    )
+    await operations.approve_version(
+        work, scope=replace(scope, actor=_APPROVER), version_id=draft.id, at=at
+    )
+    await changes.assign_first(
+        work,
+        scope=scope,
+        tariff_id=tariff.id,
+        account_ids=account_ids,
+        started_at=at,
+        at=at,
+    )
