@@ -1,0 +1,2 @@
+-- 0022_alarms: to be filled.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- 0023_messages: to be filled.
+SELECT 1;

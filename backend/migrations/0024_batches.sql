@@ -1,0 +1,2 @@
+-- 0024_batches: to be filled.
+SELECT 1;

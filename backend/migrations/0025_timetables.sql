@@ -1,0 +1,2 @@
+-- 0025_timetables: to be filled.
+SELECT 1;

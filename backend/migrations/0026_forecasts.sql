@@ -1,0 +1,2 @@
+-- 0026_forecasts: to be filled.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- 0027_control: to be filled.
+SELECT 1;
