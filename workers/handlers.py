@@ -10,6 +10,7 @@ from backend.journeys.ask_channel import ask_channel
 from backend.journeys.deliver import deliver
 from backend.journeys.notice import settle_notice
 from backend.journeys.refund_sending import pursue
+from backend.journeys.supply_look import restore_paid
 from workers.charge import charge_due
 from workers.command import command_due
 from workers.context import WorkerContext
@@ -61,6 +62,16 @@ async def _command_due(
     return await command_due(context, group_id, payload)
 
 
+async def _supply_due(
+    context: WorkerContext, group_id: int, payload: Mapping[str, str]
+) -> datetime | None:
+    ports, purse = context.ports, UUID(payload["purse"])
+    await restore_paid(
+        group_id=group_id, purse=purse, models=ports.meter_models, at=ports.clock.now()
+    )
+    return None
+
+
 async def _sweep_due(
     context: WorkerContext, group_id: int, payload: Mapping[str, str]
 ) -> datetime | None:
@@ -89,6 +100,7 @@ HANDLERS: dict[str, Handler] = {
     "message.send": _message_send,
     "vend.due": _vend_due,
     "command.due": _command_due,
+    "supply.due": _supply_due,
     "sweep.due": _sweep_due,
     "meter.refresh": _meter_refresh,
     "charge.due": _charge_due,

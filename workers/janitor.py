@@ -11,7 +11,7 @@ from backend.journeys.closing_steps import tend_closings
 from backend.journeys.command import tend
 from backend.journeys.refund_sending import tend_refunds
 from backend.journeys.shared_purse import tend_shared_purses
-from backend.journeys.supply import tend_supplies
+from backend.journeys.supply_look import tend_supplies
 from backend.journeys.takedown_steps import tend_takedowns
 from backend.kernel.db import unit_of_work
 from backend.metering.retention import prepare

@@ -24,6 +24,7 @@ def meter_models() -> Mapping[str, MeterModel]:
             evidence=profile.evidence,
             taken_back=profile.taken_back,
             price_bands=profile.price_bands,
+            closes=profile.closes,
         )
         for profile in shipped_profiles().values()
     }

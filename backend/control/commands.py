@@ -306,3 +306,29 @@ async def trips_given(
         since,
     )
     return {row["project_id"]: row["trips"] for row in rows}
+
+
+async def trips_given_at_gateway(
+    work: UnitOfWork, *, gateway_id: UUID, by: str, since: datetime
+) -> int:
+    """How many trips were given by `by` to the meters of a gateway since an instant."""
+    given: int = await work.fetchval(
+        "SELECT count(*)::integer FROM control_command c JOIN metering_meter m"
+        " ON m.group_id = c.group_id AND m.id = c.meter_id AND m.gateway_id = $2"
+        " WHERE c.group_id = $1 AND c.kind = 'TRIP' AND c.issued_at >= $4 AND c.requested_by = $3",
+        work.group_id,
+        gateway_id,
+        by,
+        since,
+    )
+    return given
+
+
+async def trips_given_on_the_platform(
+    work: UnitOfWork, *, by: str, since: datetime
+) -> tuple[int, int]:
+    """How many trips were given by `by` in all groups since an instant, and how many meters they have:
+    two numbers, and nothing else of another group (C29)."""
+    row = await work.fetchrow("SELECT * FROM control_trips_of_platform($1, $2)", by, since)
+    assert row is not None, "a function of one row"
+    return row["trips"], row["meters"]

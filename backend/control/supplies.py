@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from backend.kernel.db import Row, UnitOfWork
@@ -29,8 +29,9 @@ class Said:
 @dataclass(frozen=True, slots=True)
 class MeterSupply:
     """供电: a meter's row. `until`: the policy is AUTO again then. `review_at`: when a person looks
-    whether the protection is still needed. `force`: what the cloud made of the relay and has not taken
-    back. `want`, `why`: what was decided last, None before that."""
+    whether the protection is still needed. `force`: what the cloud made of the relay, or may have made of
+    it by a write that was announced at `force_at`, and has not taken back. `want`, `why`: what was decided
+    last, None before that; `decided_at`: since when."""
 
     meter_id: UUID
     project_id: UUID
@@ -41,6 +42,7 @@ class MeterSupply:
     review_at: datetime | None
     emergency: Said | None
     force: Force | None
+    force_at: datetime | None
     want: Want | None
     why: Why | None
     command: CommandKind | None
@@ -64,6 +66,7 @@ def _supply_of(row: Row) -> MeterSupply:
         review_at=row["review_at"],
         emergency=_said(row, "emergency"),
         force=None if force is None else Force(CommandKind(force), Why(row["force_why"])),
+        force_at=row["force_at"],
         want=None if row["want"] is None else Want(row["want"]),
         why=None if row["why"] is None else Why(row["why"]),
         command=None if row["command"] is None else CommandKind(row["command"]),
@@ -106,21 +109,79 @@ async def supplies_of_meters(
     return {row["meter_id"]: _supply_of(row) for row in rows}
 
 
-async def lock_wanted(work: UnitOfWork, *, at: datetime, limit: int) -> list[MeterSupply]:
-    """Meters of which something is wanted (or was, and is not taken back) and that have no unfinished
-    command over their relay, the ones looked at longest ago first, held until commit."""
+async def lock_wanted(
+    work: UnitOfWork, *, at: datetime, after: UUID | None, limit: int
+) -> list[MeterSupply]:
+    """Meters of which something is wanted (or was, and is not taken back), or whose account owes, and that
+    have no unfinished command over their relay: those that follow `after` by id, held until commit."""
     rows = await work.fetch(
         "SELECT s.* FROM control_supply s WHERE s.group_id = $1"
-        " AND (s.policy <> 'AUTO' AND coalesce(s.policy_until > $3, true)"
-        "  OR s.protected_at IS NOT NULL OR s.emergency_at IS NOT NULL OR s.force IS NOT NULL)"
+        " AND ($4::uuid IS NULL OR s.meter_id > $4)"
+        " AND (s.policy <> 'AUTO' AND coalesce(s.policy_until > $3, true) OR s.protected_at IS NOT NULL"
+        "  OR s.emergency_at IS NOT NULL OR s.force IS NOT NULL OR s.owing)"
         " AND NOT EXISTS (SELECT FROM control_command c WHERE c.group_id = $1"
         "  AND c.meter_id = s.meter_id AND c.family = 'RELAY' AND c.state IN ('QUEUED', 'SENT'))"
-        " ORDER BY s.decided_at NULLS FIRST, s.meter_id LIMIT $2 FOR UPDATE OF s SKIP LOCKED",
+        " ORDER BY s.meter_id LIMIT $2 FOR UPDATE OF s SKIP LOCKED",
         work.group_id,
         limit,
         at,
+        after,
     )
     return [_supply_of(row) for row in rows]
+
+
+_TRIPPED_FOR = (
+    "(s.force = 'TRIP' AND s.force_why = $3 OR EXISTS (SELECT FROM control_command c"
+    "  WHERE c.group_id = $1 AND c.meter_id = s.meter_id AND c.kind = 'TRIP' AND c.why = $3"
+    "  AND c.state IN ('QUEUED', 'SENT')))"
+)
+
+
+async def lock_tripped(
+    work: UnitOfWork, *, meter_ids: Sequence[UUID], why: Why
+) -> list[MeterSupply]:
+    """Those of the meters that were, or are about to be, tripped for a reason, held until commit."""
+    rows = await work.fetch(
+        "SELECT s.* FROM control_supply s WHERE s.group_id = $1 AND s.meter_id = ANY($2)"
+        f" AND {_TRIPPED_FOR} ORDER BY s.meter_id FOR UPDATE OF s",
+        work.group_id,
+        list(meter_ids),
+        why,
+    )
+    return [_supply_of(row) for row in rows]
+
+
+async def tripped(work: UnitOfWork, *, meter_ids: Sequence[UUID], why: Why) -> frozenset[UUID]:
+    """Those of the meters that were, or are about to be, tripped for a reason."""
+    rows = await work.fetch(
+        "SELECT s.meter_id FROM control_supply s WHERE s.group_id = $1 AND s.meter_id = ANY($2)"
+        f" AND {_TRIPPED_FOR}",
+        work.group_id,
+        list(meter_ids),
+        why,
+    )
+    return frozenset(row["meter_id"] for row in rows)
+
+
+async def note_owing(work: UnitOfWork, *, meters: Mapping[UUID, UUID]) -> None:
+    """Keep which meters (with their projects) are looked at because their accounts owe, and which no more."""
+    await work.execute(
+        "INSERT INTO control_supply AS s (group_id, project_id, meter_id, owing)"
+        " SELECT $1, m.project_id, m.meter_id, true"
+        " FROM unnest($2::uuid[], $3::uuid[]) AS m(meter_id, project_id)"
+        " WHERE NOT EXISTS (SELECT FROM control_supply o WHERE o.group_id = $1"
+        "  AND o.meter_id = m.meter_id AND o.owing) ORDER BY m.meter_id"
+        " ON CONFLICT (group_id, meter_id) DO UPDATE SET owing = true",
+        work.group_id,
+        list(meters),
+        list(meters.values()),
+    )
+    await work.execute(
+        "UPDATE control_supply SET owing = false WHERE group_id = $1 AND owing"
+        " AND meter_id <> ALL($2)",
+        work.group_id,
+        list(meters),
+    )
 
 
 async def set_policy(
@@ -184,58 +245,80 @@ async def lock_supply_of_command(work: UnitOfWork, *, command_id: UUID) -> None:
     )
 
 
-async def note_obeyed(
-    work: UnitOfWork, *, meter_id: UUID, kind: CommandKind, why: Why | None
+async def note_written(
+    work: UnitOfWork, *, meter_id: UUID, kind: CommandKind, why: Why, at: datetime
 ) -> None:
-    """A meter obeyed a command over its relay: what it is forced to now, or that it is forced no more.
-    What another business forced (`why` None: a takedown) is not the supply's to take back."""
-    forced = why is not None and kind in (CommandKind.TRIP, CommandKind.KEEP_POWER)
+    """A write that forces a relay may reach the meter from now on; whether it does, nobody may ever say.
+    The caller holds the row."""
     await work.execute(
-        "UPDATE control_supply SET force = $3, force_why = $4 WHERE group_id = $1 AND meter_id = $2",
-        work.group_id,
-        meter_id,
-        kind if forced else None,
-        why if forced else None,
-    )
-
-
-async def keep_decision(
-    work: UnitOfWork,
-    *,
-    supply: MeterSupply,
-    decision: Decision,
-    inputs: Mapping[str, Any],
-    at: datetime,
-) -> bool:
-    """Note a decision at its meter; where it changed, keep it with all that it was taken from. Whether it
-    changed. The caller holds the row."""
-    await work.execute(
-        "UPDATE control_supply SET want = $3, why = $4, command = $5, decided_at = $6"
+        "UPDATE control_supply SET force = $3, force_why = $4, force_at = $5"
         " WHERE group_id = $1 AND meter_id = $2",
         work.group_id,
-        supply.meter_id,
-        decision.want,
-        decision.why,
-        decision.command,
+        meter_id,
+        kind,
+        why,
         at,
     )
-    if decision == (supply.want, supply.why, decision.held_back, supply.command):
-        return False
+
+
+async def note_obeyed(work: UnitOfWork, *, meter_id: UUID) -> None:
+    """A meter obeyed a command that leaves its relay to the money, or to another business (a takedown): it is
+    forced no more, and nothing of it is the supply's to take back. The caller holds the row."""
+    await work.execute(
+        "UPDATE control_supply SET force = NULL, force_why = NULL, force_at = NULL"
+        " WHERE group_id = $1 AND meter_id = $2",
+        work.group_id,
+        meter_id,
+    )
+
+
+class NewDecision(NamedTuple):
+    """A decision that differs from the one before, with the facts that it was taken from."""
+
+    supply: MeterSupply
+    decision: Decision
+    inputs: Mapping[str, Any]
+
+
+async def keep_decisions(
+    work: UnitOfWork, *, decisions: Sequence[NewDecision], at: datetime
+) -> None:
+    """Keep decisions that changed with all that they were taken from, by two statements. The caller holds
+    the rows."""
+    if not decisions:
+        return
+    meter_ids = [each.supply.meter_id for each in decisions]
+    wants = [each.decision.want for each in decisions]
+    whys = [each.decision.why for each in decisions]
+    kinds = [each.decision.command for each in decisions]
+    await work.execute(
+        "UPDATE control_supply s SET want = d.want, why = d.why, command = d.command, decided_at = $2"
+        " FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[]) AS d(meter_id, want, why, command)"
+        " WHERE s.group_id = $1 AND s.meter_id = d.meter_id",
+        work.group_id,
+        at,
+        meter_ids,
+        wants,
+        whys,
+        kinds,
+    )
     await work.execute(
         "INSERT INTO control_decision (group_id, id, project_id, meter_id, decided_at, want, why,"
-        " held_back, command, inputs) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        " held_back, command, inputs) SELECT $1, d.id, d.project_id, d.meter_id, $2, d.want, d.why,"
+        " string_to_array(d.held_back, ' '), d.command, d.inputs"
+        " FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::uuid[], $9::text[],"
+        "  $10::jsonb[]) AS d(meter_id, want, why, command, id, project_id, held_back, inputs)",
         work.group_id,
-        uuid7(at),
-        supply.project_id,
-        supply.meter_id,
         at,
-        decision.want,
-        decision.why,
-        list(decision.held_back),
-        decision.command,
-        dict(inputs),
+        meter_ids,
+        wants,
+        whys,
+        kinds,
+        [uuid7(at) for _ in decisions],
+        [each.supply.project_id for each in decisions],
+        [" ".join(each.decision.held_back) for each in decisions],
+        [dict(each.inputs) for each in decisions],
     )
-    return True
 
 
 @dataclass(frozen=True, slots=True)

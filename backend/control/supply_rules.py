@@ -91,8 +91,10 @@ class Supply:
     when it was never read; `period`: of its sweep. `hold`: its use is not known (C14). `payment_pending`:
     a paid or unknown order is not in the book yet. `window_open`, `no_cut_day`: the project's calendar.
     `warned_for`: since the warning was delivered, None when it was not; `notice`: how long that must be.
-    `takeover`: a third party's lease holds (C31). `customer_closes`: power is allowed and the customer
-    presses the key, rather than closed from afar. `relay`: True is closed, None not told.
+    `takeover`: a third party's lease holds (C31). `restored_by`: what brings power back where the meter's
+    own money does not decide: CLOSE, ALLOW_CLOSE (the customer presses the key), or KEEP_POWER for a model
+    that knows no other way. `relay`: True is closed, None not told since the cloud last wrote.
+    `force`: also of a write that nobody confirmed, for the meter may have obeyed it.
     """
 
     policy: SupplyPolicy
@@ -113,7 +115,7 @@ class Supply:
     warned_for: timedelta | None
     notice: timedelta
     takeover: bool
-    customer_closes: bool
+    restored_by: CommandKind
     relay: bool | None
     force: Force | None
 
@@ -137,6 +139,15 @@ def trips_at_most(meters: int) -> int:
     """How many trips an hour the engine gives in a project of so many meters: five, or two in a hundred
     (reference/trust.md section 5). What is beyond waits for the next hour or for a person."""
     return max(5, meters // 50)
+
+
+GATEWAY_TRIPS_A_MINUTE = 10  # its bus stays free for who pays meanwhile
+
+
+def trips_of_the_platform_at_most(meters: int) -> int:
+    """How many trips an hour the engine gives over all groups, with so many meters: one in a hundred. What is
+    beyond looks like a fault of ours and waits for a person (reference/trust.md section 5)."""
+    return max(20, meters // 100)
 
 
 def decide(supply: Supply) -> Decision:
@@ -196,10 +207,11 @@ def _command(supply: Supply, want: Want, why: Why) -> CommandKind | None:
         return None if tripped or supply.relay is None else CommandKind.TRIP
     if why in (Why.PROTECTED, Why.KEEP_ON):
         return None if kept and supply.relay is not False else CommandKind.KEEP_POWER
+    back = CommandKind.RELEASE if supply.money is MoneyIn.METER else supply.restored_by
     if kept:
-        return CommandKind.RELEASE
-    if supply.force is None or supply.relay is not False:
-        return None  # closed, not told, or opened by somebody else: the meter's own money, the customer
-    if supply.money is MoneyIn.METER:
-        return CommandKind.RELEASE  # its own money decides again
-    return CommandKind.ALLOW_CLOSE if supply.customer_closes else CommandKind.CLOSE
+        if back is not CommandKind.KEEP_POWER:
+            return CommandKind.RELEASE
+        return back if supply.relay is False else None
+    if supply.force is None or supply.relay is True:
+        return None  # closed, or opened by somebody else: the meter's own money, the customer
+    return back  # a trip that may have been obeyed is taken back without waiting for a look

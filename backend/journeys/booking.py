@@ -25,6 +25,7 @@ from backend.topups.operations import BELL, Paid
 from backend.topups.queries import Order
 
 from .charge_topup import pay_arrears
+from .supply_owing import wake
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,3 +175,4 @@ async def _post(
     }
     if kept:
         await pay_arrears(work, project_id=project_id, topups=kept, at=at)
+        await wake(work, topups=kept, at=at)

@@ -84,6 +84,9 @@ _POLICIES = {
 }
 
 
+_FORCES = (CommandKind.TRIP, CommandKind.KEEP_POWER)  # what a supply has to take back one day
+
+
 async def _intend(
     work: UnitOfWork,
     meter: Meter,
@@ -196,6 +199,7 @@ async def about_to_write(
     None: the command ended or expired meanwhile, so nothing may be written.
     """
     async with unit_of_work(group_id) as work:
+        await supplies.lock_supply_of_command(work, command_id=command_id)
         command = await control.lock_unfinished(work, command_id=command_id)
         if command is None:
             return None
@@ -203,6 +207,10 @@ async def about_to_write(
             if at >= command.over_at:
                 await _expire(work, [command], at)
             return None
+        if command.why is not None and command.kind in _FORCES:
+            await supplies.note_written(
+                work, meter_id=command.meter_id, kind=command.kind, why=command.why, at=at
+            )
         return await control.mark_writing(
             work, command_id=command_id, relay_closed=relay_closed, at=at
         )
@@ -235,12 +243,32 @@ async def ended(
             at=at,
         )
         if command is not None:
-            if state is CommandState.VERIFIED and family_of(command.kind) is Family.RELAY:
-                await supplies.note_obeyed(
-                    work, meter_id=command.meter_id, kind=command.kind, why=command.why
-                )
+            forced = command.why is not None and command.kind in _FORCES
+            if (
+                state is CommandState.VERIFIED
+                and family_of(command.kind) is Family.RELAY
+                and not forced
+            ):
+                await supplies.note_obeyed(work, meter_id=command.meter_id)
             await _record_end(work, command, actor=_WORKER, at=at)
     return command is not None
+
+
+async def call_off(
+    work: UnitOfWork, *, command: Command, why: str, actor: Actor, at: datetime
+) -> None:
+    """End a command that was never written, for what it was asked for is gone. The caller holds the row of
+    its meter's supply, so that no write is announced meanwhile."""
+    end = await control.end_command(
+        work,
+        command_id=command.id,
+        state=CommandState.SUPERSEDED,
+        outcome=why,
+        relay_after=None,
+        at=at,
+    )
+    if end is not None:
+        await _record_end(work, end, actor=actor, at=at)
 
 
 async def waits(*, group_id: int, command_id: UUID, why: str) -> None:

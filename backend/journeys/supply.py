@@ -7,31 +7,25 @@ wanted with what the relay shows, and repairs the difference by the way of every
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from backend.alerts.operations import NewCase, close_cases, open_cases
 from backend.audit.operations import record
 from backend.control import supplies, supply_requests
-from backend.control.command_rules import CommandKind, CommandState, Order, check_reason
-from backend.control.commands import Command, last_relay_commands, trips_given
+from backend.control.command_rules import CommandKind, Order, check_reason
 from backend.control.supplies import MeterSupply, Said
 from backend.control.supply_requests import RequestKind, SupplyRequest
-from backend.control.supply_rules import Decision, Why, decide, trips_at_most
+from backend.control.supply_rules import Why
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import Conflict, InvalidInput
 from backend.kernel.scope import Actor, Scope
 from backend.metering import queries as metering
 from backend.metering.models import Meter
 from backend.metering.rules import MeterModel
-from backend.metering.supplied import SuppliedMeter, meters_in_service, supplied_meters
 from backend.tenancy.rules import Permission
 
 from .command import ask
-from .supply_facts import gather, inputs_of
 
 ENGINE = Actor("system", "supply", "supply engine")
 _AT_ONCE = 500  # meters of one look
@@ -145,130 +139,6 @@ async def end_emergency(*, scope: Scope, meter_id: UUID, reason: str, at: dateti
         await supplies.set_emergency(work, meter_id=meter.id, said=None)
         await _record(work, scope.actor, "supply:emergency:end", meter, {"reason": told}, at)
         return (await supplies.supplies_of_meters(work, meter_ids=[meter.id]))[meter.id]
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """What a look did: meters decided on, commands given, trips held by the limit of their project."""
-
-    decided: int
-    commands: int
-    held: int
-
-
-async def tend_supplies(*, group_id: int, models: Mapping[str, MeterModel], at: datetime) -> Looked:
-    """Compare what is wanted with what relays show, and repair the difference (C19).
-
-    A meter that did not obey is told again after five minutes, one that refused after an hour; trips of a
-    project beyond its limit an hour wait (C22). What is held, refused or cannot be switched at all is a
-    case, and so is a protection that is to be looked at.
-    """
-    async with unit_of_work(group_id) as work:
-        wanted = await supplies.lock_wanted(work, at=at, limit=_AT_ONCE)
-        meter_ids = [each.meter_id for each in wanted]
-        meters = await supplied_meters(work, meter_ids=meter_ids)
-        wanted = [each for each in wanted if each.meter_id in meters]
-        facts = await gather(work, wanted, meters, at)
-        told = await last_relay_commands(work, meter_ids=meter_ids)
-        left = await _trips_left(work, {each.project_id for each in wanted}, at)
-        look = _Look(work, models, at, left, cases=list(_reviews(wanted, at)))
-        for supply in wanted:
-            decision = decide(facts[supply.meter_id])
-            inputs = inputs_of(facts[supply.meter_id])
-            changed = await supplies.keep_decision(
-                work, supply=supply, decision=decision, inputs=inputs, at=at
-            )
-            if decision.command is None:
-                look.there.append(str(supply.meter_id))
-                continue
-            last = told.get(supply.meter_id)
-            if not changed and last is not None and last.state is CommandState.FAILED:
-                look.cases.append(_not_obeyed(supply, decision, last.outcome or "it failed"))
-            if changed or _again(meters[supply.meter_id], last, at):
-                await look.give(supply, decision)
-        note = "the relay is as it is wanted"
-        await close_cases(work, kind=_NOT_OBEYED, subjects=look.there, note=note, at=at)
-        await open_cases(work, cases=look.cases, at=at)
-    return Looked(len(wanted), look.commands, look.held)
-
-
-@dataclass(slots=True)
-class _Look:
-    """A look on its way: `left` are the trips that each project may be given yet, `there` the meters whose
-    relay is as it is wanted."""
-
-    work: UnitOfWork
-    models: Mapping[str, MeterModel]
-    at: datetime
-    left: Counter[UUID]
-    cases: list[NewCase]
-    there: list[str] = field(default_factory=list)
-    commands: int = 0
-    held: int = 0
-
-    async def give(self, supply: MeterSupply, decision: Decision) -> None:
-        """Ask for the command of a decision, or say in a case why not."""
-        assert decision.command is not None
-        trips = decision.command is CommandKind.TRIP
-        if trips and self.left[supply.project_id] <= 0:
-            self.held += 1
-            self.cases.append(_held(supply, decision))
-            return
-        meter = await metering.meter_by_id(self.work, meter_id=supply.meter_id)
-        order = Order(decision.command, f"supply: {decision.why}")
-        try:
-            await ask(
-                self.work,
-                meter=meter,
-                order=order,
-                models=self.models,
-                actor=ENGINE,
-                at=self.at,
-                why=decision.why,
-            )
-        except Conflict as cannot:
-            self.cases.append(_not_obeyed(supply, decision, cannot.message))
-            return
-        self.left[supply.project_id] -= trips
-        self.commands += 1
-
-
-def _again(meter: SuppliedMeter, last: Command | None, at: datetime) -> bool:
-    """Whether a meter is told again: it was heard since, and was given its time. One that is silent gets
-    its command when it is heard of, and not one each minute until then."""
-    if last is None:
-        return True
-    heard = meter.received_at is not None and meter.received_at > last.issued_at
-    patience = _AFTER_REFUSAL if last.state is CommandState.FAILED else _PATIENCE
-    return heard and at - last.issued_at >= patience
-
-
-async def _trips_left(work: UnitOfWork, project_ids: Iterable[UUID], at: datetime) -> Counter[UUID]:
-    """How many more trips each project may be given now."""
-    meters = await meters_in_service(work, project_ids=list(project_ids))
-    given = await trips_given(
-        work, project_ids=list(meters), by=ENGINE.name, since=at - timedelta(hours=1)
-    )
-    return Counter(
-        {each: trips_at_most(count) - given.get(each, 0) for each, count in meters.items()}
-    )
-
-
-def _not_obeyed(supply: MeterSupply, decision: Decision, why: str) -> NewCase:
-    detail = {"wanted": str(decision.want), "rule": str(decision.why), "reason": why}
-    return NewCase(supply.project_id, _NOT_OBEYED, str(supply.meter_id), detail)
-
-
-def _held(supply: MeterSupply, decision: Decision) -> NewCase:
-    detail = {"meter": str(supply.meter_id), "why": str(decision.why)}
-    return NewCase(supply.project_id, "TRIPS_HELD", str(supply.project_id), detail)
-
-
-def _reviews(wanted: Iterable[MeterSupply], at: datetime) -> Iterable[NewCase]:
-    for supply in wanted:
-        if supply.protected is not None and supply.review_at is not None and supply.review_at <= at:
-            detail = {"meter": str(supply.meter_id), "reason": supply.protected.reason}
-            yield NewCase(supply.project_id, "PROTECTION_REVIEW", str(supply.meter_id), detail)
 
 
 async def _meter(work: UnitOfWork, scope: Scope, meter_id: UUID, permission: Permission) -> Meter:

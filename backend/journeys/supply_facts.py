@@ -14,11 +14,12 @@ from uuid import UUID
 
 from backend.charges.queries import held_assignments
 from backend.charges.rules import Figures
+from backend.control.command_rules import CommandKind
 from backend.control.supplies import MeterSupply
 from backend.control.supply_rules import MoneyIn, Supply
 from backend.kernel.db import UnitOfWork
 from backend.kernel.money import ZERO, Money
-from backend.metering.rules import CreditMode
+from backend.metering.rules import CreditMode, MeterModel
 from backend.metering.supplied import SuppliedMeter
 from backend.topups.queries import accounts_with_open_orders
 
@@ -32,6 +33,7 @@ async def gather(
     work: UnitOfWork,
     wanted: Sequence[MeterSupply],
     meters: Mapping[UUID, SuppliedMeter],
+    models: Mapping[str, MeterModel],
     at: datetime,
 ) -> dict[UUID, Supply]:
     """The facts of each meter of `wanted`, by meter."""
@@ -69,8 +71,8 @@ async def gather(
             warned_for=None,
             notice=_NOTICE,
             takeover=False,
-            customer_closes=False,
-            relay=meter.relay_closed,
+            restored_by=_restored_by(models.get(meter.model)),
+            relay=_seen(meter, supply.force_at),
             force=supply.force,
         )
     return found
@@ -81,6 +83,20 @@ def _money_in(meter: SuppliedMeter) -> MoneyIn:
     if meter.credit_mode is CreditMode.CLOUD and meter.account_id is None:
         return MoneyIn.NONE
     return MoneyIn(meter.credit_mode.value)
+
+
+def _restored_by(model: MeterModel | None) -> CommandKind:
+    """A model that knows no plain closing is forced on where money in the cloud pays for its use."""
+    return CommandKind.CLOSE if model is None or model.closes else CommandKind.KEEP_POWER
+
+
+def _seen(meter: SuppliedMeter, written_at: datetime | None) -> bool | None:
+    """The relay as it was seen since the cloud last wrote; a reading made before says nothing of it."""
+    if meter.read_at is None or meter.received_at is None:
+        return None
+    if written_at is not None and min(meter.read_at, meter.received_at) < written_at:
+        return None
+    return meter.relay_closed
 
 
 def inputs_of(supply: Supply) -> dict[str, Any]:

@@ -88,7 +88,8 @@ _BROADCASTS = frozenset({"9" * 12, "0"})
 class MeterModel:
     """What metering knows of a profile. `evidence` is the weakest grade of what it is sold and
     controlled by; `protocol` as the profile names it; `taken_back`: why no command lowers the money
-    that it holds; `price_bands`: those whose price it holds and takes by command."""
+    that it holds; `price_bands`: those whose price it holds and takes by command; `closes`: a command
+    closes its relay or opens its valve, without forcing it for good."""
 
     name: str
     maker: str
@@ -100,6 +101,7 @@ class MeterModel:
     evidence: str
     taken_back: str = ""
     price_bands: tuple[str, ...] = ()
+    closes: bool = True
 
     def check_bus_address(self, text: str) -> None:
         """Raise InvalidInput unless `text` addresses one meter in this protocol (no broadcast, no

@@ -14,9 +14,12 @@ from .rules import CreditMode
 
 class SuppliedMeter(NamedTuple):
     """`read_at`, `received_at`, `relay_closed`: of its latest reading, None before the first; `period`: of
-    its sweep. `assignment_id`, `account_id`: whom it serves, None when nobody."""
+    its sweep; `model`: its profile's name. `assignment_id`, `account_id`: whom it serves, None when
+    nobody."""
 
     id: UUID
+    gateway_id: UUID
+    model: str
     credit_mode: CreditMode
     period: timedelta
     read_at: datetime | None
@@ -32,7 +35,8 @@ async def supplied_meters(
     """Those of the meters that are in service by one statement: not removed, and not being taken down,
     for then the takedown alone decides over the relay."""
     rows = await work.fetch(
-        "SELECT m.id, m.credit_mode, p.sweep_minutes, l.at, l.received_at, l.relay, a.id, a.account_id"
+        "SELECT m.id, m.gateway_id, m.profile, m.credit_mode, p.sweep_minutes, l.at, l.received_at,"
+        " l.relay, a.id, a.account_id"
         " FROM metering_meter m"
         " JOIN tenancy_project p ON p.group_id = m.group_id AND p.id = m.project_id"
         " LEFT JOIN metering_latest l ON l.group_id = m.group_id AND l.meter_id = m.id"
@@ -47,13 +51,15 @@ async def supplied_meters(
     return {
         row[0]: SuppliedMeter(
             row[0],
-            CreditMode(row[1]),
-            timedelta(minutes=row[2]),
-            row[3],
-            row[4],
-            None if row[5] is None else bool(row[5]),
+            row[1],
+            row[2],
+            CreditMode(row[3]),
+            timedelta(minutes=row[4]),
+            row[5],
             row[6],
-            row[7],
+            None if row[7] is None else bool(row[7]),
+            row[8],
+            row[9],
         )
         for row in rows
     }

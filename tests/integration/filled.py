@@ -14,7 +14,7 @@ from backend.control.command_rules import CommandState
 from backend.control.queries import next_vend
 from backend.control.rules import Wallet
 from backend.control.supply_requests import RequestKind
-from backend.journeys import supply
+from backend.journeys import supply, supply_look
 from backend.journeys import vend as vends
 from backend.journeys.charge_grants import set_class
 from backend.journeys.charge_rulings import rule_on_hold
@@ -217,5 +217,5 @@ async def _want_supply(world: World) -> None:
                 relay_after=None,
                 at=at,
             )
-    looked = await supply.tend_supplies(group_id=world.group_id, models=meter_models(), at=at)
+    looked = await supply_look.tend_supplies(group_id=world.group_id, models=meter_models(), at=at)
     assert looked.decided

@@ -17,7 +17,7 @@ from backend.control.supply_requests import RequestKind, RequestState, SupplyReq
 from backend.control.supply_rules import SupplyPolicy, Want, Why
 from backend.journeys import supply
 from backend.journeys.command import ask, command_meter, tend
-from backend.journeys.supply import Looked, tend_supplies
+from backend.journeys.supply_look import Looked, tend_supplies
 from backend.kernel.clock import SystemClock
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound

@@ -58,6 +58,13 @@ class Profile:
         return self.map.switch is not None
 
     @property
+    def closes(self) -> bool:
+        """Whether a command closes its relay or opens its valve without forcing it for good."""
+        if isinstance(self.map, Cjt188Map):
+            return self.switches
+        return self.map.switch is not None and "close" in self.map.switch.states
+
+    @property
     def price_bands(self) -> tuple[str, ...]:
         """The bands whose price the meter holds and takes by command; none when it holds no prices."""
         match self.map:

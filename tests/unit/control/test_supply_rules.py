@@ -56,7 +56,9 @@ supplies = st.builds(
     warned_for=_spans,
     notice=st.just(timedelta(hours=1)),
     takeover=st.booleans(),
-    customer_closes=st.booleans(),
+    restored_by=st.sampled_from(
+        [CommandKind.CLOSE, CommandKind.ALLOW_CLOSE, CommandKind.KEEP_POWER]
+    ),
     relay=st.sampled_from([None, True, False]),
     force=_forces,
 )
@@ -173,7 +175,7 @@ def test_more_money_never_cuts(supply: Supply) -> None:
 
 
 @given(supplies)
-def test_no_command_is_given_against_its_intent_nor_by_a_relay_that_nobody_saw(
+def test_no_command_is_given_against_its_intent_and_no_relay_opened_that_nobody_saw(
     supply: Supply,
 ) -> None:
     want, why, _, command = decide(supply)
@@ -181,7 +183,7 @@ def test_no_command_is_given_against_its_intent_nor_by_a_relay_that_nobody_saw(
         assert want is (Want.OFF if command in OPENS else Want.ON)
         assert command in OPENS | CLOSES
     unseen = decide(replace(supply, relay=None))
-    assert unseen.command in {None, CommandKind.KEEP_POWER, CommandKind.RELEASE}
+    assert unseen.command not in OPENS
     assert why is not Why.TAKEOVER or command is None
 
 
@@ -205,3 +207,12 @@ def test_a_relay_that_the_cloud_did_not_open_is_left_to_who_did(supply: Supply) 
     others = replace(supply, relay=False, force=None)
     kept = others.protected or others.policy is SupplyPolicy.KEEP_ON
     assert kept or decide(others).command in {None, CommandKind.TRIP}
+
+
+@given(supplies)
+def test_a_trip_that_may_have_been_obeyed_is_taken_back_as_soon_as_power_is_wanted(
+    supply: Supply,
+) -> None:
+    on_its_way = replace(supply, relay=None, force=Force(CommandKind.TRIP, Why.ARREARS))
+    decided = decide(on_its_way)
+    assert (decided.want is Want.ON) == (decided.command in CLOSES)
