@@ -12,6 +12,7 @@ import json
 import logging
 import signal
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -229,7 +230,12 @@ async def run_worker(
     await Database.answers()
     context = worker_context(settings, clock=clock)
     redis = await create_pool(redis_settings(settings.redis_url), job_serializer=_dump)
-    relay = Relay(dsn=settings.database_url, redis=redis, clock=clock)
+    relay = Relay(
+        dsn=settings.database_url,
+        redis=redis,
+        clock=clock,
+        serve=partial(handle_event, {"context": context}),
+    )
     stop = stop or _stop_signals()
     parts = [
         asyncio.create_task(relay.run(), name="relay"),

@@ -1,7 +1,8 @@
-"""From the outbox to arq: listen for the bell, claim what is due, enqueue it (docs/adr/0004).
+"""From the outbox to work: listen for the bell, claim what is due, do it or enqueue it (docs/adr/0004, 0011).
 
 PostgreSQL is the truth. The bell (NOTIFY) makes it quick, the tick makes it sure: what a lost Redis,
-a killed worker or a missed bell left behind is claimed again when its lease has run out.
+a killed worker or a missed bell left behind is claimed again when its lease has run out. What a person
+waits for is begun in this process at once, as long as there is room; all else goes by arq's queue.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,7 +23,7 @@ from backend.kernel.db import unit_of_work
 from backend.kernel.metrics import OUTBOX_OLDEST_SECONDS
 from backend.outbox import operations as outbox
 from backend.outbox.queries import groups_due, oldest_due
-from workers.handlers import SLOW_TOPICS
+from workers.handlers import SLOW_TOPICS, URGENT_TOPICS
 from workers.heartbeat import beat
 
 log = logging.getLogger(__name__)
@@ -33,39 +35,84 @@ LEASE_EVENTS = timedelta(seconds=25)
 LEASE_SWEEPS = timedelta(minutes=15)
 TICK_S = 2.0
 BATCH = 100
+ROOM = 100  # urgent events under way in this process
+_LAST_WORDS_S = 10.0
+Job = dict[str, Any]
 
 
 class Relay:
     """One per worker process; several share the work by SKIP LOCKED."""
 
-    def __init__(self, *, dsn: str, redis: ArqRedis, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        dsn: str,
+        redis: ArqRedis,
+        clock: Clock,
+        serve: Callable[[Job], Awaitable[None]],
+        room: int = ROOM,
+    ) -> None:
+        """`serve` does one event, as a job of the queue would; `room` for so many urgent ones at once."""
         self._dsn = dsn
         self._redis = redis
         self._clock = clock
+        self._serve = serve
+        self._room = room
         self._rung = asyncio.Event()
+        self._rung_by: set[int] = set()
+        self._urgent: set[asyncio.Task[None]] = set()
+
+    @property
+    def under_way(self) -> int:
+        """How many urgent events are being served here."""
+        return len(self._urgent)
 
     async def run(self) -> None:
-        """Until cancelled. A fault of PostgreSQL or Redis is logged and outlived."""
-        while True:
-            try:
-                await self._listen()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, RedisError) as error:
-                log.warning("relay pauses", extra={"fields": {"error": type(error).__name__}})
-                await asyncio.sleep(TICK_S)
+        """Until cancelled; then what is under way here has ten seconds to end. A fault of PostgreSQL or
+        Redis is logged and outlived."""
+        try:
+            while True:
+                try:
+                    await self._listen()
+                except (
+                    OSError,
+                    asyncpg.PostgresError,
+                    asyncpg.InterfaceError,
+                    RedisError,
+                ) as error:
+                    log.warning("relay pauses", extra={"fields": {"error": type(error).__name__}})
+                    await asyncio.sleep(TICK_S)
+        finally:
+            await self._end_urgent()
 
     async def _listen(self) -> None:
         connection: asyncpg.Connection[Any] = await asyncpg.connect(self._dsn)
         try:
-            await connection.add_listener(outbox.BELL, lambda *_: self._rung.set())
+            await connection.add_listener(outbox.BELL, self._hear)
             while not connection.is_closed():
                 self._rung.clear()
                 await self._relay_due()
                 await beat(self._redis)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(TICK_S):
-                        await self._rung.wait()
+                await self._heed_bells()
         finally:
             await connection.close()
+
+    def _hear(self, _connection: object, _process: int, _channel: str, payload: object) -> None:
+        self._rung_by.add(int(str(payload)))
+        self._rung.set()
+
+    async def _heed_bells(self) -> None:
+        """Until the next tick, hand on what bells are rung for: of their groups alone."""
+        loop = asyncio.get_running_loop()
+        tick = loop.time() + TICK_S
+        while (left := tick - loop.time()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._rung.wait()
+            self._rung.clear()
+            groups, self._rung_by = self._rung_by, set()
+            for group_id in groups:
+                await self.relay_group(group_id, self._clock.now())
 
     async def _relay_due(self) -> None:
         now = self._clock.now()
@@ -87,28 +134,58 @@ class Relay:
                 break
 
     async def _hand_on(self, group_id: int, claimed: list[outbox.Event]) -> None:
-        """Enqueue; what Redis does not take is given back at once. Raises RedisError, OSError."""
+        """Begin or enqueue; what Redis does not take is given back at once. Raises RedisError, OSError."""
         left = list(claimed)
         try:
             while left:
-                await self._enqueue(left[0])
+                if left[0].topic in URGENT_TOPICS and self.under_way < self._room:
+                    self._begin(left[0])
+                else:
+                    await self._enqueue(left[0])
                 left.pop(0)
         finally:
             if left:
                 async with unit_of_work(group_id) as work:
                     await outbox.release(work, event_ids=[event.id for event in left])
 
+    def _begin(self, event: outbox.Event) -> None:
+        task = asyncio.create_task(self._serve_in_time(_job_of(event)), name=event.topic)
+        self._urgent.add(task)
+        task.add_done_callback(self._ended)
+
+    async def _serve_in_time(self, job: Job) -> None:
+        """Before the lease ends, and somebody else claims it."""
+        async with asyncio.timeout(LEASE_EVENTS.total_seconds() - 5):
+            await self._serve(job)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """What failed is claimed again when its lease has run out."""
+        self._urgent.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            fields = {"topic": task.get_name(), "error": type(error).__name__}
+            log.error("event failed", extra={"fields": fields}, exc_info=error)
+
+    async def _end_urgent(self) -> None:
+        if self._urgent:
+            await asyncio.wait(self._urgent, timeout=_LAST_WORDS_S)
+        for task in list(self._urgent):
+            task.cancel()
+
     async def _enqueue(self, event: outbox.Event) -> None:
         """The job carries the event; its id is only a hint against enqueuing one claim twice."""
         await self._redis.enqueue_job(
             "handle_event",
-            {
-                "group_id": event.group_id,
-                "event_id": str(event.id),
-                "topic": event.topic,
-                "payload": dict(event.payload),
-                "attempts": event.attempts,
-            },
+            _job_of(event),
             _job_id=f"{event.id}:{event.attempts}",
             _queue_name=QUEUE_SWEEPS if event.topic in SLOW_TOPICS else QUEUE_EVENTS,
         )
+
+
+def _job_of(event: outbox.Event) -> Job:
+    return {
+        "group_id": event.group_id,
+        "event_id": str(event.id),
+        "topic": event.topic,
+        "payload": dict(event.payload),
+        "attempts": event.attempts,
+    }

@@ -117,7 +117,9 @@ class Simulation:
             buses = SimBuses(self.field, self.fate, self.clock)
             self.context = WorkerContext(self.ports, buses)
             redis: Any = self.queue
-            self.relay = Relay(dsn="", redis=redis, clock=self.clock)
+            self.relay = Relay(
+                dsn="", redis=redis, clock=self.clock, serve=_queued, room=0
+            )  # all by the queue: a step serves one job
             self.office = Office(self.stage)
             self.mailbag = Mailbag(self.stage, self.field)
             self.truth = Truth(self.stage, self.field, self.office)
@@ -381,3 +383,7 @@ def _forged(kind: str, notice: Message) -> Message:
     for name in (b"&sign=", b"&signature="):
         body = body.replace(name, name + b"A")
     return headers, body
+
+
+async def _queued(job: Any) -> None:
+    raise AssertionError(f"{job} has no room outside the queue")

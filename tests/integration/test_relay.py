@@ -18,8 +18,9 @@ from redis.exceptions import RedisError
 from backend.kernel.db import unit_of_work
 from backend.outbox.operations import emit
 from backend.sandbox.embedded.services import EmbeddedServices
-from workers.relay import QUEUE_EVENTS, Relay
+from workers.relay import QUEUE_EVENTS, Job, Relay
 
+from . import commanded
 from .world import START, World
 
 
@@ -33,10 +34,25 @@ async def redis(services: EmbeddedServices) -> AsyncIterator[ArqRedis]:
     await pool.aclose()
 
 
-async def told(world: World) -> None:
-    """One event of the world waits."""
+async def told(world: World, *keys: str, topic: str = "message.send") -> None:
+    """Events of the world wait."""
     async with unit_of_work(world.group_id) as work:
-        await emit(work, topic="payment.noticed", key="one", payload={}, at=START)
+        for key in keys or ("one",):
+            await emit(work, topic=topic, key=key, payload={"key": key}, at=START)
+
+
+async def until(so: Callable[[], bool]) -> None:
+    """Wait until it is so; fails the test when that takes ten seconds."""
+
+    async def ask() -> bool:
+        return so()
+
+    await commanded.until(ask)
+
+
+async def nobody(job: Job) -> None:
+    """Serves what no test asks to be served."""
+    raise AssertionError(f"{job['topic']} is not urgent")
 
 
 async def handed_on(relay: Relay, redis: ArqRedis, world: World, at: datetime) -> int:
@@ -65,7 +81,7 @@ async def test_what_an_emptied_redis_or_a_dead_worker_held_is_handed_on_again_wi
     lose: Callable[[ArqRedis], Awaitable[None]],
 ) -> None:
     ours, theirs = worlds
-    relay = Relay(dsn=services.app_dsn(), redis=redis, clock=ours.clock)
+    relay = Relay(dsn=services.app_dsn(), redis=redis, clock=ours.clock, serve=nobody)
     await told(ours)
     assert await handed_on(relay, redis, ours, START) == 1
     for tries in (1, 2, 3):
@@ -81,7 +97,7 @@ async def test_what_redis_does_not_take_is_handed_on_as_soon_as_it_is_back(
     worlds: tuple[World, World], services: EmbeddedServices, redis: ArqRedis
 ) -> None:
     ours, _theirs = worlds
-    relay = Relay(dsn=services.app_dsn(), redis=redis, clock=ours.clock)
+    relay = Relay(dsn=services.app_dsn(), redis=redis, clock=ours.clock, serve=nobody)
     await told(ours)
     await asyncio.to_thread(services.valkey.stop)
     try:
@@ -91,3 +107,44 @@ async def test_what_redis_does_not_take_is_handed_on_as_soon_as_it_is_back(
         await asyncio.to_thread(services.valkey.restart)
     await redis.flushall()
     assert await handed_on(relay, redis, ours, START + timedelta(seconds=1)) == 1
+
+
+async def test_what_a_person_waits_for_is_begun_where_its_bell_is_heard_and_queued_when_there_is_no_room(
+    worlds: tuple[World, World], services: EmbeddedServices, redis: ArqRedis
+) -> None:
+    ours, theirs = worlds
+    begun: list[Job] = []
+    done = asyncio.Event()
+
+    async def serve(job: Job) -> None:
+        begun.append(job)
+        await done.wait()
+
+    relay = Relay(dsn=services.app_dsn(), redis=redis, clock=ours.clock, serve=serve, room=2)
+    await told(ours, "a", "b", "c", topic="command.due")
+    await told(theirs, topic="command.due")
+    assert await handed_on(relay, redis, ours, START) == 1
+    await until(lambda: len(begun) == 2)
+    assert {job["group_id"] for job in begun} == {ours.group_id}
+    done.set()
+    await until(lambda: not relay.under_way)
+    assert await handed_on(relay, redis, theirs, START) == 1
+    await until(lambda: len(begun) == 3)
+
+
+async def test_what_failed_here_is_claimed_again_when_its_lease_has_run_out(
+    worlds: tuple[World, World], services: EmbeddedServices, redis: ArqRedis
+) -> None:
+    ours, _theirs = worlds
+    tries: list[int] = []
+
+    async def serve(job: Job) -> None:
+        tries.append(job["attempts"])
+        raise ValueError("a fault of the handler")
+
+    relay = Relay(dsn=services.app_dsn(), redis=redis, clock=ours.clock, serve=serve)
+    await told(ours, topic="command.due")
+    for number, seconds in enumerate((0, 20, 26), start=1):
+        assert await handed_on(relay, redis, ours, START + timedelta(seconds=seconds)) == 0
+        await until(lambda: not relay.under_way)
+        assert len(tries) == (1 if number < 3 else 2)
