@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from datetime import datetime
 from typing import Any, NewType
 from uuid import UUID
@@ -13,16 +14,31 @@ from graphql import GraphQLError
 from strawberry.types.scalar import ScalarDefinition
 
 from backend.kernel.clock import utc
-from backend.kernel.errors import NotFound
+from backend.kernel.errors import InvalidInput, NotFound
 from backend.kernel.money import Money
 
 DecimalText = NewType("DecimalText", str)
+_CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 
 
 def thousandths(value: int) -> DecimalText:
     """Wh as kWh, mV as V, mA as A: three decimals, exact."""
     whole, rest = divmod(abs(value), 1000)
     return DecimalText(f"{'-' if value < 0 else ''}{whole}.{rest:03d}")
+
+
+def clock_of(minute: int) -> str:
+    """A minute of the day as HH:MM."""
+    hour, rest = divmod(minute, 60)
+    return f"{hour:02d}:{rest:02d}"
+
+
+def minute_of(text: str, field: str) -> int:
+    """The minute of the day that HH:MM is. Raises InvalidInput."""
+    match = _CLOCK.fullmatch(text)
+    if match is None:
+        raise InvalidInput("a time of day is HH:MM", field=field)
+    return 60 * int(match[1]) + int(match[2])
 
 
 def ref(kind: str, id_: UUID, /) -> strawberry.ID:

@@ -20,6 +20,7 @@ from backend.kernel.errors import DomainError
 from .accounts import AccountMutations, AccountQueries
 from .audit import AuditQueries
 from .bank_accounts import BankAccountMutations
+from .calendars import CalendarMutations, CalendarQueries
 from .cases import CaseMutations, CaseQueries
 from .cashier import CashierMutations, CashierQueries
 from .charges import ChargeMutations, ChargeQueries
@@ -70,6 +71,7 @@ class Query(
     WhatIfQueries,
     MeterPriceQueries,
     SupplyQueries,
+    CalendarQueries,
     CaseQueries,
     AuditQueries,
     HistoryQueries,
@@ -91,6 +93,7 @@ class Mutation(
     MeterMutations,
     CommandMutations,
     SupplyMutations,
+    CalendarMutations,
     TariffMutations,
     TariffChangeMutations,
     OperatorMutations,

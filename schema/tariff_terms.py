@@ -23,13 +23,12 @@ from backend.tariffs.rules import (
 )
 
 from .commands import BandPriceInput
-from .scalars import DecimalText, thousandths
+from .scalars import DecimalText, clock_of, minute_of, thousandths
 
 strawberry.enum(TariffKind, description="What is sold: an account has one tariff of each.")
 strawberry.enum(StepPeriod, description="After what the step counter begins anew.")
 
 _DECIMAL = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,3}))?")
-_CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 
 
 @strawberry.type(description="The price of a kWh or m³ in one rate band.")
@@ -173,7 +172,7 @@ def terms_shown(terms: Terms) -> TariffTerms:
         kind=terms.kind,
         seasons=[_season_shown(season) for season in terms.seasons],
         day_plans=[
-            [TariffSlot(start=_clock(slot.minute), band=slot.band) for slot in slots]
+            [TariffSlot(start=clock_of(slot.minute), band=slot.band) for slot in slots]
             for slots in terms.day_plans
         ],
         dates=[TariffDate(date=day, day_plan=i) for day, i in sorted(terms.days.items())],
@@ -221,7 +220,8 @@ def terms_given(kind: TariffKind, given: TariffTermsInput) -> Terms:
         kind=kind,
         seasons=tuple(_season_given(season) for season in given.seasons),
         day_plans=tuple(
-            tuple(Slot(_minute(slot.start), slot.band) for slot in slots) for slots in plans
+            tuple(Slot(minute_of(slot.start, "dayPlans"), slot.band) for slot in slots)
+            for slots in plans
         ),
         days={each.date: each.day_plan for each in given.dates or ()},
         step_period=given.step_period,
@@ -270,15 +270,3 @@ def use_given(given: list[BandUseInput]) -> Use:
             raise InvalidInput(f"each band once: {', '.join((*BANDS, UNBANDED))}", field="use")
         found[each.band] = base_units(each.quantity, "use")
     return Use(**found)
-
-
-def _clock(minute: int) -> str:
-    hour, rest = divmod(minute, 60)
-    return f"{hour:02d}:{rest:02d}"
-
-
-def _minute(text: str) -> int:
-    match = _CLOCK.fullmatch(text)
-    if match is None:
-        raise InvalidInput("a time of day is HH:MM", field="dayPlans")
-    return 60 * int(match[1]) + int(match[2])

@@ -1,7 +1,7 @@
 """What a decision over a supply is taken from, gathered from the rooms by a statement each (C19, C20).
 
-Warnings and the project's calendar of cuts are not kept yet, so no warning counts as delivered and nobody
-is cut for arrears by the cloud: what is decided says so (NOT_WARNED).
+Warnings are not kept yet, so no warning counts as delivered and nobody is cut for arrears by the cloud:
+what is decided says so (NOT_WARNED).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from uuid import UUID
 
 from backend.charges.queries import held_assignments
 from backend.charges.rules import Figures
+from backend.control.calendar_rules import may_cut
+from backend.control.calendars import cut_calendars
 from backend.control.command_rules import CommandKind
 from backend.control.supplies import MeterSupply
 from backend.control.supply_rules import MoneyIn, Supply
@@ -26,7 +28,6 @@ from backend.topups.queries import accounts_with_open_orders
 from .charge_figures import figures
 
 _NOTHING = Figures(ZERO, ZERO, ZERO)
-_NOTICE = timedelta(hours=24)
 
 
 async def gather(
@@ -48,9 +49,12 @@ async def gather(
     held = await held_assignments(
         work, assignment_ids=[each.assignment_id for each in sold if each.assignment_id]
     )
+    projects = {each.project_id for each in wanted}
+    calendars = await cut_calendars(work, project_ids=projects, at=at)
     found = {}
     for supply in wanted:
-        meter = meters[supply.meter_id]
+        meter, calendar = meters[supply.meter_id], calendars[supply.project_id]
+        may = may_cut(calendar, at)
         known = _NOTHING if meter.account_id is None else money.get(meter.account_id, _NOTHING)
         found[meter.id] = Supply(
             policy=supply.policy_at(at),
@@ -66,10 +70,10 @@ async def gather(
             period=meter.period,
             hold=meter.assignment_id in held,
             payment_pending=meter.account_id in paying,
-            window_open=True,
-            no_cut_day=False,
+            window_open=may.window_open,
+            no_cut_day=may.no_cut_day,
             warned_for=None,
-            notice=_NOTICE,
+            notice=calendar.window.notice,
             takeover=False,
             restored_by=_restored_by(models.get(meter.model)),
             relay=_seen(meter, supply.force_at),

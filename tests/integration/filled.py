@@ -36,6 +36,7 @@ from .charged import make_home
 from .dialled import allow, make_dialling
 from .filled_books import fill_books
 from .filled_desk import fill_desk
+from .filled_dormitory import fill_dormitory
 from .filled_occupancy import fill_occupancy
 from .priced import priced, propose
 from .sealed import claimed, desk_at, enrolled, make_sealed
@@ -63,6 +64,7 @@ async def fill(world: World) -> None:
     await fill_occupancy(world)
     await ask_command(world)
     await _want_supply(world)
+    await fill_dormitory(world)
     tariff = await priced(world)
     await propose(world, tariff, started_at=START + timedelta(days=1))
     await download_prices(group_id=world.group_id, models=meter_models(), at=START)

@@ -8,6 +8,7 @@ from .charge_doors import CHARGE_DOORS
 from .door import PROBLEM as PROBLEM
 from .door import Door as Door
 from .door import digits, mutation, unique
+from .dormitory_doors import DORMITORY_DOORS
 from .money_doors import MONEY_DOORS
 from .occupancy_doors import OCCUPANCY_DOORS
 from .reconcile_doors import RECONCILE_DOORS
@@ -324,6 +325,7 @@ DOORS = (
     *RECONCILE_DOORS,
     *CHARGE_DOORS,
     *SUPPLY_DOORS,
+    *DORMITORY_DOORS,
 )
 
 # Held by tests of their own, for what surrounds them (a merchant's keys, a link, a socket).
