@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-check demo-reset test bench-field bench-money chaos chaos-long simulate lint format lock ci
+.PHONY: help setup demo demo-check demo-reset test bench-field bench-money bench-control chaos chaos-long simulate lint format lock ci
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,9 @@ bench-field: setup ## field benchmarks, one JSON object; wants gcc and libmodbus
 
 bench-money: setup ## top-ups settled, charges posted, paid to verified, against bare baselines (JSON)
 	@$(BIN)/python -m tests.bench money
+
+bench-control: setup ## commands to the gateway while a sweep runs, decisions, a batch of trips (JSON); wants gcc
+	@$(BIN)/python -m tests.bench control
 
 chaos: setup ## kill -9, crashes and lost notices while tenants pay: four sums must agree
 	@$(BIN)/shuidian chaos --kills 200 --pg-crashes 3 --payments 1500 --seed 1 --json

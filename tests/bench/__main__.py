@@ -1,4 +1,4 @@
-"""`python -m tests.bench field|money [--quick]`: benchmarks, one JSON object on standard output.
+"""`python -m tests.bench field|money|control [--quick]`: benchmarks, one JSON object on standard output.
 
 --quick shrinks every size to see that all of it runs; its ratios say little.
 """
@@ -22,6 +22,7 @@ from backend.kernel.migrate import migrate
 from backend.sandbox.embedded.services import EmbeddedServices
 
 from . import charging, growth, lanes, paid, persist, settling, whole_sweep
+from . import control as control_latency
 
 
 def field(*, quick: bool) -> dict[str, Any]:
@@ -62,6 +63,23 @@ def money(*, quick: bool) -> dict[str, Any]:
     return figures
 
 
+def control(*, quick: bool) -> dict[str, Any]:
+    """Decisions and G7 in turn, on servers of their own. Raises NoCompiler."""
+    folder = Path(tempfile.mkdtemp(prefix="shuidian-bench-"))
+    folder.chmod(0o755)
+    figures = control_latency.decisions(count=10_000 if quick else 100_000)
+    try:
+        with EmbeddedServices(folder / "servers") as services:
+            asyncio.run(_prepare(services))
+            meters, commands = (10_000, 50) if quick else (100_000, 200)
+            figures |= uvloop.run(
+                control_latency.run(services, folder, meters=meters, commands=commands)
+            )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return figures
+
+
 async def _prepare(services: EmbeddedServices) -> None:
     await services.prepare_database()
     await migrate(services.owner_dsn(), at=SystemClock().now())
@@ -70,13 +88,15 @@ async def _prepare(services: EmbeddedServices) -> None:
 def main() -> None:
     """Run the benchmark that the arguments name."""
     arguments = argparse.ArgumentParser(prog="tests.bench", description=__doc__)
-    arguments.add_argument("what", choices=["field", "money"])
+    arguments.add_argument("what", choices=["field", "money", "control"])
     arguments.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
     given = arguments.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 16_384), most))
     try:
-        figures = {"field": field, "money": money}[given.what](quick=given.quick)
+        figures = {"field": field, "money": money, "control": control}[given.what](
+            quick=given.quick
+        )
     except lanes.NoCompiler as missing:
         sys.exit(str(missing))
     sys.stdout.write(json.dumps(figures, indent=1) + "\n")

@@ -37,7 +37,7 @@ def run(
     spent: dict[str, list[float]] = {"product": [], "orm": []}
     walls, peaks = [], []
     with responder(made["responder"], hold_us=0, silent_from=0) as port:
-        task = asyncio.run(_prepare(services, port=port, meters=meters))
+        task = asyncio.run(prepare(services, port=port, meters=meters))
         for _ in range(rounds):
             for name, costs in spent.items():
                 figures = _collect(name, task)
@@ -61,7 +61,7 @@ def once(folder: Path, services: EmbeddedServices, *, meters: int = 1_000_000) -
     """G9: one first sweep of so many meters, from connecting to the last row. Raises as `run`."""
     made = build(folder)
     with responder(made["responder"], hold_us=0, silent_from=0) as port:
-        task = asyncio.run(_prepare(services, port=port, meters=meters))
+        task = asyncio.run(prepare(services, port=port, meters=meters))
         figures = _collect("product", task | {"sweeps": 1})
     return {
         "g9.sweep_meters": meters,
@@ -71,7 +71,7 @@ def once(folder: Path, services: EmbeddedServices, *, meters: int = 1_000_000) -
     }
 
 
-async def _prepare(services: EmbeddedServices, *, port: int, meters: int) -> dict[str, Any]:
+async def prepare(services: EmbeddedServices, *, port: int, meters: int) -> dict[str, Any]:
     """A group with its gateways and meters, and the tables of the ORM."""
     now = datetime.now(UTC)
     group_id = await add_group(
