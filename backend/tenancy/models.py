@@ -23,7 +23,8 @@ class Group(Model):
 class Project(Model):
     """项目: a site with its own money. Limits of one top-up, and what one operator may
     refund alone of one order, are in fen. `estimate_after_days` of silence a CLOUD meter is charged
-    provisionally; 0: only when asked (C15)."""
+    provisionally; 0: only when asked (C15). `warn_days_left`: customers are warned so many days before
+    their money ends; 0: only before the office closes for longer."""
 
     id = fields.UUIDField(primary_key=True)
     group_id = fields.BigIntField()
@@ -37,6 +38,7 @@ class Project(Model):
     topup_max_fen = fields.IntField(default=500_000)
     refund_alone_fen = fields.IntField(default=10_000)
     estimate_after_days = fields.SmallIntField(default=7)
+    warn_days_left = fields.SmallIntField(default=3)
     created_at = fields.DatetimeField()
 
     class Meta:

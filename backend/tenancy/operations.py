@@ -26,6 +26,7 @@ from .rules import (
     check_collection,
     check_estimates,
     check_refund_limit,
+    check_warning,
     failures_after,
     locked_until,
 )
@@ -144,6 +145,29 @@ async def set_estimates(
         project_id=project_id,
         before={"afterDays": before},
         after={"afterDays": after_days},
+    )
+    return found
+
+
+async def set_warning(
+    work: UnitOfWork, *, scope: Scope, project_id: UUID, days_left: int, at: datetime
+) -> Project:
+    """How many days before their money ends customers are warned (A22). Raises NotFound, Forbidden,
+    InvalidInput."""
+    found = await project(work, scope=scope, project_id=project_id)
+    scope.require(Permission.PROJECT_WRITE, project_id)
+    check_warning(days_left)
+    before, found.warn_days_left = found.warn_days_left, days_left
+    await Project.filter(group_id=work.group_id, id=project_id).update(warn_days_left=days_left)
+    await record(
+        work,
+        actor=scope.actor,
+        action="project:warning:set",
+        subject=str(project_id),
+        at=at,
+        project_id=project_id,
+        before={"daysLeft": before},
+        after={"daysLeft": days_left},
     )
     return found
 

@@ -131,6 +131,13 @@ def check_estimates(after_days: int) -> None:
         raise InvalidInput("estimate after 1 to 31 days, or 0: never unasked", field="afterDays")
 
 
+def check_warning(days_left: int) -> None:
+    """Raises InvalidInput unless customers are warned 1 to 30 days before their money ends, or 0: only before
+    the office closes for longer."""
+    if not 0 <= days_left <= 30:
+        raise InvalidInput("warn 0 to 30 days before money ends", field="daysLeft")
+
+
 def check_password_strength(password: str) -> None:
     """Raises InvalidInput for a password shorter than 12, or without both letters and digits."""
     if len(password) < 12 or not re.search(r"[A-Za-z]", password) or not re.search(r"\d", password):
