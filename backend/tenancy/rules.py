@@ -47,6 +47,8 @@ class Permission(StrEnum):
     TARIFF_APPROVE = "tariff:approve"
     RECONCILE_READ = "reconcile:read"
     RECONCILE_WRITE = "reconcile:write"
+    ALARM_READ = "alarm:read"
+    ALARM_ACKNOWLEDGE = "alarm:acknowledge"
     CASE_READ = "case:read"
     CASE_RESOLVE = "case:resolve"
     AUDIT_READ = "audit:read"
@@ -67,6 +69,7 @@ PRESET_ROLES: dict[str, list[Permission]] = {
         Permission.METER_REFRESH,
         Permission.METER_PROTECT,
         Permission.SUPPLY_APPROVE,
+        Permission.ALARM_ACKNOWLEDGE,
         Permission.CASE_RESOLVE,
         Permission.RECONCILE_WRITE,
         Permission.REFUND_REQUEST,
