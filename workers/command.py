@@ -27,12 +27,12 @@ from backend.control.command_rules import (
     pause_of,
 )
 from backend.control.commands import Command
-from backend.journeys import command as journey
-from backend.journeys.command import CommandWork
+from backend.journeys import serve_command as journey
+from backend.journeys.serve_command import CommandWork
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import DomainError, Unavailable
 from backend.kernel.money import ZERO, Money
-from backend.metering.readings import store_readings
+from backend.metering.readings import Reading, store_readings
 from backend.uplink.errors import CommandExpired
 from workers.context import WorkerContext
 from workers.drivers.ports import Driver, MeterSnapshot, Relay, Thresholds
@@ -133,8 +133,8 @@ class _Errand:
                 if not await self._write(look, now):
                     return None
                 continue
-            await self._keep(look, now)
             if step is CommandStep.WAIT:
+                await self._keep(look, now)
                 await journey.waits(group_id=self._group_id, command_id=self._command.id, why=words)
                 return now + pause_of(self._command.kind)
             await journey.ended(
@@ -144,6 +144,7 @@ class _Errand:
                 outcome=words,
                 relay_after=look.relay,
                 at=now,
+                reading=self._reading(look, now),
             )
             return None
         raise NoAnswer("the meter did not take the command yet")
@@ -211,12 +212,14 @@ class _Errand:
         where = {True: "is closed", False: "is open", None: "is not told"}[relay]
         return _Look(sight, f"the relay {where}", relay, snapshot)
 
-    async def _keep(self, look: _Look, now: datetime) -> None:
+    def _reading(self, look: _Look, now: datetime) -> Reading | None:
         """A whole reading was made anyway: the page shows the relay at once."""
-        if look.snapshot is None:
-            return
-        async with unit_of_work(self._group_id) as work:
-            await store_readings(work, readings=[reading_of(self._meter_id, look.snapshot, now)])
+        return None if look.snapshot is None else reading_of(self._meter_id, look.snapshot, now)
+
+    async def _keep(self, look: _Look, now: datetime) -> None:
+        if (reading := self._reading(look, now)) is not None:
+            async with unit_of_work(self._group_id, durable=False) as work:
+                await store_readings(work, readings=[reading])
 
 
 async def _twice(ask: Callable[[], Awaitable[T]]) -> T:

@@ -73,7 +73,8 @@ async def handle_event(ctx: dict[str, Any], job: dict[str, Any]) -> None:
         log.error("event failed", extra={"fields": {"topic": topic, "error": error}})
     now = context.ports.clock.now()
     give_up = error is not None and job["attempts"] >= GIVE_UP_AFTER.get(topic, 10**9)
-    async with unit_of_work(group_id) as work:
+    # What a crash of PostgreSQL forgets of this is done once more, as all work may be; messages are not.
+    async with unit_of_work(group_id, durable=topic == "message.send") as work:
         if error is not None and not give_up:
             await outbox.retry(work, event_id=event_id, at=now, error=error)
         elif again_at is not None:

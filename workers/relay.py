@@ -124,7 +124,8 @@ class Relay:
     async def relay_group(self, group_id: int, now: datetime) -> None:
         """Claim what is due of one group and hand it on. Raises RedisError, OSError."""
         while True:
-            async with unit_of_work(group_id) as work:
+            # A lease that a crash of PostgreSQL forgets is a lease that has run out.
+            async with unit_of_work(group_id, durable=False) as work:
                 claimed = await outbox.claim(work, at=now, lease=LEASE_EVENTS, limit=BATCH)
                 slow = [event.id for event in claimed if event.topic in SLOW_TOPICS]
                 if slow:

@@ -1,8 +1,4 @@
-"""Commands to meters as rows: asked for, taken, announced, ended; and how they are read (C19, C22).
-
-Row locks and conditional updates keep one unfinished command of a family per meter, and an ended one
-as it ended.
-"""
+"""Commands to meters as they are read (C19, C22). How they are written stands in command_steps."""
 
 from __future__ import annotations
 
@@ -12,17 +8,13 @@ from datetime import datetime
 from uuid import UUID
 
 from backend.kernel.db import Row, UnitOfWork
-from backend.kernel.errors import Conflict, NotFound
-from backend.kernel.ids import uuid7
+from backend.kernel.errors import NotFound
 from backend.kernel.scope import Scope
 from backend.tenancy.rules import Permission
 
 from .command_rules import (
     CommandKind,
     CommandState,
-    Order,
-    family_of,
-    life_of,
     over_at,
 )
 from .supply_rules import Why
@@ -92,152 +84,6 @@ def command_of(row: Row) -> Command:
 
 def _closed(relay: int | None) -> bool | None:
     return None if relay is None else bool(relay)
-
-
-async def queue_command(
-    work: UnitOfWork,
-    *,
-    project_id: UUID,
-    meter_id: UUID,
-    order: Order,
-    requested_by: str,
-    at: datetime,
-    why: Why | None = None,
-) -> tuple[Command, list[Command]]:
-    """Write down a command; unfinished ones of its family and meter end as SUPERSEDED. `why`: the rule of
-    the supply that it serves, None for one of another business.
-
-    Gives the command and those it superseded. Raises Conflict (others come at the same time).
-    """
-    family = family_of(order.kind)
-    superseded: list[Command] = []
-    for _ in range(_TRIES):
-        superseded += await _supersede(work, meter_id=meter_id, order=order, at=at)
-        row = await work.fetchrow(
-            "INSERT INTO control_command (group_id, id, project_id, meter_id, kind, family,"
-            " settings, state, reason, requested_by, issued_at, expires_at, why)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, 'QUEUED', $8, $9, $10, $11, $12)"
-            " ON CONFLICT (group_id, meter_id, family) WHERE state IN ('QUEUED', 'SENT')"
-            " DO NOTHING RETURNING *",
-            work.group_id,
-            uuid7(at),
-            project_id,
-            meter_id,
-            order.kind,
-            family,
-            dict(order.settings),
-            order.reason,
-            requested_by,
-            at,
-            at + life_of(order.kind),
-            why,
-        )
-        if row is not None:
-            return command_of(row), superseded
-        # Another one was committed between the two statements: it is the older one now.
-    raise Conflict("too many commands to this meter at the same time; try again")
-
-
-async def _supersede(
-    work: UnitOfWork, *, meter_id: UUID, order: Order, at: datetime
-) -> list[Command]:
-    rows = await work.fetch(
-        "UPDATE control_command SET state = 'SUPERSEDED', finished_at = $4, outcome = $5"
-        " WHERE group_id = $1 AND meter_id = $2 AND family = $3 AND state IN ('QUEUED', 'SENT')"
-        " RETURNING *",
-        work.group_id,
-        meter_id,
-        family_of(order.kind),
-        at,
-        f"a newer {order.kind} came",
-    )
-    return [command_of(row) for row in rows]
-
-
-async def lock_unfinished(work: UnitOfWork, *, command_id: UUID) -> Command | None:
-    """The command with its row locked until commit, or None when it has ended."""
-    row = await work.fetchrow(
-        "SELECT * FROM control_command WHERE group_id = $1 AND id = $2"
-        " AND state IN ('QUEUED', 'SENT') FOR UPDATE",
-        work.group_id,
-        command_id,
-    )
-    return None if row is None else command_of(row)
-
-
-async def mark_started(work: UnitOfWork, *, command_id: UUID, at: datetime) -> None:
-    """A worker took it; the first time counts."""
-    await work.execute(
-        "UPDATE control_command SET started_at = $3"
-        " WHERE group_id = $1 AND id = $2 AND started_at IS NULL",
-        work.group_id,
-        command_id,
-        at,
-    )
-
-
-async def mark_writing(
-    work: UnitOfWork, *, command_id: UUID, relay_closed: bool | None, at: datetime
-) -> Command:
-    """A write may reach the meter from now on. Committed before it leaves, so that after a crash the
-    meter is read first. The caller holds the row by `lock_unfinished`."""
-    row = await work.fetchrow(
-        "UPDATE control_command SET state = 'SENT', sent_at = $3, writes = writes + 1,"
-        " relay_before = coalesce(relay_before, $4)"
-        " WHERE group_id = $1 AND id = $2 RETURNING *",
-        work.group_id,
-        command_id,
-        at,
-        None if relay_closed is None else int(relay_closed),
-    )
-    assert row is not None, "its row is locked"
-    return command_of(row)
-
-
-async def mark_accepted(work: UnitOfWork, *, command_id: UUID, at: datetime) -> Command | None:
-    """The meter answered that it took the write; None when the command ended meanwhile."""
-    row = await work.fetchrow(
-        "UPDATE control_command SET accepted_at = $3"
-        " WHERE group_id = $1 AND id = $2 AND state = 'SENT' RETURNING *",
-        work.group_id,
-        command_id,
-        at,
-    )
-    return None if row is None else command_of(row)
-
-
-async def note_waiting(work: UnitOfWork, *, command_id: UUID, why: str) -> None:
-    """Keep why the last try did not end it."""
-    await work.execute(
-        "UPDATE control_command SET outcome = $3"
-        " WHERE group_id = $1 AND id = $2 AND state IN ('QUEUED', 'SENT')",
-        work.group_id,
-        command_id,
-        why[:500],
-    )
-
-
-async def end_command(
-    work: UnitOfWork,
-    *,
-    command_id: UUID,
-    state: CommandState,
-    outcome: str,
-    relay_after: bool | None,
-    at: datetime,
-) -> Command | None:
-    """End it; None when it had ended before (what ended it first stays)."""
-    row = await work.fetchrow(
-        "UPDATE control_command SET state = $3, outcome = $4, relay_after = $5, finished_at = $6"
-        " WHERE group_id = $1 AND id = $2 AND state IN ('QUEUED', 'SENT') RETURNING *",
-        work.group_id,
-        command_id,
-        state,
-        outcome[:500],
-        None if relay_after is None else int(relay_after),
-        at,
-    )
-    return None if row is None else command_of(row)
 
 
 async def command(work: UnitOfWork, *, scope: Scope, command_id: UUID) -> Command:

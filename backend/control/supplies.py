@@ -14,7 +14,7 @@ from backend.kernel.db import Row, UnitOfWork
 from backend.kernel.ids import uuid7
 
 from .command_rules import CommandKind
-from .supply_rules import Decision, Force, SupplyPolicy, Want, Why
+from .supply_rules import Decision, Force, SafetyLock, SupplyPolicy, Want, Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class MeterSupply:
     protected: Said | None
     review_at: datetime | None
     emergency: Said | None
+    safety: SafetyLock | None
     force: Force | None
     force_at: datetime | None
     want: Want | None
@@ -65,6 +66,7 @@ def _supply_of(row: Row) -> MeterSupply:
         protected=_said(row, "protected"),
         review_at=row["review_at"],
         emergency=_said(row, "emergency"),
+        safety=None if row["safety"] is None else SafetyLock(row["safety"]),
         force=None if force is None else Force(CommandKind(force), Why(row["force_why"])),
         force_at=row["force_at"],
         want=None if row["want"] is None else Want(row["want"]),
@@ -81,20 +83,28 @@ def _said(row: Row, what: str) -> Said | None:
 
 async def lock_supply(work: UnitOfWork, *, project_id: UUID, meter_id: UUID) -> MeterSupply:
     """A meter's row, made on first sight, locked until commit."""
+    return (await lock_supplies(work, meters={meter_id: project_id}))[meter_id]
+
+
+async def lock_supplies(
+    work: UnitOfWork, *, meters: Mapping[UUID, UUID]
+) -> dict[UUID, MeterSupply]:
+    """The rows of meters (with their projects), made on first sight, locked until commit, by meter."""
     await work.execute(
-        "INSERT INTO control_supply (group_id, project_id, meter_id) VALUES ($1, $2, $3)"
-        " ON CONFLICT DO NOTHING",
+        "INSERT INTO control_supply (group_id, meter_id, project_id)"
+        " SELECT $1, m.* FROM unnest($2::uuid[], $3::uuid[]) AS m(meter_id, project_id)"
+        " ORDER BY m.meter_id ON CONFLICT DO NOTHING",
         work.group_id,
-        project_id,
-        meter_id,
+        list(meters),
+        list(meters.values()),
     )
-    row = await work.fetchrow(
-        "SELECT * FROM control_supply WHERE group_id = $1 AND meter_id = $2 FOR UPDATE",
+    rows = await work.fetch(
+        "SELECT * FROM control_supply WHERE group_id = $1 AND meter_id = ANY($2)"
+        " ORDER BY meter_id FOR UPDATE",
         work.group_id,
-        meter_id,
+        list(meters),
     )
-    assert row is not None, "it was made just now, and rows are never deleted"
-    return _supply_of(row)
+    return {row["meter_id"]: _supply_of(row) for row in rows}
 
 
 async def supplies_of_meters(
@@ -110,15 +120,22 @@ async def supplies_of_meters(
 
 
 async def lock_wanted(
-    work: UnitOfWork, *, at: datetime, after: UUID | None, limit: int
+    work: UnitOfWork,
+    *,
+    at: datetime,
+    off: Sequence[UUID],
+    after: UUID | None,
+    limit: int,
 ) -> list[MeterSupply]:
-    """Meters of which something is wanted (or was, and is not taken back), or whose account owes, and that
-    have no unfinished command over their relay: those that follow `after` by id, held until commit."""
+    """Meters of which something is wanted (or was, and is not taken back), whose account owes, which are
+    locked for safety or follow a timetable that is `off`, and that have no unfinished command over their
+    relay: those that follow `after` by id, held until commit."""
     rows = await work.fetch(
         "SELECT s.* FROM control_supply s WHERE s.group_id = $1"
         " AND ($4::uuid IS NULL OR s.meter_id > $4)"
         " AND (s.policy <> 'AUTO' AND coalesce(s.policy_until > $3, true) OR s.protected_at IS NOT NULL"
-        "  OR s.emergency_at IS NOT NULL OR s.force IS NOT NULL OR s.owing)"
+        "  OR s.emergency_at IS NOT NULL OR s.force IS NOT NULL OR s.owing"
+        "  OR s.safety IS NOT NULL OR s.timetable_id = ANY($5))"
         " AND NOT EXISTS (SELECT FROM control_command c WHERE c.group_id = $1"
         "  AND c.meter_id = s.meter_id AND c.family = 'RELAY' AND c.state IN ('QUEUED', 'SENT'))"
         " ORDER BY s.meter_id LIMIT $2 FOR UPDATE OF s SKIP LOCKED",
@@ -126,6 +143,7 @@ async def lock_wanted(
         limit,
         at,
         after,
+        list(off),
     )
     return [_supply_of(row) for row in rows]
 
@@ -187,17 +205,17 @@ async def note_owing(work: UnitOfWork, *, meters: Mapping[UUID, UUID]) -> None:
 async def set_policy(
     work: UnitOfWork,
     *,
-    meter_id: UUID,
+    meter_ids: Sequence[UUID],
     policy: SupplyPolicy,
     until: datetime | None,
     said: Said,
 ) -> None:
-    """What the operator wants from now on. The caller holds the row."""
+    """What the operator wants of meters from now on. The caller holds the rows."""
     await work.execute(
         "UPDATE control_supply SET policy = $3, policy_until = $4, policy_reason = $5,"
-        " policy_by = $6, policy_at = $7 WHERE group_id = $1 AND meter_id = $2",
+        " policy_by = $6, policy_at = $7 WHERE group_id = $1 AND meter_id = ANY($2)",
         work.group_id,
-        meter_id,
+        list(meter_ids),
         policy,
         None if policy is SupplyPolicy.AUTO else until,
         said.reason,
@@ -235,40 +253,41 @@ async def set_emergency(work: UnitOfWork, *, meter_id: UUID, said: Said | None) 
     )
 
 
-async def lock_supply_of_command(work: UnitOfWork, *, command_id: UUID) -> None:
-    """Hold the row of a command's meter until commit, before the command's own: everybody in one order."""
+async def lock_supplies_of_commands(work: UnitOfWork, *, command_ids: Sequence[UUID]) -> None:
+    """Hold the rows of the commands' meters until commit, before the commands' own: everybody in one
+    order."""
     await work.execute(
-        "SELECT FROM control_supply WHERE group_id = $1 AND meter_id ="
-        " (SELECT meter_id FROM control_command WHERE group_id = $1 AND id = $2) FOR UPDATE",
+        "SELECT FROM control_supply WHERE group_id = $1 AND meter_id IN"
+        " (SELECT meter_id FROM control_command WHERE group_id = $1 AND id = ANY($2))"
+        " ORDER BY meter_id FOR UPDATE",
         work.group_id,
-        command_id,
+        list(command_ids),
     )
 
 
-async def note_written(
-    work: UnitOfWork, *, meter_id: UUID, kind: CommandKind, why: Why, at: datetime
-) -> None:
-    """A write that forces a relay may reach the meter from now on; whether it does, nobody may ever say.
-    The caller holds the row."""
+async def note_written(work: UnitOfWork, *, forces: Mapping[UUID, tuple[Force, datetime]]) -> None:
+    """Writes that force relays may reach their meters from now on; whether they do, nobody may ever say.
+    The caller holds the rows."""
     await work.execute(
-        "UPDATE control_supply SET force = $3, force_why = $4, force_at = $5"
-        " WHERE group_id = $1 AND meter_id = $2",
+        "UPDATE control_supply s SET force = f.kind, force_why = f.why, force_at = f.at"
+        " FROM unnest($2::uuid[], $3::text[], $4::text[], $5::timestamptz[])"
+        "  AS f(meter_id, kind, why, at) WHERE s.group_id = $1 AND s.meter_id = f.meter_id",
         work.group_id,
-        meter_id,
-        kind,
-        why,
-        at,
+        list(forces),
+        [force.kind for force, _ in forces.values()],
+        [force.why for force, _ in forces.values()],
+        [at for _, at in forces.values()],
     )
 
 
-async def note_obeyed(work: UnitOfWork, *, meter_id: UUID) -> None:
-    """A meter obeyed a command that leaves its relay to the money, or to another business (a takedown): it is
-    forced no more, and nothing of it is the supply's to take back. The caller holds the row."""
+async def note_obeyed(work: UnitOfWork, *, meter_ids: Sequence[UUID]) -> None:
+    """Meters obeyed commands that leave their relays to the money, or to another business (a takedown): they
+    are forced no more, and nothing of it is the supply's to take back. The caller holds the rows."""
     await work.execute(
         "UPDATE control_supply SET force = NULL, force_why = NULL, force_at = NULL"
-        " WHERE group_id = $1 AND meter_id = $2",
+        " WHERE group_id = $1 AND meter_id = ANY($2) AND force IS NOT NULL",
         work.group_id,
-        meter_id,
+        list(meter_ids),
     )
 
 

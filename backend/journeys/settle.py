@@ -7,19 +7,16 @@ locked first, by id. Everything is one commit, or nothing.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 from backend.alerts.operations import open_case
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.metrics import TOPUPS
 from backend.kernel.money import Money
-from backend.kernel.together import Together
+from backend.kernel.together import TogetherByGroup
 from backend.tenancy import queries as tenancy
 from backend.tenancy.queries import Credential
 from backend.topups import operations as topups
@@ -58,11 +55,6 @@ class _Statement:
     source: str
 
 
-_Settling = Together[_Statement, Settled]
-# One writer a group and event loop: idle ones hold nothing.
-_settling: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, _Settling]] = WeakKeyDictionary()
-
-
 async def settle(
     ports: Ports, *, group_id: int, credential_id: UUID, payment: Payment, source: str
 ) -> Settled:
@@ -71,11 +63,7 @@ async def settle(
     `credential_id` is the merchant account by which the statement came. A statement of a payment
     that fits no order of ours becomes an exception case; nothing is dropped (C5).
     """
-    groups = _settling.setdefault(asyncio.get_running_loop(), {})
-    together = groups.get(group_id)
-    if together is None:
-        together = groups[group_id] = Together(partial(_settle_all, group_id))
-    settled = await together(_Statement(ports, credential_id, payment, source))
+    settled = await _settling(group_id, _Statement(ports, credential_id, payment, source))
     TOPUPS.labels(step=f"settle_{settled.verdict.value.lower()}").inc()
     return settled
 
@@ -119,6 +107,9 @@ async def _settle_all(group_id: int, statements: Sequence[_Statement]) -> list[S
             await book(work, sales=sales, at=at)
             await watch_late(work, sales=sales, at=at)
     return found
+
+
+_settling = TogetherByGroup(_settle_all)
 
 
 async def _credentials(

@@ -51,13 +51,17 @@ class _Transaction(TransactionWrapper):
     PostgreSQL when it is told to commit: that is an error here, never a success.
     """
 
-    def __init__(self, parent: AsyncpgDBClient, group_id: int) -> None:
+    def __init__(self, parent: AsyncpgDBClient, group_id: int, durable: bool) -> None:
         super().__init__(parent)
         self._group_id = group_id
+        self._durable = durable
         self.bells: dict[tuple[str, str], None] = {}
 
     async def begin(self) -> None:
-        await self._connection.execute(f"BEGIN; SET LOCAL app.group_id = '{self._group_id:d}'")
+        soon = "" if self._durable else "; SET LOCAL synchronous_commit = off"
+        await self._connection.execute(
+            f"BEGIN; SET LOCAL app.group_id = '{self._group_id:d}'{soon}"
+        )
 
     async def commit(self) -> None:
         rung = "".join(f"SELECT pg_notify('{bell}', '{told}');" for bell, told in self.bells)
@@ -142,8 +146,11 @@ class UnitOfWork:
 
 
 @asynccontextmanager
-async def unit_of_work(group_id: int) -> AsyncIterator[UnitOfWork]:
+async def unit_of_work(group_id: int, *, durable: bool = True) -> AsyncIterator[UnitOfWork]:
     """Open the one transaction of `group_id`; commits at the end, rolls back on any exception.
+
+    `durable` false: the commit does not wait for the disk, so a crash of PostgreSQL may forget it (and
+    only that). For what is found out again by itself, such as a lease; never for money, orders or intent.
 
     Raises ValueError for anything but a positive int, RuntimeError inside another unit of work (or
     in a task started there): that would be a savepoint, and its SET LOCAL outlives it, so the outer
@@ -155,7 +162,7 @@ async def unit_of_work(group_id: int) -> AsyncIterator[UnitOfWork]:
     if isinstance(client, TransactionWrapper):
         raise RuntimeError("a unit of work is open here already: pass it on")
     place = failpoints.place_of_caller()
-    transaction = _Transaction(client, group_id)
+    transaction = _Transaction(client, group_id, durable)
     async with _TransactionContext(transaction, client._pool_init_lock):
         yield UnitOfWork(transaction, group_id)
         failpoints.reach(place, failpoints.Moment.COMMITTING)

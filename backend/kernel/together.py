@@ -11,7 +11,9 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
+from functools import partial
 from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -76,3 +78,27 @@ class Together(Generic[Item, Result]):
             else:
                 mine.set_result(results[place])
         return True
+
+
+class TogetherByGroup(Generic[Item, Result]):
+    """As Together, with one writer a group and event loop; idle ones hold nothing."""
+
+    def __init__(
+        self,
+        do: Callable[[int, Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        most: int = 64,
+    ) -> None:
+        self._do = do
+        self._most = most
+        self._writers: WeakKeyDictionary[
+            asyncio.AbstractEventLoop, dict[int, Together[Item, Result]]
+        ] = WeakKeyDictionary()
+
+    async def __call__(self, group_id: int, item: Item) -> Result:
+        """The result of `item` of a group. Raises what `do` raises for it alone."""
+        groups = self._writers.setdefault(asyncio.get_running_loop(), {})
+        writer = groups.get(group_id)
+        if writer is None:
+            writer = groups[group_id] = Together(partial(self._do, group_id), most=self._most)
+        return await writer(item)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from backend.kernel.clock import Period
 from backend.kernel.db import UnitOfWork
-from backend.kernel.errors import NotFound
+from backend.kernel.errors import InvalidInput, NotFound
 from backend.kernel.scope import Scope
 from backend.tenancy.rules import Permission
 
@@ -80,6 +80,24 @@ async def meter(work: UnitOfWork, *, scope: Scope, meter_id: UUID) -> Meter:
     return found
 
 
+async def meters_together(
+    work: UnitOfWork, *, scope: Scope, meter_ids: Sequence[UUID]
+) -> list[Meter]:
+    """Meters in service of one project for an operator, by id. Raises NotFound when one of them is foreign,
+    missing or removed (C29), InvalidInput for none, or for meters of two projects."""
+    wanted = set(meter_ids)
+    found = await Meter.filter(
+        group_id=work.group_id, id__in=list(wanted), removed_at__isnull=True
+    ).order_by("id")
+    if len(found) < len(wanted) or any(
+        not scope.may(Permission.METER_READ, each.project_id) for each in found
+    ):
+        raise NotFound("no such meter")
+    if len({each.project_id for each in found}) != 1:
+        raise InvalidInput("name meters, all of one project", field="meters")
+    return found
+
+
 async def meter_by_id(work: UnitOfWork, *, meter_id: UUID) -> Meter:
     """One meter of this group, for journeys and jobs. Raises NotFound."""
     found = await Meter.get_or_none(group_id=work.group_id, id=meter_id)
@@ -102,6 +120,18 @@ async def gateway_by_id(work: UnitOfWork, *, gateway_id: UUID) -> Gateway:
     if found is None:
         raise NotFound("no such gateway")
     return found
+
+
+async def meters_with_gateways(
+    work: UnitOfWork, *, meter_ids: Sequence[UUID]
+) -> dict[UUID, tuple[Meter, Gateway]]:
+    """Meters of this group with their gateways, by meter, for jobs."""
+    meters = await Meter.filter(group_id=work.group_id, id__in=list(meter_ids))
+    wanted = list({each.gateway_id for each in meters})
+    gateways = {
+        each.id: each for each in await Gateway.filter(group_id=work.group_id, id__in=wanted)
+    }
+    return {each.id: (each, gateways[each.gateway_id]) for each in meters}
 
 
 async def gateways_of_project(work: UnitOfWork, *, project_id: UUID) -> list[Gateway]:

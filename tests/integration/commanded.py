@@ -14,7 +14,7 @@ from uuid import UUID
 from backend.audit.queries import AuditEntry, entries
 from backend.control.command_rules import CommandKind
 from backend.control.commands import Command, command, commands_of_meters
-from backend.journeys import command as journey
+from backend.journeys import serve_command as journey
 from backend.journeys.command import command_meter
 from backend.kernel.clock import SetClock
 from backend.kernel.db import unit_of_work

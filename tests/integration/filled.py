@@ -11,6 +11,7 @@ from backend.charges import credit
 from backend.charges.rules import Ruling
 from backend.control import commands as control
 from backend.control.command_rules import CommandState
+from backend.control.command_steps import End, end_commands
 from backend.control.queries import next_vend
 from backend.control.rules import Wallet
 from backend.control.supply_requests import RequestKind
@@ -210,14 +211,10 @@ async def _want_supply(world: World) -> None:
     await supply.protect_meter(review_at=at + timedelta(days=30), **asked)
     await supply.ask_second(kind=RequestKind.END_PROTECTION, **asked)
     async with unit_of_work(world.group_id) as work:
-        for each in await control.unfinished(work):
-            await control.end_command(
-                work,
-                command_id=each.id,
-                state=CommandState.EXPIRED,
-                outcome="nobody came",
-                relay_after=None,
-                at=at,
-            )
+        ends = [
+            End(each.id, CommandState.EXPIRED, "nobody came", None, at)
+            for each in await control.unfinished(work)
+        ]
+        await end_commands(work, ends=ends)
     looked = await supply_look.tend_supplies(group_id=world.group_id, models=meter_models(), at=at)
     assert looked.decided

@@ -11,7 +11,8 @@ import pytest
 
 from backend.control.command_rules import CommandKind, CommandState
 from backend.control.commands import Command
-from backend.journeys import command as journey
+from backend.journeys import serve_command as journey
+from backend.journeys.command import tend
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
 from backend.kernel.money import Money
@@ -318,7 +319,7 @@ async def test_another_groups_worker_and_operator_find_no_such_command(
         await theirs.now(asked)
     assert (await ours.now(asked)).state is QUEUED
     assert ours.ear.heard == theirs.ear.heard == []
-    await journey.tend(group_id=theirs.world.group_id, at=asked.expires_at)
+    await tend(group_id=theirs.world.group_id, at=asked.expires_at)
     assert (await ours.now(asked)).state is QUEUED
 
 
@@ -329,15 +330,15 @@ async def test_the_janitor_ends_what_is_overdue_and_leaves_what_may_still_be_rea
     post.clock.advance(timedelta(seconds=119))
     await post.announce(trip)
     post.clock.advance(SECOND)
-    await journey.tend(group_id=post.world.group_id, at=post.clock.now())
+    await tend(group_id=post.world.group_id, at=post.clock.now())
     assert (await post.now(trip)).state is SENT, "its write may be under way"
     post.clock.advance(timedelta(minutes=2))
-    await journey.tend(group_id=post.world.group_id, at=post.clock.now())
+    await tend(group_id=post.world.group_id, at=post.clock.now())
     over = await post.now(trip)
     assert (over.state, (over.outcome or "")[:31]) == (EXPIRED, "it may have reached the meter; ")
     assert (await post.now(prices)).state is QUEUED
     post.clock.advance(timedelta(hours=24))
-    await journey.tend(group_id=post.world.group_id, at=post.clock.now())
+    await tend(group_id=post.world.group_id, at=post.clock.now())
     assert (await post.now(prices)).state is EXPIRED
     assert len(await post.audited("meter:command:end")) == 2
 
@@ -350,13 +351,13 @@ async def test_the_janitor_rings_for_a_command_whose_event_was_lost_and_for_a_me
     group_id = post.world.group_id
     async with unit_of_work(group_id) as work:
         await finish(work, event_id=event.id, at=post.clock.now())
-    await journey.tend(group_id=group_id, at=post.clock.now())
+    await tend(group_id=group_id, at=post.clock.now())
     (event,) = await post.due()
     assert event.payload == {"command_id": str(asked.id)}
     pause = timedelta(minutes=10)
     async with unit_of_work(group_id) as work:
         await retry(work, event_id=event.id, at=post.clock.now(), error="away", after=pause)
-    await journey.tend(group_id=group_id, at=post.clock.now())
+    await tend(group_id=group_id, at=post.clock.now())
     assert await post.due() == [], "nothing was heard of the meter"
     assert (await post.done(CommandKind.SYNC_CLOCK)).state is VERIFIED  # it was read just now
     await tidy(post.context)

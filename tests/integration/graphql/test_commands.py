@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backend.control.command_rules import CommandKind, CommandState
-from backend.journeys import command as journey
+from backend.journeys import serve_command as journey
 from backend.kernel.db import unit_of_work
 from backend.metering import operations as metering
 from schema.scalars import ref

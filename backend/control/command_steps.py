@@ -1,0 +1,215 @@
+"""Commands to meters as they are written: asked for, taken, announced, accepted, ended (C19, C22).
+
+Each step takes many commands at once, for a group commit carries all that come while the one before is on
+its way. Row locks and conditional updates keep one unfinished command of a family per meter, and an ended
+one as it ended; rows of many are locked by id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from backend.kernel.db import UnitOfWork
+from backend.kernel.errors import Conflict
+from backend.kernel.ids import uuid7
+
+from .command_rules import CommandState, Family, Order, family_of, life_of
+from .commands import Command, command_of
+from .supply_rules import Why
+
+_TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class NewCommand:
+    """A command to be written down. `why`: the rule of the supply that it serves, None for one of another
+    business."""
+
+    project_id: UUID
+    meter_id: UUID
+    order: Order
+    why: Why | None
+
+    @property
+    def family(self) -> Family:
+        """See command_rules.family_of."""
+        return family_of(self.order.kind)
+
+
+async def queue_commands(
+    work: UnitOfWork, *, commands: Sequence[NewCommand], requested_by: str, at: datetime
+) -> tuple[list[Command], list[Command]]:
+    """Write down commands of one family, one a meter; unfinished ones of it at these meters end as
+    SUPERSEDED.
+
+    Gives the commands in their order, and those that they superseded. Raises Conflict (others come at the
+    same time).
+    """
+    made: dict[UUID, Command] = {}
+    superseded: list[Command] = []
+    for _ in range(_TRIES):
+        left = [each for each in commands if each.meter_id not in made]
+        if not left:
+            return [made[each.meter_id] for each in commands], superseded
+        superseded += await _supersede(work, left, at)
+        rows = await work.fetch(
+            "INSERT INTO control_command (group_id, id, project_id, meter_id, kind, family, settings,"
+            " state, reason, requested_by, issued_at, expires_at, why)"
+            " SELECT $1, c.id, c.project_id, c.meter_id, c.kind, $2, c.settings, 'QUEUED', c.reason, $3,"
+            "  $4, c.expires_at, c.why FROM unnest($5::uuid[], $6::uuid[], $7::uuid[], $8::text[],"
+            "  $9::jsonb[], $10::text[], $11::timestamptz[], $12::text[])"
+            "  AS c(id, project_id, meter_id, kind, settings, reason, expires_at, why)"
+            " ON CONFLICT (group_id, meter_id, family) WHERE state IN ('QUEUED', 'SENT')"
+            " DO NOTHING RETURNING *",
+            work.group_id,
+            left[0].family,
+            requested_by,
+            at,
+            [uuid7(at) for _ in left],
+            [each.project_id for each in left],
+            [each.meter_id for each in left],
+            [each.order.kind for each in left],
+            [dict(each.order.settings) for each in left],
+            [each.order.reason for each in left],
+            [at + life_of(each.order.kind) for each in left],
+            [each.why for each in left],
+        )
+        made |= {row["meter_id"]: command_of(row) for row in rows}
+        # Where one is missing, another was committed between the two statements: it is the older one now.
+    raise Conflict("too many commands to this meter at the same time; try again")
+
+
+async def _supersede(
+    work: UnitOfWork, commands: Sequence[NewCommand], at: datetime
+) -> list[Command]:
+    rows = await work.fetch(
+        "UPDATE control_command SET state = 'SUPERSEDED', finished_at = $4,"
+        " outcome = 'a newer ' || $5 || ' came' WHERE group_id = $1 AND id IN ("
+        "  SELECT id FROM control_command WHERE group_id = $1 AND meter_id = ANY($2) AND family = $3"
+        "  AND state IN ('QUEUED', 'SENT') ORDER BY id FOR UPDATE) RETURNING *",
+        work.group_id,
+        [each.meter_id for each in commands],
+        commands[0].family,
+        at,
+        commands[0].order.kind,
+    )
+    return [command_of(row) for row in rows]
+
+
+async def unfinished_of(work: UnitOfWork, *, command_ids: Sequence[UUID]) -> dict[UUID, Command]:
+    """Those of the commands that have not ended, as they are now."""
+    rows = await work.fetch(
+        "SELECT * FROM control_command WHERE group_id = $1 AND id = ANY($2)"
+        " AND state IN ('QUEUED', 'SENT')",
+        work.group_id,
+        list(command_ids),
+    )
+    return {row["id"]: command_of(row) for row in rows}
+
+
+async def lock_unfinished(work: UnitOfWork, *, command_ids: Sequence[UUID]) -> dict[UUID, Command]:
+    """As `unfinished_of`, with their rows locked until commit."""
+    rows = await work.fetch(
+        "SELECT * FROM control_command WHERE group_id = $1 AND id = ANY($2)"
+        " AND state IN ('QUEUED', 'SENT') ORDER BY id FOR UPDATE",
+        work.group_id,
+        list(command_ids),
+    )
+    return {row["id"]: command_of(row) for row in rows}
+
+
+async def mark_started(work: UnitOfWork, *, command_ids: Sequence[UUID], at: datetime) -> None:
+    """A worker took them; the first time counts."""
+    await work.execute(
+        "UPDATE control_command SET started_at = $3 WHERE group_id = $1 AND id IN ("
+        " SELECT id FROM control_command WHERE group_id = $1 AND id = ANY($2) AND started_at IS NULL"
+        " ORDER BY id FOR UPDATE)",
+        work.group_id,
+        list(command_ids),
+        at,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """A write that is about to leave. `relay_closed`: as just read."""
+
+    command_id: UUID
+    relay_closed: bool | None
+    at: datetime
+
+
+async def mark_writing(work: UnitOfWork, *, writes: Sequence[Writing]) -> dict[UUID, Command]:
+    """Writes may reach their meters from now on. Committed before they leave, so that after a crash the
+    meters are read first. The caller holds the rows by `lock_unfinished`."""
+    rows = await work.fetch(
+        "UPDATE control_command c SET state = 'SENT', sent_at = w.at, writes = c.writes + 1,"
+        " relay_before = coalesce(c.relay_before, w.relay)"
+        " FROM unnest($2::uuid[], $3::timestamptz[], $4::smallint[]) AS w(id, at, relay)"
+        " WHERE c.group_id = $1 AND c.id = w.id RETURNING c.*",
+        work.group_id,
+        [write.command_id for write in writes],
+        [write.at for write in writes],
+        [None if write.relay_closed is None else int(write.relay_closed) for write in writes],
+    )
+    return {row["id"]: command_of(row) for row in rows}
+
+
+async def mark_accepted(
+    work: UnitOfWork, *, accepted_at: Sequence[tuple[UUID, datetime]]
+) -> dict[UUID, Command]:
+    """Meters answered that they took a write; those that ended meanwhile are missing."""
+    command_ids = [command_id for command_id, _ in accepted_at]
+    await lock_unfinished(work, command_ids=command_ids)
+    rows = await work.fetch(
+        "UPDATE control_command c SET accepted_at = a.at"
+        " FROM unnest($2::uuid[], $3::timestamptz[]) AS a(id, at)"
+        " WHERE c.group_id = $1 AND c.id = a.id AND c.state = 'SENT' RETURNING c.*",
+        work.group_id,
+        command_ids,
+        [at for _, at in accepted_at],
+    )
+    return {row["id"]: command_of(row) for row in rows}
+
+
+async def note_waiting(work: UnitOfWork, *, command_id: UUID, why: str) -> None:
+    """Keep why the last try did not end it."""
+    await work.execute(
+        "UPDATE control_command SET outcome = $3"
+        " WHERE group_id = $1 AND id = $2 AND state IN ('QUEUED', 'SENT')",
+        work.group_id,
+        command_id,
+        why[:500],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a command ended. `relay_after`: as last read."""
+
+    command_id: UUID
+    state: CommandState
+    outcome: str
+    relay_after: bool | None
+    at: datetime
+
+
+async def end_commands(work: UnitOfWork, *, ends: Sequence[End]) -> dict[UUID, Command]:
+    """End commands; those that had ended before are missing (what ended them first stays)."""
+    await lock_unfinished(work, command_ids=[end.command_id for end in ends])
+    rows = await work.fetch(
+        "UPDATE control_command c SET state = e.state, outcome = e.outcome, relay_after = e.relay,"
+        " finished_at = e.at FROM unnest($2::uuid[], $3::text[], $4::text[], $5::smallint[],"
+        "  $6::timestamptz[]) AS e(id, state, outcome, relay, at)"
+        " WHERE c.group_id = $1 AND c.id = e.id AND c.state IN ('QUEUED', 'SENT') RETURNING c.*",
+        work.group_id,
+        [end.command_id for end in ends],
+        [end.state for end in ends],
+        [end.outcome[:500] for end in ends],
+        [None if end.relay_after is None else int(end.relay_after) for end in ends],
+        [end.at for end in ends],
+    )
+    return {row["id"]: command_of(row) for row in rows}

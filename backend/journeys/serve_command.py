@@ -1,0 +1,174 @@
+"""A command's way to its meter, in short steps that commit (C12, C19): taken, announced, accepted, ended.
+
+Steps of a group that come while others commit go together in the next commit: ten thousand commands of a
+batch are not thirty thousand commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from backend.audit.operations import record_all
+from backend.control import command_steps as steps
+from backend.control import supplies
+from backend.control.command_rules import CommandKind, CommandState, Family, family_of
+from backend.control.command_steps import End, Writing
+from backend.control.commands import Command
+from backend.control.supply_rules import Force
+from backend.kernel.db import unit_of_work
+from backend.kernel.together import TogetherByGroup
+from backend.metering import queries as metering
+from backend.metering.models import Gateway, Meter
+from backend.metering.readings import Reading, store_readings
+
+from .command import WORKER, end_entry, expire
+
+# What a supply has to take back one day.
+_FORCES = frozenset({CommandKind.TRIP, CommandKind.KEEP_POWER})
+
+
+@dataclass(frozen=True, slots=True)
+class CommandWork:
+    """What the worker needs to serve one command."""
+
+    command: Command
+    meter: Meter
+    gateway: Gateway
+
+
+async def take(*, group_id: int, command_id: UUID, at: datetime) -> CommandWork | None:
+    """The command to serve, or None when there is nothing to do: it ended, or ends here because its
+    time is over."""
+    return await _takes(group_id, (command_id, at))
+
+
+async def _take_all(
+    group_id: int, asked: Sequence[tuple[UUID, datetime]]
+) -> list[CommandWork | None]:
+    # A start that a crash of PostgreSQL forgets is noted by the next who takes it.
+    async with unit_of_work(group_id, durable=False) as work:
+        command_ids = [command_id for command_id, _ in asked]
+        found = await steps.unfinished_of(work, command_ids=command_ids)
+        at_of = dict(asked)
+        over = [each for each in found.values() if at_of[each.id] >= each.over_at]
+        for command in over:
+            del found[command.id]
+        await expire(work, over, asked[-1][1])
+        new = [each.id for each in found.values() if each.started_at is None]
+        if new:
+            await steps.mark_started(work, command_ids=new, at=asked[-1][1])
+        meters = await metering.meters_with_gateways(
+            work, meter_ids=[each.meter_id for each in found.values()]
+        )
+    return [
+        None if command is None else CommandWork(command, *meters[command.meter_id])
+        for command in map(found.get, command_ids)
+    ]
+
+
+_takes = TogetherByGroup(_take_all)
+
+
+async def about_to_write(
+    *, group_id: int, command_id: UUID, relay_closed: bool | None, at: datetime
+) -> Command | None:
+    """Commit that a write may reach the meter, before it leaves. `relay_closed`: as just read.
+
+    None: the command ended or expired meanwhile, so nothing may be written.
+    """
+    return await _announcements(group_id, Writing(command_id, relay_closed, at))
+
+
+async def _announce_all(group_id: int, writes: Sequence[Writing]) -> list[Command | None]:
+    async with unit_of_work(group_id) as work:
+        command_ids = [write.command_id for write in writes]
+        await supplies.lock_supplies_of_commands(work, command_ids=command_ids)
+        found = await steps.lock_unfinished(work, command_ids=command_ids)
+        live, over = list[Writing](), list[Command]()
+        for write in writes:
+            command = found.get(write.command_id)
+            if command is not None and write.at < command.expires_at:
+                live.append(write)
+            elif command is not None and write.at >= command.over_at:
+                over.append(command)
+        await expire(work, over, writes[-1].at)
+        written = await steps.mark_writing(work, writes=live)
+        forces = {
+            each.meter_id: (Force(each.kind, each.why), each.sent_at)
+            for each in written.values()
+            if each.why is not None and each.sent_at is not None and each.kind in _FORCES
+        }
+        if forces:
+            await supplies.note_written(work, forces=forces)
+    return [written.get(command_id) for command_id in command_ids]
+
+
+_announcements = TogetherByGroup(_announce_all)
+
+
+async def accepted(*, group_id: int, command_id: UUID, at: datetime) -> Command | None:
+    """The meter answered that it took the write; None when the command ended meanwhile."""
+    return await _acceptances(group_id, (command_id, at))
+
+
+async def _accept_all(
+    group_id: int, answers: Sequence[tuple[UUID, datetime]]
+) -> list[Command | None]:
+    # An answer that a crash of PostgreSQL forgets is made up for by writing again.
+    async with unit_of_work(group_id, durable=False) as work:
+        found = await steps.mark_accepted(work, accepted_at=answers)
+    return [found.get(command_id) for command_id, _ in answers]
+
+
+_acceptances = TogetherByGroup(_accept_all)
+
+
+async def ended(
+    *,
+    group_id: int,
+    command_id: UUID,
+    state: CommandState,
+    outcome: str,
+    relay_after: bool | None,
+    at: datetime,
+    reading: Reading | None = None,
+) -> bool:
+    """End a command and audit it; False when it had ended before. `reading`: the read-back, which is kept."""
+    end = End(command_id, state, outcome, relay_after, at)
+    return await _ends(group_id, (end, reading))
+
+
+async def _end_all(group_id: int, ends: Sequence[tuple[End, Reading | None]]) -> list[bool]:
+    async with unit_of_work(group_id) as work:
+        command_ids = [end.command_id for end, _ in ends]
+        await supplies.lock_supplies_of_commands(work, command_ids=command_ids)
+        found = await steps.end_commands(work, ends=[end for end, _ in ends])
+        free = [each.meter_id for each in found.values() if _leaves_free(each)]
+        if free:
+            await supplies.note_obeyed(work, meter_ids=free)
+        if readings := [reading for _, reading in ends if reading is not None]:
+            await store_readings(work, readings=readings)
+        entries = [
+            end_entry(each, WORKER, each.finished_at or ends[0][0].at) for each in found.values()
+        ]
+        await record_all(work, entries=entries)
+    return [command_id in found for command_id in command_ids]
+
+
+_ends = TogetherByGroup(_end_all)
+
+
+def _leaves_free(command: Command) -> bool:
+    """Whether a meter that obeyed it is forced no more, or by another business than the supply's."""
+    forced = command.why is not None and command.kind in _FORCES
+    relay = family_of(command.kind) is Family.RELAY
+    return command.state is CommandState.VERIFIED and relay and not forced
+
+
+async def waits(*, group_id: int, command_id: UUID, why: str) -> None:
+    """It goes on later: the meter was not reached, or needs a moment."""
+    async with unit_of_work(group_id, durable=False) as work:
+        await steps.note_waiting(work, command_id=command_id, why=why)
