@@ -24,7 +24,8 @@ class Project(Model):
     """项目: a site with its own money. Limits of one top-up, and what one operator may
     refund alone of one order, are in fen. `estimate_after_days` of silence a CLOUD meter is charged
     provisionally; 0: only when asked (C15). `warn_days_left`: customers are warned so many days before
-    their money ends; 0: only before the office closes for longer."""
+    their money ends; 0: only before the office closes for longer. `low_1_hao`, `low_2_hao`, `overload_w`:
+    what is alarmed where a meter has no levels of its own; None: no power is too much."""
 
     id = fields.UUIDField(primary_key=True)
     group_id = fields.BigIntField()
@@ -39,6 +40,10 @@ class Project(Model):
     refund_alone_fen = fields.IntField(default=10_000)
     estimate_after_days = fields.SmallIntField(default=7)
     warn_days_left = fields.SmallIntField(default=3)
+    batch_alone = fields.SmallIntField(default=10)
+    low_1_hao = fields.BigIntField(default=200_000)
+    low_2_hao = fields.BigIntField(default=50_000)
+    overload_w = fields.IntField(null=True)
     created_at = fields.DatetimeField()
 
     class Meta:
