@@ -135,7 +135,8 @@ async def lock_wanted(
         " AND ($4::uuid IS NULL OR s.meter_id > $4)"
         " AND (s.policy <> 'AUTO' AND coalesce(s.policy_until > $3, true) OR s.protected_at IS NOT NULL"
         "  OR s.emergency_at IS NOT NULL OR s.force IS NOT NULL OR s.owing"
-        "  OR s.safety IS NOT NULL OR s.timetable_id = ANY($5))"
+        "  OR s.safety IS NOT NULL"
+        "  OR s.timetable_id IS NOT NULL AND s.timetable_id = ANY($5))"
         " AND NOT EXISTS (SELECT FROM control_command c WHERE c.group_id = $1"
         "  AND c.meter_id = s.meter_id AND c.family = 'RELAY' AND c.state IN ('QUEUED', 'SENT'))"
         " ORDER BY s.meter_id LIMIT $2 FOR UPDATE OF s SKIP LOCKED",

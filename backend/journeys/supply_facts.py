@@ -19,6 +19,7 @@ from backend.control.calendars import cut_calendars
 from backend.control.command_rules import CommandKind
 from backend.control.supplies import MeterSupply
 from backend.control.supply_rules import MoneyIn, Supply
+from backend.control.timetables import timed
 from backend.kernel.db import UnitOfWork
 from backend.kernel.money import ZERO, Money
 from backend.metering.rules import CreditMode, MeterModel
@@ -51,6 +52,7 @@ async def gather(
     )
     projects = {each.project_id for each in wanted}
     calendars = await cut_calendars(work, project_ids=projects, at=at)
+    by_time = await timed(work, meter_ids=list(meters), calendars=calendars, at=at)
     found = {}
     for supply in wanted:
         meter, calendar = meters[supply.meter_id], calendars[supply.project_id]
@@ -60,8 +62,8 @@ async def gather(
             policy=supply.policy_at(at),
             protected=supply.protected is not None,
             emergency=supply.emergency is not None,
-            safety=None,
-            timetable=None,
+            safety=supply.safety,
+            timetable=by_time[meter.id].on if meter.id in by_time else None,
             money=_money_in(meter),
             balance=known.balance,
             uncharged=known.uncharged,

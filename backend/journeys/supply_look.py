@@ -17,6 +17,7 @@ from backend.control.command_rules import CommandKind, CommandState, Order
 from backend.control.commands import Command, last_relay_commands
 from backend.control.supplies import MeterSupply, NewDecision
 from backend.control.supply_rules import Decision, Want, Why, decide
+from backend.control.timetables import off_now
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import Conflict
 from backend.kernel.scope import Actor
@@ -30,6 +31,12 @@ from .supply_owing import meters_of_purse, owing_meters
 from .supply_trips import TripsLeft
 
 ENGINE = Actor("system", "supply", "supply engine")
+# What operators planned or a load caused is no automatic cut, so the engine's limits do not count it: a house
+# of students goes dark at eleven, and a wire is not let burn because others were switched off before.
+_GIVERS = {
+    Why.TIMETABLE: Actor("system", "timetable", "timetable"),
+    Why.SAFETY_LOCK: Actor("system", "safety", "safety lock"),
+}
 _AT_ONCE = 500  # meters of one transaction
 _PATIENCE = timedelta(minutes=5)  # before a meter that did not obey is told again
 _AFTER_REFUSAL = timedelta(hours=1)  # before one that refused is
@@ -55,11 +62,12 @@ async def tend_supplies(*, group_id: int, models: Mapping[str, MeterModel], at: 
     """
     async with unit_of_work(group_id) as work:
         await supplies.note_owing(work, meters=await owing_meters(work))
+        off = await off_now(work, at=at)
     decided = given = held = 0
     after: UUID | None = None
     while True:
         async with unit_of_work(group_id) as work:
-            wanted = await supplies.lock_wanted(work, at=at, after=after, limit=_AT_ONCE)
+            wanted = await supplies.lock_wanted(work, at=at, off=off, after=after, limit=_AT_ONCE)
             look = await _look_at(work, wanted, models, at)
         decided, given, held = decided + look.decided, given + look.commands, held + look.held
         if len(wanted) < _AT_ONCE:
@@ -144,8 +152,8 @@ class _Look:
     async def _give(self, supply: MeterSupply, decision: Decision, meter: SuppliedMeter) -> None:
         """Ask for the command of a decision, or say in a case why not."""
         assert decision.command is not None
-        trips = decision.command is CommandKind.TRIP
-        if trips and (limit := await self.trips_left.take(supply, meter.gateway_id)):
+        limited = decision.command is CommandKind.TRIP and decision.why not in _GIVERS
+        if limited and (limit := await self.trips_left.take(supply, meter.gateway_id)):
             self.held += 1
             self.cases.append(_held(supply, decision, limit))
             return
@@ -156,7 +164,7 @@ class _Look:
                 meter=await metering.meter_by_id(self.work, meter_id=supply.meter_id),
                 order=order,
                 models=self.models,
-                actor=ENGINE,
+                actor=_GIVERS.get(decision.why, ENGINE),
                 at=self.at,
                 why=decision.why,
             )

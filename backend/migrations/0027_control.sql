@@ -9,7 +9,7 @@ ALTER TABLE control_supply
 DROP INDEX control_supply_wanted;
 CREATE INDEX control_supply_wanted ON control_supply (group_id, meter_id)
     WHERE policy <> 'AUTO' OR protected_at IS NOT NULL OR emergency_at IS NOT NULL OR force IS NOT NULL
-        OR owing;
+        OR owing OR safety IS NOT NULL OR timetable_id IS NOT NULL;
 CREATE INDEX ledger_account_arrears ON ledger_account (group_id, id) WHERE kind LIKE '%\_ARREARS';
 
 -- How many trips the engine gave over all groups, and how many meters there are: it tells no content.
