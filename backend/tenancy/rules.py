@@ -30,6 +30,8 @@ class Permission(StrEnum):
     METER_REFRESH = "meter:refresh"
     METER_CONTROL = "meter:control"
     METER_PROTECT = "meter:protect"
+    BATCH_RUN = "batch:run"
+    BATCH_APPROVE = "batch:approve"
     SUPPLY_APPROVE = "supply:approve"
     METER_REPLACE = "meter:replace"
     REPLACEMENT_APPROVE = "replacement:approve"
@@ -69,6 +71,7 @@ PRESET_ROLES: dict[str, list[Permission]] = {
         Permission.METER_REFRESH,
         Permission.METER_PROTECT,
         Permission.SUPPLY_APPROVE,
+        Permission.BATCH_APPROVE,
         Permission.ALARM_ACKNOWLEDGE,
         Permission.CASE_RESOLVE,
         Permission.RECONCILE_WRITE,
@@ -139,6 +142,12 @@ def check_warning(days_left: int) -> None:
     the office closes for longer."""
     if not 0 <= days_left <= 30:
         raise InvalidInput("warn 0 to 30 days before money ends", field="daysLeft")
+
+
+def check_batch_limit(alone: int) -> None:
+    """Raises InvalidInput unless one operator may give batches to 0 to 1,000 meters an hour alone."""
+    if not 0 <= alone <= 1000:
+        raise InvalidInput("one operator gives batches alone to 0 to 1,000 meters", field="alone")
 
 
 def check_password_strength(password: str) -> None:

@@ -1,0 +1,229 @@
+"""The meters of batches as rows: who takes part, what was asked of each, what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from backend.kernel.db import Row, UnitOfWork
+
+from .batch_rules import BECAME, ItemState, LeftOut
+from .command_rules import CommandState
+
+
+class NewItem(NamedTuple):
+    """A meter of a preview, or what was named and is none (its ids are None)."""
+
+    serial: str
+    meter_id: UUID | None
+    gateway_id: UUID | None
+    assignment_id: UUID | None
+    left_out: LeftOut | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchItem:
+    """A meter of a batch; `no` is its place in it. `tries`: commands before the present one."""
+
+    batch_id: UUID
+    no: int
+    project_id: UUID
+    serial: str
+    meter_id: UUID | None
+    assignment_id: UUID | None
+    state: ItemState
+    left_out: LeftOut | None
+    note: str | None
+    command_id: UUID | None
+    tries: int
+    changed_at: datetime
+
+
+def _item_of(row: Row) -> BatchItem:
+    held = {name: row[name] for name in BatchItem.__dataclass_fields__}
+    held["state"] = ItemState(row["state"])
+    held["left_out"] = None if row["left_out"] is None else LeftOut(row["left_out"])
+    return BatchItem(**held)
+
+
+async def add_items(
+    work: UnitOfWork, *, project_id: UUID, batch_id: UUID, items: Sequence[NewItem], at: datetime
+) -> None:
+    """Keep the items of a preview in their order."""
+    await work.execute(
+        "INSERT INTO control_batch_item (group_id, batch_id, no, project_id, serial, meter_id, gateway_id,"
+        " assignment_id, state, left_out, changed_at)"
+        " SELECT $1, $2, n.no, $3, n.serial, n.meter_id, n.gateway_id, n.assignment_id,"
+        "  CASE WHEN n.left_out IS NULL THEN 'READY' ELSE 'LEFT_OUT' END, n.left_out, $9"
+        " FROM unnest($4::text[], $5::uuid[], $6::uuid[], $7::uuid[], $8::text[]) WITH ORDINALITY"
+        "  AS n(serial, meter_id, gateway_id, assignment_id, left_out, no)",
+        work.group_id,
+        batch_id,
+        project_id,
+        [item.serial for item in items],
+        [item.meter_id for item in items],
+        [item.gateway_id for item in items],
+        [item.assignment_id for item in items],
+        [item.left_out for item in items],
+        at,
+    )
+
+
+async def count_items(
+    work: UnitOfWork, *, batch_ids: Sequence[UUID]
+) -> dict[UUID, dict[ItemState, int]]:
+    """How many items of each batch are in each state: one statement for a page."""
+    rows = await work.fetch(
+        "SELECT batch_id, state, count(*)::integer AS items FROM control_batch_item"
+        " WHERE group_id = $1 AND batch_id = ANY($2) GROUP BY batch_id, state",
+        work.group_id,
+        list(batch_ids),
+    )
+    found = {batch_id: dict.fromkeys(ItemState, 0) for batch_id in batch_ids}
+    for row in rows:
+        found[row["batch_id"]][ItemState(row["state"])] = row["items"]
+    return found
+
+
+async def items_page(
+    work: UnitOfWork,
+    *,
+    batch_id: UUID,
+    states: Sequence[ItemState] | None,
+    after: int | None,
+    limit: int,
+) -> list[BatchItem]:
+    """Items of a batch in their order, those behind `after`; `states`: only those in one of them. The caller
+    has come through the batch's door."""
+    rows = await work.fetch(
+        "SELECT * FROM control_batch_item WHERE group_id = $1 AND batch_id = $2 AND no > $3"
+        " AND ($4::text[] IS NULL OR state = ANY($4)) ORDER BY no LIMIT $5",
+        work.group_id,
+        batch_id,
+        after or 0,
+        None if states is None else list(states),
+        limit,
+    )
+    return [_item_of(row) for row in rows]
+
+
+async def items_moved(
+    work: UnitOfWork, *, batch_id: UUID, since: datetime | None
+) -> list[BatchItem]:
+    """Items of which something was asked, or that will not be asked any more, and that moved `since` then
+    (None: at any time), in their order."""
+    rows = await work.fetch(
+        "SELECT * FROM control_batch_item WHERE group_id = $1 AND batch_id = $2"
+        " AND state <> 'LEFT_OUT' AND (state <> 'READY' OR tries > 0)"
+        " AND ($3::timestamptz IS NULL OR changed_at >= $3) ORDER BY no",
+        work.group_id,
+        batch_id,
+        since,
+    )
+    return [_item_of(row) for row in rows]
+
+
+async def lock_next(
+    work: UnitOfWork,
+    *,
+    batch_id: UUID,
+    project_id: UUID,
+    at_a_gateway: int,
+    in_a_project: int,
+    limit: int,
+) -> list[BatchItem]:
+    """The items that may be asked now, at most `limit`: as many as keep the commands of batches that are on
+    their way within so many at each gateway and in the project, turn by turn over the gateways."""
+    rows = await work.fetch(
+        "WITH flight AS (SELECT gateway_id, count(*) AS n,"
+        "   count(*) FILTER (WHERE project_id = $3) AS ours FROM control_batch_item"
+        "   WHERE group_id = $1 AND state = 'ASKED' GROUP BY gateway_id),"
+        " placed AS (SELECT no, gateway_id, row_number() OVER (PARTITION BY gateway_id ORDER BY no) AS place"
+        "   FROM control_batch_item WHERE group_id = $1 AND batch_id = $2 AND state = 'READY')"
+        " SELECT i.* FROM control_batch_item i JOIN (SELECT p.no, p.place FROM placed p"
+        "   LEFT JOIN flight f ON f.gateway_id = p.gateway_id"
+        "   WHERE p.place + coalesce(f.n, 0) <= $4 ORDER BY p.place, p.no"
+        "   LIMIT greatest(least($6::bigint, $5 - (SELECT coalesce(sum(ours), 0) FROM flight)), 0)) q"
+        "  ON q.no = i.no WHERE i.group_id = $1 AND i.batch_id = $2 ORDER BY q.place, i.no FOR UPDATE OF i",
+        work.group_id,
+        batch_id,
+        project_id,
+        at_a_gateway,
+        in_a_project,
+        limit,
+    )
+    return [_item_of(row) for row in rows]
+
+
+async def mark_asked(
+    work: UnitOfWork, *, batch_id: UUID, commands: Mapping[UUID, UUID], at: datetime
+) -> None:
+    """Commands (by their meters) are on their way."""
+    await work.execute(
+        "UPDATE control_batch_item i SET state = 'ASKED', command_id = c.command_id, note = NULL,"
+        " changed_at = $5 FROM unnest($3::uuid[], $4::uuid[]) AS c(meter_id, command_id)"
+        " WHERE i.group_id = $1 AND i.batch_id = $2 AND i.meter_id = c.meter_id",
+        work.group_id,
+        batch_id,
+        list(commands),
+        list(commands.values()),
+        at,
+    )
+
+
+async def mark_failed(
+    work: UnitOfWork, *, batch_id: UUID, notes: Mapping[UUID, str], at: datetime
+) -> None:
+    """Nothing could be asked of these meters, each with why."""
+    await work.execute(
+        "UPDATE control_batch_item i SET state = 'FAILED', note = c.note, changed_at = $5"
+        " FROM unnest($3::uuid[], $4::text[]) AS c(meter_id, note)"
+        " WHERE i.group_id = $1 AND i.batch_id = $2 AND i.meter_id = c.meter_id",
+        work.group_id,
+        batch_id,
+        list(notes),
+        list(notes.values()),
+        at,
+    )
+
+
+async def settle_items(work: UnitOfWork, *, batch_id: UUID, at: datetime) -> int:
+    """Take over what became of commands that ended; how many did. The caller holds the batch."""
+    return await work.execute(
+        "UPDATE control_batch_item i SET note = c.outcome, changed_at = $3, state = b.item"
+        " FROM control_command c JOIN unnest($4::text[], $5::text[]) AS b(command, item)"
+        "  ON b.command = c.state"
+        " WHERE i.group_id = $1 AND i.batch_id = $2 AND i.state = 'ASKED'"
+        "  AND c.group_id = $1 AND c.id = i.command_id",
+        work.group_id,
+        batch_id,
+        at,
+        [CommandState(state) for state in BECAME],
+        list(BECAME.values()),
+    )
+
+
+async def cancel_ready(work: UnitOfWork, *, batch_id: UUID, note: str | None, at: datetime) -> int:
+    """Nothing will be asked of what is left; how many were. The caller holds the batch."""
+    return await work.execute(
+        "UPDATE control_batch_item SET state = 'CANCELLED', note = $3, changed_at = $4"
+        " WHERE group_id = $1 AND batch_id = $2 AND state = 'READY'",
+        work.group_id,
+        batch_id,
+        note,
+        at,
+    )
+
+
+async def retry_failed(work: UnitOfWork, *, batch_id: UUID, at: datetime) -> int:
+    """What failed is to be asked again; how many did. The caller holds the batch."""
+    return await work.execute(
+        "UPDATE control_batch_item SET state = 'READY', command_id = NULL, tries = tries + 1,"
+        " changed_at = $3 WHERE group_id = $1 AND batch_id = $2 AND state = 'FAILED'",
+        work.group_id,
+        batch_id,
+        at,
+    )
