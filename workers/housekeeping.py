@@ -11,6 +11,7 @@ from datetime import date
 
 import asyncpg
 
+from backend.journeys.alarms import tend_alarms
 from backend.journeys.charge_estimate import estimate_silent
 from backend.journeys.price_download import download_prices
 from backend.journeys.watch import roll_up_history, watch_lines, watch_meters
@@ -35,6 +36,19 @@ async def watch_all_meters(context: WorkerContext) -> None:
     """Begin and end the episodes of every group's meters."""
     now = context.ports.clock.now()
     await _each_group("meters", lambda group_id: _told(watch_meters(group_id=group_id, at=now)))
+
+
+async def tend_all_alarms(context: WorkerContext) -> None:
+    """Begin and end the alarms of every group, and write what customers are told of them."""
+    now = context.ports.clock.now()
+
+    async def look(group_id: int) -> None:
+        looked = await tend_alarms(group_id=group_id, at=now)
+        if looked.began or looked.ended:
+            told = {"began": looked.began, "ended": looked.ended}
+            log.info("alarms", extra={"fields": told})
+
+    await _each_group("alarms", look)
 
 
 async def _told(look: Awaitable[Changes]) -> None:

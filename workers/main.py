@@ -44,6 +44,7 @@ from workers.housekeeping import (
     estimate_all_silent,
     plan_all_books,
     roll_up_histories,
+    tend_all_alarms,
     watch_all_lines,
     watch_all_meters,
 )
@@ -54,7 +55,7 @@ from workers.relay import LEASE_EVENTS, LEASE_SWEEPS, QUEUE_EVENTS, QUEUE_SWEEPS
 from workers.sweep import plan_sweeps
 
 log = logging.getLogger(__name__)
-_POLL_S = 0.05
+_POLL_S = 0.2  # what a person waits for does not come by this queue
 _RESTART_S = 1.0
 
 
@@ -101,6 +102,11 @@ async def tick_janitor(ctx: dict[str, Any]) -> None:
 async def tick_lines(ctx: dict[str, Any]) -> None:
     """See which gateways are silent, and which are heard again."""
     await watch_all_lines(ctx["context"])
+
+
+async def tick_alarms(ctx: dict[str, Any]) -> None:
+    """See what is alarmed, and what is over."""
+    await tend_all_alarms(ctx["context"])
 
 
 async def tick_meters(ctx: dict[str, Any]) -> None:
@@ -161,6 +167,7 @@ def _arq_worker(url: str, context: WorkerContext, *, slow: bool) -> Worker:
             cron(tick_sweeps, second={5, 35}, keep_result=0, run_at_startup=True),
             cron(tick_janitor, second={20, 50}, keep_result=0),
             cron(tick_lines, second=35, keep_result=0),
+            cron(tick_alarms, second=45, keep_result=0),
             cron(tick_meters, minute=set(range(0, 60, 5)), second=40, keep_result=0),
         ],
         queue_name=QUEUE_SWEEPS if slow else QUEUE_EVENTS,

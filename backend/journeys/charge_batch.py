@@ -30,7 +30,6 @@ from backend.tariffs.queries import timelines
 from backend.tariffs.rules import StepPeriod, TariffKind
 
 from .charge_rating import MonthPlan, Timeline
-from .news import tell_arrears
 
 _AHEAD = timedelta(days=1)
 _YEAR = timedelta(days=366)
@@ -226,7 +225,6 @@ async def write(work: UnitOfWork, batch: Batch) -> int:
             )
             if entry_id is not None:
                 entries[project_id] = entry_id
-                await tell_arrears(work, entry_id=entry_id, at=batch.at)
     if batch.charged:
         await charges.write_charges(work, charges=batch.charged, entries=entries)
     await charges.move_positions(work, positions=list(batch.moved.values()))

@@ -1,0 +1,77 @@
+"""Reads of alarms: the live list, the history, one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from backend.kernel.db import UnitOfWork
+from backend.kernel.errors import NotFound
+from backend.kernel.scope import Scope
+from backend.tenancy.rules import Permission
+
+from .alarm_rules import AlarmKind
+from .alarms import Alarm, alarm_of
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which alarms are asked for: None is all of them. `level`: this one and graver ones."""
+
+    kind: AlarmKind | None = None
+    level: int | None = None
+    live: bool = True
+
+
+async def alarms_page(
+    work: UnitOfWork,
+    *,
+    scope: Scope,
+    project_id: UUID,
+    wanted: Wanted,
+    before: UUID | None,
+    limit: int,
+) -> list[Alarm]:
+    """Alarms of a project, newest first, those older than `before` (keyset). Raises NotFound (C29)."""
+    if not scope.may(Permission.ALARM_READ, project_id):
+        raise NotFound("no such project")
+    standing = " AND ended_at IS NULL" if wanted.live else ""
+    rows = await work.fetch(
+        f"SELECT * FROM alerts_alarm WHERE group_id = $1 AND project_id = $2{standing}"
+        " AND ($3::text IS NULL OR kind = $3) AND ($4::smallint IS NULL OR level >= $4)"
+        " AND ($5::uuid IS NULL OR id < $5) ORDER BY id DESC LIMIT $6",
+        work.group_id,
+        project_id,
+        None if wanted.kind is None else str(wanted.kind),
+        wanted.level,
+        before,
+        limit,
+    )
+    return [alarm_of(row) for row in rows]
+
+
+async def alarms_since(
+    work: UnitOfWork, *, scope: Scope, project_id: UUID, after: UUID, limit: int
+) -> list[Alarm]:
+    """Alarms of a project that began after the one of the id `after`, oldest first. Raises NotFound."""
+    if not scope.may(Permission.ALARM_READ, project_id):
+        raise NotFound("no such project")
+    rows = await work.fetch(
+        "SELECT * FROM alerts_alarm WHERE group_id = $1 AND project_id = $2 AND id > $3"
+        " ORDER BY id LIMIT $4",
+        work.group_id,
+        project_id,
+        after,
+        limit,
+    )
+    return [alarm_of(row) for row in rows]
+
+
+async def alarm(work: UnitOfWork, *, scope: Scope, alarm_id: UUID) -> Alarm:
+    """One alarm for an operator. Raises NotFound, the same for foreign and missing (C29)."""
+    row = await work.fetchrow(
+        "SELECT * FROM alerts_alarm WHERE group_id = $1 AND id = $2", work.group_id, alarm_id
+    )
+    if row is None or not scope.may(Permission.ALARM_READ, row["project_id"]):
+        raise NotFound("no such alarm")
+    return alarm_of(row)
