@@ -6,7 +6,7 @@ again; journeys.supply_look sees to it from then on. Whoever asks for a trip, a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -29,9 +29,10 @@ from backend.control.commands import Command
 from backend.control.supplies import MeterSupply, Said
 from backend.control.supply_rules import SupplyPolicy, Why
 from backend.kernel.db import UnitOfWork, unit_of_work
-from backend.kernel.errors import Conflict, InvalidInput
+from backend.kernel.errors import Conflict, DomainError, Forbidden, InvalidInput, NotFound
 from backend.kernel.money import Money
 from backend.kernel.scope import Actor, Scope
+from backend.kernel.together import TogetherByGroup
 from backend.metering import queries as metering
 from backend.metering.models import Meter
 from backend.metering.rules import MeterKind, MeterModel
@@ -61,26 +62,71 @@ async def command_meter(
     `until`: when a TRIP or KEEP_POWER ends and the supply is given back to its money.
     Raises NotFound, Forbidden, InvalidInput, Conflict (the meter's model cannot do it, it is protected).
     """
-    async with unit_of_work(scope.group_id) as work:
-        meter = await metering.meter(work, scope=scope, meter_id=meter_id)
-        scope.require(Permission.METER_CONTROL, meter.project_id)
-        order = order_of(kind=kind, reason=reason, prices=prices, thresholds=thresholds)
-        told = await command_meters(
-            work,
-            meters=[meter],
-            order=order,
-            models=models,
-            actor=scope.actor,
-            at=at,
-            until=until,
-        )
-        return told.of(meter.id)
+
+    def order() -> Order:
+        return order_of(kind=kind, reason=reason, prices=prices, thresholds=thresholds)
+
+    told = await _commands(scope.group_id, _Wish(scope, meter_id, order, until, models, at))
+    if isinstance(told, DomainError):
+        raise told
+    return told
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What an operator asks of one meter. `order` is made when the right to ask is known."""
+
+    scope: Scope
+    meter_id: UUID
+    order: Callable[[], Order]
+    until: datetime | None
+    models: Mapping[str, MeterModel]
+    at: datetime
+
+
+async def _command_all(group_id: int, wishes: Sequence[_Wish]) -> list[Command | DomainError]:
+    """What comes while others of the group are asked for goes in their commit: the audit of a group is one
+    chain, so commits of a group queue up behind each other."""
+    async with unit_of_work(group_id) as work:
+        return [await _command_one(work, wish) for wish in wishes]
+
+
+async def _command_one(work: UnitOfWork, wish: _Wish) -> Command | DomainError:
+    """A wish that is refused has written nothing, so the others of its commit stand."""
+    try:
+        meter = await metering.meter(work, scope=wish.scope, meter_id=wish.meter_id)
+        wish.scope.require(Permission.METER_CONTROL, meter.project_id)
+        order = wish.order()
+        check_until(order, wish.until, wish.at)
+    except (NotFound, Forbidden, InvalidInput) as refused:
+        return refused
+    told = await command_meters(
+        work,
+        meters=[meter],
+        order=order,
+        models=wish.models,
+        actor=wish.scope.actor,
+        at=wish.at,
+        until=wish.until,
+    )
+    if meter.id in told.refused:
+        return Conflict(told.refused[meter.id])
+    return told.commands[meter.id]
+
+
+_commands = TogetherByGroup(_command_all)
 
 
 _POLICIES = {
     CommandKind.TRIP: (SupplyPolicy.FORCED_OFF, Why.FORCED_OFF),
     CommandKind.KEEP_POWER: (SupplyPolicy.KEEP_ON, Why.KEEP_ON),
 }
+
+
+def check_until(order: Order, until: datetime | None, at: datetime) -> None:
+    """Raises InvalidInput for an end of what has none, or one that is over."""
+    if until is not None and (order.kind not in _POLICIES or until <= at):
+        raise InvalidInput("a TRIP or KEEP_POWER has an end, and it is to come", field="until")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +155,7 @@ async def command_meters(
 ) -> Told:
     """As `command_meter` for many meters at once, in the caller's transaction; the caller has checked the
     rights. What one meter refuses costs the others nothing. Raises InvalidInput (`until`), Conflict."""
-    if until is not None and (order.kind not in _POLICIES or until <= at):
-        raise InvalidInput("a TRIP or KEEP_POWER has an end, and it is to come", field="until")
+    check_until(order, until, at)
     refused = _unable(meters, order.kind, models)
     if family_of(order.kind) is not Family.RELAY:
         return await _ask(work, meters, order, None, refused, actor, at)
