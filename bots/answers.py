@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from backend.charges.forecast_rules import Basis
 from backend.kernel.money import ZERO
 
 from .intents import Span, Supply
@@ -37,6 +38,12 @@ _OFF = {
     Supply.HEAT: "off.heat",
 }
 _ON = {Supply.ELECTRICITY: "on.electricity", Supply.WATER: "on.water", Supply.HEAT: "on.heat"}
+_NOT_KNOWN = {
+    Basis.OWN_USE: "lasting.learning",
+    Basis.LEARNING: "lasting.learning",
+    Basis.IDLE: "lasting.idle",
+    Basis.NO_PRICE: "lasting.no_price",
+}
 _ASK = {
     Supply.ELECTRICITY: "ask.electricity",
     Supply.WATER: "ask.water",
@@ -86,6 +93,25 @@ def balance_answer(*, view: View, account: AccountView, meter: MeterView, now: d
     if len(view.accounts) > 1:
         lines.append(say("balance.switch"))
     return "\n".join(lines)
+
+
+def lasting_answer(*, view: View, account: AccountView, meter: MeterView, now: datetime) -> str:
+    """How long what is left on one meter lasts, or why that is not known; then as for a balance."""
+    left = meter.remaining
+    if left is None or left <= ZERO or meter.data_at is None:
+        return balance_answer(view=view, account=account, meter=meter, now=now)
+    name, days = meter_name(view, account, meter), meter.days_left
+    if days is None:
+        head = say(_NOT_KNOWN[meter.basis], name=name)
+    elif meter.zero_at is None:
+        head = say("lasting.long", name=name, days=str(days))
+    else:
+        zero = data_time(meter.zero_at, now)
+        head = say("lasting.until", name=name, days=str(days), time=zero)
+    lines = [head, say("lasting.left", amount=yuan(left), time=data_time(meter.data_at, now))]
+    if is_stale(view=view, meter=meter, now=now):
+        lines.append(say("balance.stale"))
+    return "\n".join([*lines, say("balance.next")])
 
 
 def usage_answer(

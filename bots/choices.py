@@ -18,6 +18,7 @@ _Thing = TypeVar("_Thing")
 
 _HEADS = {
     Topic.BALANCE: "list.balance",
+    Topic.LASTING: "list.lasting",
     Topic.TOP_UP: "list.top_up",
     Topic.USAGE: "list.usage",
     Topic.POWER_OUT: "list.power_out",

@@ -15,6 +15,7 @@ from .amounts import AmountFault
 from .answers import (
     balance_answer,
     human_answer,
+    lasting_answer,
     pay_answer,
     power_out_answer,
     records_answer,
@@ -51,6 +52,7 @@ from .intents import (
     Help,
     Human,
     Intent,
+    Lasting,
     Number,
     Pick,
     PowerOut,
@@ -75,6 +77,7 @@ from .wording import account_name, yuan
 _LISTS = frozenset(
     {
         Topic.BALANCE,
+        Topic.LASTING,
         Topic.TOP_UP,
         Topic.USAGE,
         Topic.POWER_OUT,
@@ -152,6 +155,8 @@ def _bound_turn(talk: _Talk, intent: Intent) -> Turn:
             return _picked(talk, n)
         case Balance(supply):
             return _about_meters(talk, Pending(Topic.BALANCE), supply)
+        case Lasting(supply):
+            return _about_meters(talk, Pending(Topic.LASTING), supply)
         case Usage(span, supply):
             return _about_meters(talk, Pending(Topic.USAGE, span=span), supply)
         case PowerOut(supply):
@@ -217,6 +222,8 @@ def _for_meter(talk: _Talk, wish: Pending, pair: Pair) -> Turn:
         return talk.answer(
             usage_answer(view=view, account=account, meter=meter, span=span, now=now)
         )
+    if wish.topic is Topic.LASTING:
+        return talk.answer(lasting_answer(view=view, account=account, meter=meter, now=now))
     if wish.topic is Topic.PRICE:
         return talk.answer(price_answer(view=view, account=account, meter=meter))
     if wish.topic is Topic.STEPS:

@@ -42,6 +42,13 @@ class Balance:
 
 
 @dataclass(frozen=True, slots=True)
+class Lasting:
+    """How long the money lasts."""
+
+    supply: Supply | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TopUp:
     """Wants to pay. `amount` None: none was said, or `fault` says why it could not be read."""
 
@@ -151,8 +158,8 @@ class Unknown:
 
 
 Intent = (
-    Balance | TopUp | Usage | Price | Bill | Refunds | Bind | Code | Pick | Number | Switch | Records
-    | PowerOut | Help | Welcome | Human | Unbind | Unknown
+    Balance | Lasting | TopUp | Usage | Price | Bill | Refunds | Bind | Code | Pick | Number | Switch
+    | Records | PowerOut | Help | Welcome | Human | Unbind | Unknown
 )  # fmt: skip
 
 _ACCOUNT = r"[0-9a-z][0-9a-z-]{2,30}[0-9a-z]"
@@ -187,6 +194,10 @@ _BY_UNIT = (
 _UNBIND = re.compile(r"解绑|(?:解除|取消)绑定|(?:删除|取消)户号")
 _BALANCE_FIRST = re.compile(
     r"余额|剩余|没[电水]费|费没了|快没[电水]|没钱|不足|欠费|欠了?多少|还[剩有]|剩多少"
+)
+_LASTING = re.compile(
+    r"(?:能|可以?|够|还)(?:再)?[用撑](?:几天|几日|多久|多长时间|多少[天日]|到(?:几号|哪天|什么时候))"
+    r"|剩余?(?:几|多少)[天日]|(?:可用|剩余)天数|(?:什么时候|何时|哪天|几号|多久)会?[用就]*(?:完|光)"
 )
 _RECORDS = re.compile(
     r"(?:充值|冲值|缴费|交费|购电|购水|支付|付款)(?:的)?(?:记录|明细|历史)|到账|^(?:查|查询|查看|我的)?记录$|账单|发票"
@@ -263,6 +274,8 @@ def _worded(plain: str) -> Intent | None:
         return bind
     if _RECORDS.search(plain):
         return Records()
+    if _LASTING.search(without_spaces(plain)):
+        return Lasting(supply)
     if (priced := _priced(plain, supply)) is not None:
         return priced
     if _BALANCE_FIRST.search(plain):

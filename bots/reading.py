@@ -9,8 +9,10 @@ from uuid import UUID
 from backend.accounts.models import Account
 from backend.accounts.queries import area_paths, bound_accounts, closed_accounts
 from backend.accounts.rules import mask_place
+from backend.charges.forecast_rules import Basis, Forecast
 from backend.charges.rules import Figures
 from backend.journeys.charge_figures import figures
+from backend.journeys.forecast_shown import Shown, forecasts_of_meters
 from backend.journeys.views import MeterCreditState, MoneyState, TopUpView, topup_views
 from backend.kernel.clock import CHINA, Period, business_day, day_period
 from backend.kernel.db import UnitOfWork
@@ -43,6 +45,7 @@ async def view_of_customer(work: UnitOfWork, *, customer_id: UUID, at: datetime)
     meters = await meters_of_accounts(work, account_ids=ids)
     in_cloud = frozenset(each.meter_id for each in await cloud_assignments(work, account_ids=ids))
     money = await figures(work, account_ids=ids) if in_cloud else {}
+    lasting = await forecasts_of_meters(work, account_ids=ids, at=at)
     priced = await prices_of_meters(work, meters=meters, in_cloud=in_cloud, at=at)
     places = await area_paths(work, area_ids=[account.area_id for account in accounts])
     views = [
@@ -59,6 +62,7 @@ async def view_of_customer(work: UnitOfWork, *, customer_id: UUID, at: datetime)
                         at,
                         money.get(account.id) if meter.id in in_cloud else None,
                         priced[meter.id],
+                        lasting.get(meter.id),
                     )
                     for meter in meters[account.id]
                 ]
@@ -84,8 +88,10 @@ async def _meter(
     at: datetime,
     in_cloud: Figures | None,
     priced: Priced,
+    lasting: Shown | None,
 ) -> seen.MeterView:
-    """`in_cloud`: the figures of its purse when the cloud holds its money."""
+    """`in_cloud`: the figures of its purse when the cloud holds its money; `lasting`: None of a meter that is
+    not sold to."""
     latest = meter.latest
     relay = seen.Relay.UNKNOWN
     if latest is not None and latest.relay_closed is not None:
@@ -95,6 +101,7 @@ async def _meter(
         remaining = Money(latest.remaining_hao)
     if in_cloud is not None:
         remaining = in_cloud.available
+    found = Forecast(Basis.LEARNING) if lasting is None else lasting.found
     return seen.MeterView(
         id=str(meter.id),
         name=say("meter.name", tail=meter.serial[-4:]),
@@ -106,6 +113,9 @@ async def _meter(
         usage=await _usage(work, meter, at),
         price=priced[0],
         bill=priced[1],
+        days_left=found.days_left,
+        zero_at=found.zero_at,
+        basis=found.basis,
     )
 
 

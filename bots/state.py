@@ -28,6 +28,7 @@ class Topic(StrEnum):
     """What the next number or word of the customer would answer."""
 
     BALANCE = "BALANCE"
+    LASTING = "LASTING"
     TOP_UP = "TOP_UP"
     USAGE = "USAGE"
     POWER_OUT = "POWER_OUT"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from backend.charges.forecast_rules import Basis
 from backend.kernel.money import ZERO, Money
 from backend.kernel.quantity import Quantity
 
@@ -125,7 +126,8 @@ class RefundView:
 class MeterView:
     """One meter that serves the account. `data_at` (zoned) is when `remaining` and `relay` were read.
 
-    `remaining` is what is available for this meter (of its purse), None before the first reading.
+    `remaining` is what is available for this meter (of its purse), None before the first reading. It lasts
+    for `days_left`, until `zero_at` (zoned; None: years away); without days, `basis` says why.
     """
 
     id: str
@@ -140,6 +142,8 @@ class MeterView:
     cut_cause: CutCause | None = None
     price: PriceView | None = None
     bill: BillView | None = None
+    zero_at: datetime | None = None
+    basis: Basis = Basis.LEARNING
 
 
 @dataclass(frozen=True, slots=True)

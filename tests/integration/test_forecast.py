@@ -18,7 +18,8 @@ from backend.tenancy.operations import set_warning
 from .charged import Home, add_meter, make_home
 from .forecasted import DAY, HOUR, MONDAY, NINE, live, two_shops
 from .priced import flat
-from .test_customer_news import bound, told
+from .test_bot_prices import said
+from .test_customer_news import told
 from .world import World, bind_customer, reading_of
 
 THURSDAY = datetime(2026, 12, 24, 0, 8, tzinfo=UTC)  # 08:08 in China
@@ -185,7 +186,7 @@ async def test_customers_are_warned_days_before_their_money_ends_and_again_only_
         await tend_forecasts(group_id=ours.group_id, at=NINE)
         assert (await alarms(ours))[-1] == (subject, stands)
     text = "余额提醒：Shop 100001 余额 20.00 元，按近期用量约可用 2 天，预计 12-24 08:08 用完，请及时充值。"
-    assert [said for _, said in await told(ours)] == [text, text]
+    assert [words for _, words in await told(ours)] == [text, text]
     assert await alarms(ours) == [(subject, False), (subject, True)]
     assert await told(theirs) == []
     assert await alarms(theirs) == []
@@ -196,7 +197,7 @@ async def test_a_weekend_that_the_money_does_not_last_is_warned_of_while_the_off
 ) -> None:
     ours = worlds[0]
     home = await two_shops(ours)
-    await bound(home, "o-li")
+    await bind_customer(replace(ours, account=home.account))
     async with unit_of_work(ours.group_id) as work:
         await set_warning(
             work, scope=ours.scope, project_id=ours.project.id, days_left=1, at=ours.clock.now()
@@ -230,3 +231,21 @@ async def test_what_is_used_up_is_left_to_the_alarms_of_arrears(
     await two_shops(ours)
     assert (await tend_forecasts(group_id=ours.group_id, at=NINE)).warned == 0
     assert await alarms(ours) == []
+
+
+async def test_the_bot_tells_a_tenant_how_long_his_money_lasts_and_a_stranger_nothing_of_it(
+    worlds: tuple[World, World],
+) -> None:
+    ours, theirs = worlds
+    home = await two_shops(ours)
+    customer = await bind_customer(replace(ours, account=home.account))
+    stranger = await bind_customer(theirs)
+    await home.pay("20")
+    await tend_forecasts(group_id=ours.group_id, at=NINE)
+    for world in worlds:
+        world.clock.instant = NINE
+    assert (await said(ours, customer, "还能用几天"))[0].endswith(
+        "约可用 2 天,预计 12月24日 08:08 用完"
+    )
+    assert "约可用 2 天。" in await said(ours, customer, "余额")
+    assert "12月24日" not in "".join(await said(theirs, stranger, "还能用几天"))
