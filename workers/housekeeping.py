@@ -13,6 +13,7 @@ import asyncpg
 
 from backend.journeys.alarms import tend_alarms
 from backend.journeys.charge_estimate import estimate_silent
+from backend.journeys.forecast import tend_forecasts
 from backend.journeys.price_download import download_prices
 from backend.journeys.watch import roll_up_history, watch_lines, watch_meters
 from backend.kernel.db import unit_of_work
@@ -91,6 +92,19 @@ async def estimate_all_silent(context: WorkerContext) -> None:
             log.info("estimates", extra={"fields": {"made": made}})
 
     await _each_group("estimates", estimate)
+
+
+async def tend_all_forecasts(context: WorkerContext) -> None:
+    """See how long the money of every group's accounts lasts, and warn in time."""
+    now = context.ports.clock.now()
+
+    async def tend(group_id: int) -> None:
+        done = await tend_forecasts(group_id=group_id, at=now)
+        if done.days or done.warned:
+            told = {"places": done.places, "days": done.days, "warned": done.warned}
+            log.info("forecasts", extra={"fields": told})
+
+    await _each_group("forecasts", tend)
 
 
 async def plan_all_books(context: WorkerContext) -> None:

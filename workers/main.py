@@ -45,6 +45,7 @@ from workers.housekeeping import (
     plan_all_books,
     roll_up_histories,
     tend_all_alarms,
+    tend_all_forecasts,
     watch_all_lines,
     watch_all_meters,
 )
@@ -129,6 +130,11 @@ async def tick_estimates(ctx: dict[str, Any]) -> None:
     await estimate_all_silent(ctx["context"])
 
 
+async def tick_forecasts(ctx: dict[str, Any]) -> None:
+    """See how long money lasts."""
+    await tend_all_forecasts(ctx["context"])
+
+
 async def tick_books(ctx: dict[str, Any]) -> None:
     """Plan the bills, proofs and statements that are due."""
     await plan_all_books(ctx["context"])
@@ -160,6 +166,7 @@ def _arq_worker(url: str, context: WorkerContext, *, slow: bool) -> Worker:
             cron(tick_history, minute=set(range(4, 60, 10)), timeout=540, keep_result=0),
             cron(tick_closing, minute=25, timeout=3000, keep_result=0),
             cron(tick_estimates, minute=41, timeout=540, keep_result=0),
+            cron(tick_forecasts, minute=33, timeout=1700, keep_result=0),
             cron(tick_books, minute=set(range(6, 60, 10)), timeout=540, keep_result=0),
         ]
         if slow
