@@ -11,6 +11,7 @@ from backend.journeys.deliver import deliver
 from backend.journeys.notice import settle_notice
 from backend.journeys.refund_sending import pursue
 from backend.journeys.supply_look import restore_paid
+from workers.batch import batch_due
 from workers.charge import charge_due
 from workers.command import command_due
 from workers.context import WorkerContext
@@ -100,6 +101,7 @@ HANDLERS: dict[str, Handler] = {
     "message.send": _message_send,
     "vend.due": _vend_due,
     "command.due": _command_due,
+    "batch.due": batch_due,
     "supply.due": _supply_due,
     "sweep.due": _sweep_due,
     "meter.refresh": _meter_refresh,

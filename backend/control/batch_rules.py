@@ -192,10 +192,3 @@ def _first_cell(line: str) -> str:
     row = next(iter(csv.reader(StringIO(line), delimiter=separator)), [])
     return (row[0] if row else "").strip().lstrip("=").strip('" ')[:64]
 
-
-def check_tag(text: str) -> str:
-    """A label as it is kept. Raises InvalidInput unless it has 1 to 30 characters in one line."""
-    tag = text.strip()
-    if not 1 <= len(tag) <= 30 or not tag.isprintable():
-        raise InvalidInput("a tag has 1 to 30 characters", field="tag")
-    return tag

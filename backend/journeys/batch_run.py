@@ -1,0 +1,181 @@
+"""A batch on its way: a few meters at a time, as many as buses bear, until each has its end (A21, C22).
+
+Every meter is commanded by `command_meters`, as by hand: policies, protection, supersession and audit hold.
+What is on its way is rows, so whoever comes after a crash goes on where it stood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from backend.control import batch_items, batches
+from backend.control.batch_items import BatchItem
+from backend.control.batch_rules import (
+    AT_A_GATEWAY,
+    IN_A_PROJECT,
+    LIFE,
+    UNTENDED,
+    BatchState,
+    ItemState,
+)
+from backend.control.batches import Batch
+from backend.control.command_rules import CommandKind
+from backend.kernel.db import UnitOfWork, unit_of_work
+from backend.kernel.scope import Actor
+from backend.metering.queries import meters_with_gateways
+from backend.metering.rules import MeterModel
+from backend.metering.supplied import supplied_meters
+from backend.outbox.operations import reopen_if_done
+from backend.tenancy.queries import scope_of
+from backend.tenancy.rules import Permission
+
+from .batch import TOPIC, audit
+from .command import command_meters
+
+RUNNER = Actor("system", "batch", "batch runner")
+_AT_ONCE = 200  # meters of one transaction
+_AGAIN = timedelta(seconds=1)
+_OPEN = (BatchState.RUNNING, BatchState.PAUSED, BatchState.CANCELLED)
+_NO_MORE_RIGHT = "who asked for it may not control meters any more"
+
+
+async def run_batch(
+    *, group_id: int, batch_id: UUID, models: Mapping[str, MeterModel], at: datetime
+) -> datetime | None:
+    """Take over what became of its commands, give as many as may be on their way; gives when to look again,
+    None when there is nothing to wait for. Raises NotFound."""
+    while True:
+        async with unit_of_work(group_id) as work:
+            batch = await batches.lock_batch(work, batch_id=batch_id)
+            if batch.finished_at is not None or batch.starts_at is None:
+                return None
+            moved = await batch_items.settle_items(work, batch_id=batch.id, at=at)
+            given = 0
+            batch = await _halted(work, batch, at)
+            if batch.state is BatchState.RUNNING and _begun(batch, at):
+                given = await _give(work, batch, models, at)
+                batch = replace(batch, tended_at=at)
+                await batches.save_batch(work, batch)
+            elif moved:
+                batches.ring(work, batch.id)
+            if given < _AT_ONCE:
+                return await _next_look(work, batch, at)
+
+
+async def tend_batches(*, group_id: int, at: datetime) -> None:
+    """Ring again for batches that lost their event, end previews and requests that expired."""
+    async with unit_of_work(group_id) as work:
+        for batch in await batches.expire_batches(work, at=at):
+            await audit(work, batch, "expire", RUNNER, at, {})
+        for batch in await batches.batches_to_carry_on(work, at=at):
+            due_at = max(at, batch.starts_at or at)
+            await reopen_if_done(work, topic=TOPIC, key=str(batch.id), due_at=due_at)
+
+
+def _begun(batch: Batch, at: datetime) -> bool:
+    return batch.starts_at is not None and batch.starts_at <= at
+
+
+async def _halted(work: UnitOfWork, batch: Batch, at: datetime) -> Batch:
+    """The batch, paused when it must not go on by itself; after its day what is left of it is cancelled."""
+    assert batch.starts_at is not None, "it began"
+    if at >= batch.starts_at + LIFE:
+        note = "its day was over"
+        await batch_items.cancel_ready(work, batch_id=batch.id, note=note, at=at)
+        return batch
+    if batch.state is not BatchState.RUNNING or at < batch.starts_at:
+        return batch
+    untended = batch.tended_at is not None and at - batch.tended_at > UNTENDED
+    note = ""
+    if batch.kind is CommandKind.TRIP and untended:
+        note = (
+            "nobody carried it on for a while: resume it if it is still meant"  # no late surprise
+        )
+    elif not await _may_still(work, batch):
+        note = _NO_MORE_RIGHT
+    if not note:
+        return batch
+    paused = await batches.save_batch(work, replace(batch, state=BatchState.PAUSED, note=note))
+    await audit(work, paused, "pause", RUNNER, at, {"note": note})
+    return paused
+
+
+async def _may_still(work: UnitOfWork, batch: Batch) -> bool:
+    """Whether who asked for it still may: rights are read afresh, as for each command by hand."""
+    scope = await scope_of(work, operator_id=UUID(batch.asked_by), address=batch.asked_from)
+    return scope is not None and all(
+        scope.may(each, batch.project_id)
+        for each in (Permission.BATCH_RUN, Permission.METER_CONTROL)
+    )
+
+
+async def _give(
+    work: UnitOfWork, batch: Batch, models: Mapping[str, MeterModel], at: datetime
+) -> int:
+    """Command the next meters; of how many something was tried."""
+    items = await batch_items.lock_next(
+        work,
+        batch_id=batch.id,
+        project_id=batch.project_id,
+        at_a_gateway=AT_A_GATEWAY,
+        in_a_project=IN_A_PROJECT,
+        limit=_AT_ONCE,
+    )
+    if not items:
+        return 0
+    notes = await _changed(work, batch, items, at)
+    going = [item.meter_id for item in items if item.meter_id and item.meter_id not in notes]
+    if going:
+        meters = await meters_with_gateways(work, meter_ids=going)
+        told = await command_meters(
+            work,
+            meters=[meters[meter_id][0] for meter_id in sorted(going)],
+            order=batch.order,
+            models=models,
+            actor=batch.asker,
+            at=at,
+            until=batch.until,
+        )
+        commands = {meter_id: command.id for meter_id, command in told.commands.items()}
+        await batch_items.mark_asked(work, batch_id=batch.id, commands=commands, at=at)
+        notes |= told.refused
+    if notes:
+        await batch_items.mark_failed(work, batch_id=batch.id, notes=notes, at=at)
+    return len(items)
+
+
+async def _changed(
+    work: UnitOfWork, batch: Batch, items: Sequence[BatchItem], at: datetime
+) -> dict[UUID, str]:
+    """Meters that are not what they were in the preview, and why nothing is asked of them (C22: a command is
+    bound to an assignment)."""
+    if batch.until is not None and batch.until <= at:
+        return {item.meter_id: "its end came first" for item in items if item.meter_id}
+    wanted = {item.meter_id: item.assignment_id for item in items if item.meter_id}
+    now = await supplied_meters(work, meter_ids=list(wanted))
+    notes = {}
+    for meter_id, assignment_id in wanted.items():
+        if meter_id not in now:
+            notes[meter_id] = "it left service since the preview"
+        elif now[meter_id].assignment_id != assignment_id:
+            notes[meter_id] = "it serves somebody else than at the preview"
+    return notes
+
+
+async def _next_look(work: UnitOfWork, batch: Batch, at: datetime) -> datetime | None:
+    """When to look again; a batch of which nothing is left ends here."""
+    assert batch.starts_at is not None, "it began"
+    counts = (await batch_items.count_items(work, batch_ids=[batch.id]))[batch.id]
+    if counts[ItemState.READY] + counts[ItemState.ASKED] == 0:
+        cancelled = batch.state is BatchState.CANCELLED
+        state = BatchState.CANCELLED if cancelled else BatchState.DONE
+        ended = await batches.save_batch(work, replace(batch, state=state, finished_at=at))
+        told = {str(each): number for each, number in counts.items() if number}
+        await audit(work, ended, "end", RUNNER, at, told)
+        return None
+    if counts[ItemState.ASKED] or batch.state is BatchState.RUNNING:
+        return max(at + _AGAIN, batch.starts_at)
+    return None

@@ -1,0 +1,497 @@
+"""One order to many meters: shown before, by two where there are many, each by the way of all (A21, C22)."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from backend.alerts.alarm_rules import AlarmKind
+from backend.alerts.alarms import NewAlarm, raise_alarms
+from backend.audit.queries import entries
+from backend.control.batch_rules import BatchState, ItemState, LeftOut
+from backend.control.command_rules import CommandKind, CommandState
+from backend.control.state_rules import MeterState
+from backend.control.supplies import supplies_of_meters
+from backend.control.supply_rules import SupplyPolicy
+from backend.journeys import batch as journey
+from backend.journeys import supply
+from backend.journeys.batch import TOPIC, Wish
+from backend.journeys.batch_run import tend_batches
+from backend.journeys.batch_selection import Selection
+from backend.journeys.command import command_meter
+from backend.journeys.meter_states import meter_states
+from backend.kernel import failpoints
+from backend.kernel.db import unit_of_work
+from backend.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
+from backend.kernel.failpoints import Moment, Place, SimulatedCrash
+from backend.kernel.ids import uuid7
+from backend.kernel.money import Money
+from backend.metering import operations as metering
+from backend.metering.tags import tag_meters
+from backend.outbox.operations import claim, finish
+from backend.tenancy.rules import Permission
+from workers.batch import batch_due
+from workers.models import meter_models
+
+from .batched import SECOND, TRIP, WHY, WINDOW, Site, make_operator, make_site
+from .commanded import Post
+from .world import World, admin_scope, make_meter, make_project
+
+READY, ASKED, DONE = ItemState.READY, ItemState.ASKED, ItemState.DONE
+FAILED, LEFT, CANCELLED = ItemState.FAILED, ItemState.LEFT_OUT, ItemState.CANCELLED
+KEEP = CommandKind.KEEP_POWER
+
+
+@pytest.fixture
+async def site(worlds: tuple[World, World]) -> Site:
+    """Ours; the other group has as many meters of the same numbers."""
+    worlds[1].clock = worlds[0].clock
+    return await make_site(worlds[0])
+
+
+async def protect(site: Site, index: int) -> None:
+    """A meter is put on the protected list."""
+    await supply.protect_meter(
+        scope=site.world.scope,
+        meter_id=site.meters[index].id,
+        reason="the fire pump",
+        review_at=site.at + timedelta(days=90),
+        at=site.at,
+    )
+
+
+async def episode(site: Site, index: int, *, of_gateway: bool = False) -> None:
+    """A meter, or its gateway, is not heard any more."""
+    meter = site.meters[index]
+    async with unit_of_work(site.world.group_id) as work:
+        await work.execute(
+            "INSERT INTO metering_episode (group_id, id, project_id, gateway_id, meter_id, kind,"
+            " started_at, noticed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $7)",
+            work.group_id,
+            uuid7(site.at),
+            meter.project_id,
+            meter.gateway_id,
+            None if of_gateway else meter.id,
+            "SILENT" if of_gateway else "LOST",
+            site.at,
+        )
+
+
+async def test_a_preview_tells_who_is_left_out_and_why_and_touches_no_meter(site: Site) -> None:
+    world = site.world
+    far = await make_project(world)
+    await protect(site, 1)
+    await episode(site, 2)
+    await command_meter(
+        scope=world.scope,
+        meter_id=site.meters[3].id,
+        kind=TRIP,
+        reason=WHY,
+        prices=None,
+        thresholds=None,
+        models=meter_models(),
+        at=site.at,
+    )
+    async with unit_of_work(world.group_id) as work:
+        free = await metering.add_meter(
+            work,
+            scope=world.scope,
+            gateway=world.gateway,
+            serial="FREE-1",
+            model=meter_models()["ACR10R"],
+            bus_address="99",
+            credit_mode=None,
+            at=site.at,
+        )
+    before = await site.commands()
+    named = [f'="{meter.serial}";x' for meter in site.meters[:4]]
+    named += [free.serial, far.meter.serial, "NOBODY-9", site.meters[0].serial]
+    text = "\n".join(["\ufeff表号;备注", *named])
+    made = await site.prepare(Selection(numbers=text))
+    found = {item.serial: item.left_out for item in await site.items(made)}
+    assert found == {
+        site.meters[0].serial: None,
+        site.meters[1].serial: LeftOut.PROTECTED,
+        site.meters[2].serial: LeftOut.LOST,
+        site.meters[3].serial: LeftOut.ALREADY_SO,
+        free.serial: LeftOut.NOT_ABLE,
+        far.meter.serial: LeftOut.UNKNOWN_NUMBER,  # ling may not read there (C29)
+        "NOBODY-9": LeftOut.UNKNOWN_NUMBER,
+    }
+    headquarters = await site.prepare(Selection(numbers=text), scope=world.scope)
+    told = {item.serial: item.left_out for item in await site.items(headquarters)}
+    assert told == found | {far.meter.serial: LeftOut.OTHER_PROJECT}
+    assert await site.states(made) == {READY: 1, LEFT: 6}
+    assert made.state is BatchState.DRAFT
+    assert await site.commands() == before
+    assert await site.round(made) is None
+    assert await site.commands() == before
+
+
+async def test_meters_are_chosen_by_area_with_all_below_by_state_and_by_tag(site: Site) -> None:
+    world = site.world
+    async with unit_of_work(world.group_id) as work:
+        ids = [meter.id for meter in site.meters[:3]]
+        changed = await tag_meters(
+            work, scope=world.scope, meter_ids=ids, tag=" 走廊 ", on=True, at=site.at
+        )
+        assert changed == 3
+    place = str(await assignment_of(site, 2))
+    low = NewAlarm(world.project.id, AlarmKind.LOW_2, place, site.account.id, ids[2], None, 2, {})
+    async with unit_of_work(world.group_id) as work:
+        await raise_alarms(work, alarms=[low], at=site.at)
+    tagged = await site.prepare(Selection(tags=["走廊"]))
+    assert [item.meter_id for item in await site.items(tagged)] == ids
+    alarmed = await site.prepare(Selection(tags=["走廊"], states=[MeterState.ALARM_2]))
+    assert [item.meter_id for item in await site.items(alarmed)] == [ids[2]]
+    below = await site.prepare(Selection(areas=[world.area.id]))
+    assert len(await site.items(below)) == len(site.meters) + 1
+    async with unit_of_work(world.group_id) as work:
+        found = await meter_states(work, meter_ids=ids)
+    assert [found[each] for each in ids] == [MeterState.OPENED] * 2 + [MeterState.ALARM_2]
+    with pytest.raises(InvalidInput, match="by what"):
+        await site.prepare(Selection())
+    with pytest.raises(InvalidInput, match="alone"):
+        await site.prepare(Selection(tags=["走廊"], numbers="A-1234"))
+
+
+async def assignment_of(site: Site, index: int) -> UUID:
+    """The assignment of a meter."""
+    async with unit_of_work(site.world.group_id) as work:
+        found: UUID = await work.fetchval(
+            "SELECT id FROM metering_assignment WHERE group_id = $1 AND meter_id = $2",
+            work.group_id,
+            site.meters[index].id,
+        )
+    return found
+
+
+async def test_above_the_limit_a_second_operator_has_the_last_word_and_never_who_asked(
+    site: Site,
+) -> None:
+    made = await site.prepare(site.numbers())
+    assert made.second
+    with pytest.raises(Forbidden, match="preview"):
+        await journey.confirm_batch(scope=site.wen, batch_id=made.id, at=site.at)
+    waiting = await journey.confirm_batch(scope=site.ling, batch_id=made.id, at=site.at)
+    assert waiting.state is BatchState.WAITING
+    with pytest.raises(Conflict, match="second operator"):
+        await journey.rule_batch(scope=site.ling, batch_id=made.id, approved=True, at=site.at)
+    site.clock.advance(timedelta(hours=1))
+    assert await site.round(made) is None
+    assert await site.commands() == []
+    begun = await journey.rule_batch(scope=site.wen, batch_id=made.id, approved=True, at=site.at)
+    assert begun.starts_at == site.at + WINDOW
+    with pytest.raises(Conflict, match="RUNNING"):
+        await journey.rule_batch(scope=site.wen, batch_id=made.id, approved=False, at=site.at)
+    site.clock.advance(WINDOW)
+    assert await site.round(made) is not None
+    assert len(await site.commands()) == 16  # eight at each of two gateways
+
+
+async def test_what_is_refused_or_not_ruled_on_in_a_day_never_goes(site: Site) -> None:
+    refused = await site.prepare(site.numbers())
+    await journey.confirm_batch(scope=site.ling, batch_id=refused.id, at=site.at)
+    ruled = await journey.rule_batch(
+        scope=site.wen, batch_id=refused.id, approved=False, at=site.at
+    )
+    assert ruled.state is BatchState.REFUSED
+    forgotten = await site.prepare(site.numbers())
+    await journey.confirm_batch(scope=site.ling, batch_id=forgotten.id, at=site.at)
+    old = await site.prepare(site.numbers(0))
+    site.clock.advance(timedelta(hours=24))
+    with pytest.raises(Conflict, match="too old"):
+        await journey.confirm_batch(scope=site.ling, batch_id=old.id, at=site.at)
+    with pytest.raises(Conflict, match="expired"):
+        await journey.rule_batch(scope=site.wen, batch_id=forgotten.id, approved=True, at=site.at)
+    await tend_batches(group_id=site.world.group_id, at=site.at)
+    assert (await site.now(forgotten)).state is BatchState.EXPIRED
+    assert (await site.now(old)).state is BatchState.EXPIRED
+    for made in (refused, forgotten, old):
+        assert await site.round(made) is None
+    assert await site.commands() == []
+
+
+async def test_slices_of_a_large_batch_are_counted_together(site: Site) -> None:
+    await site.confirmed(site.numbers(0, 1, 2))
+    second = await site.prepare(site.numbers(3, 4, 5))
+    assert second.second
+    waiting = await journey.confirm_batch(scope=site.ling, batch_id=second.id, at=site.at)
+    assert waiting.state is BatchState.WAITING
+    by_another = await site.prepare(site.numbers(3, 4, 5), scope=site.wen)
+    assert not by_another.second
+    site.clock.advance(timedelta(hours=1))
+    later = await site.prepare(site.numbers(6, 7, 8))
+    assert not later.second
+
+
+async def test_within_a_minute_of_the_last_word_all_of_it_can_be_called_off(site: Site) -> None:
+    made = await site.prepare(site.numbers(0, 1))
+    begun = await journey.confirm_batch(scope=site.ling, batch_id=made.id, at=site.at)
+    assert (begun.state, begun.second) == (BatchState.RUNNING, False)
+    site.clock.advance(WINDOW - SECOND)
+    assert await site.round(made) == begun.starts_at
+    assert await site.commands() == []
+    await journey.cancel_batch(scope=site.wen, batch_id=made.id, at=site.at)
+    site.clock.advance(timedelta(minutes=5))
+    assert await site.round(made) is None
+    assert await site.commands() == []
+    assert await site.states(made) == {CANCELLED: 2}
+    with pytest.raises(Conflict, match="CANCELLED"):
+        await journey.resume_batch(scope=site.ling, batch_id=made.id, at=site.at)
+
+
+async def test_a_bus_gets_no_more_at_once_than_it_serves_in_time(site: Site) -> None:
+    made = await site.confirmed(site.numbers())
+    await site.round(made)
+    assert await site.states(made) == {ASKED: 16, READY: 4}
+    site.clock.advance(SECOND)
+    await site.round(made)
+    assert await site.states(made) == {ASKED: 16, READY: 4}
+    await site.obey(most=3)
+    site.clock.advance(SECOND)
+    await site.round(made)
+    assert await site.states(made) == {ASKED: 16, READY: 1, DONE: 3}
+    await site.obey()
+    await site.round(made)
+    await site.obey()
+    assert await site.round(made) is None
+    assert await site.states(made) == {DONE: 20}
+    ended = await site.now(made)
+    assert (ended.state, ended.finished_at) == (BatchState.DONE, site.at)
+
+
+async def test_what_was_protected_after_the_preview_is_refused_by_this_way_too(site: Site) -> None:
+    made = await site.prepare(site.numbers(0, 1))
+    await journey.confirm_batch(scope=site.ling, batch_id=made.id, at=site.at)
+    await protect(site, 1)
+    site.clock.advance(WINDOW)
+    await site.round(made)
+    one, other = await site.items(made)
+    assert (one.state, other.state) == (ASKED, FAILED)
+    assert other.note is not None
+    assert "the fire pump" in other.note
+    async with unit_of_work(site.world.group_id) as work:
+        held = await supplies_of_meters(work, meter_ids=[site.meters[1].id])
+    assert held[site.meters[1].id].policy is SupplyPolicy.AUTO
+    assert len(await site.commands()) == 1
+
+
+async def test_who_moved_in_after_the_preview_is_not_cut_for_who_moved_out(site: Site) -> None:
+    made = await site.prepare(site.numbers(0))
+    await journey.confirm_batch(scope=site.ling, batch_id=made.id, at=site.at)
+    async with unit_of_work(site.world.group_id) as work:
+        await work.execute(
+            "UPDATE metering_assignment SET ended_at = $3 WHERE group_id = $1 AND meter_id = $2",
+            work.group_id,
+            site.meters[0].id,
+            site.at,
+        )
+    site.clock.advance(WINDOW)
+    await site.round(made)
+    (item,) = await site.items(made)
+    assert (item.state, item.note) == (FAILED, "it serves somebody else than at the preview")
+    assert await site.commands() == []
+
+
+async def test_a_paused_batch_asks_nothing_until_it_is_resumed(site: Site) -> None:
+    made = await site.confirmed(site.numbers())
+    await site.round(made)
+    await journey.pause_batch(scope=site.wen, batch_id=made.id, at=site.at)
+    await site.obey()
+    assert await site.round(made) is None
+    assert await site.states(made) == {DONE: 16, READY: 4}
+    await tend_batches(group_id=site.world.group_id, at=site.at)
+    assert await site.round(made) is None
+    assert len(await site.commands()) == 16
+    await journey.resume_batch(scope=site.wen, batch_id=made.id, at=site.at)
+    await site.round(made)
+    assert len(await site.commands()) == 20
+    await journey.cancel_batch(scope=site.ling, batch_id=made.id, at=site.at)
+    await site.obey()
+    assert await site.round(made) is None
+    assert await site.states(made) == {DONE: 20}
+    assert (await site.now(made)).state is BatchState.CANCELLED
+
+
+async def test_what_failed_is_asked_again_and_what_was_overtaken_is_not(site: Site) -> None:
+    made = await site.confirmed(site.numbers(0, 1, 2), Wish(KEEP, WHY))
+    await site.round(made)
+    await command_meter(
+        scope=site.world.scope,
+        meter_id=site.meters[0].id,
+        kind=CommandKind.RELEASE,
+        reason="not this one",
+        prices=None,
+        thresholds=None,
+        models=meter_models(),
+        at=site.at,
+    )
+    await site.obey(CommandState.FAILED)
+    assert await site.round(made) is None
+    assert await site.states(made) == {ItemState.OVERTAKEN: 1, FAILED: 2}
+    assert (await site.now(made)).state is BatchState.DONE
+    before = len(await site.commands())
+    await journey.retry_batch(scope=site.ling, batch_id=made.id, at=site.at)
+    await site.round(made)
+    await site.obey()
+    assert await site.round(made) is None
+    assert len(await site.commands()) == before + 2
+    assert await site.states(made) == {ItemState.OVERTAKEN: 1, DONE: 2}
+    assert sorted(item.tries for item in await site.items(made)) == [0, 1, 1]
+    with pytest.raises(Conflict, match="nothing failed"):
+        await journey.retry_batch(scope=site.ling, batch_id=made.id, at=site.at)
+
+
+async def test_whose_right_to_control_ended_has_no_batch_that_goes_on(site: Site) -> None:
+    made = await site.confirmed(site.numbers())
+    await site.round(made)
+    async with unit_of_work(site.world.group_id) as work:
+        await work.execute(
+            "DELETE FROM tenancy_grant WHERE group_id = $1 AND operator_id = $2::text::uuid",
+            work.group_id,
+            site.ling.actor.id,
+        )
+    await site.obey()
+    await site.round(made)
+    halted = await site.now(made)
+    assert (halted.state, halted.note) == (
+        BatchState.PAUSED,
+        "who asked for it may not control meters any more",
+    )
+    assert await site.states(made) == {DONE: 16, READY: 4}
+
+
+async def test_trips_that_nobody_carried_on_for_long_ask_a_person_first(site: Site) -> None:
+    trips = await site.confirmed(site.numbers(0, 1))
+    clocks = await site.prepare(site.numbers(2, 3), Wish(CommandKind.SYNC_CLOCK, WHY))
+    await journey.confirm_batch(scope=site.ling, batch_id=clocks.id, at=site.at)
+    site.clock.advance(timedelta(hours=2))
+    await site.round(trips)
+    await site.round(clocks)
+    assert (await site.now(trips)).state is BatchState.PAUSED
+    assert await site.states(trips) == {READY: 2}
+    assert await site.states(clocks) == {ASKED: 2}
+    await journey.resume_batch(scope=site.ling, batch_id=trips.id, at=site.at)
+    await site.round(trips)
+    assert await site.states(trips) == {ASKED: 2}
+    site.clock.advance(timedelta(hours=24))
+    await tend_batches(group_id=site.world.group_id, at=site.at)
+    await site.obey(CommandState.FAILED)
+    await site.round(trips)
+    with pytest.raises(Conflict, match="its day is over"):
+        await journey.retry_batch(scope=site.ling, batch_id=trips.id, at=site.at)
+
+
+async def test_two_workers_at_one_batch_command_each_meter_once(site: Site) -> None:
+    made = await site.confirmed(site.numbers())
+    await asyncio.gather(*(site.round(made) for _ in range(4)))
+    assert len(await site.commands()) == 16
+
+
+async def test_whatever_commit_a_worker_dies_at_the_next_goes_on_and_no_meter_is_asked_twice(
+    site: Site,
+) -> None:
+    made = await site.confirmed(site.numbers())
+    reached = 0
+
+    def strike(place: Place, moment: Moment) -> None:
+        nonlocal reached
+        if place.function == "run_batch":
+            reached += 1
+            raise SimulatedCrash(f"{moment}")
+
+    for _ in range(6):
+        with failpoints.armed(strike), pytest.raises(SimulatedCrash):
+            await site.round(made)
+        site.clock.advance(SECOND)
+        await site.obey(most=7)
+    assert reached == 6
+    async with unit_of_work(site.world.group_id) as work:  # its event died with the worker
+        for event in await claim(work, at=site.at, lease=SECOND, limit=100):
+            await finish(work, event_id=event.id, at=site.at)
+    await tend_batches(group_id=site.world.group_id, at=site.at)
+    async with unit_of_work(site.world.group_id) as work:
+        due = await claim(work, at=site.at + SECOND, lease=SECOND, limit=100)
+    assert [event.topic for event in due] == [TOPIC]
+    while await site.round(made):
+        await site.obey()
+    assert await site.states(made) == {DONE: 20}
+    assert len(await site.commands()) == 20
+
+
+async def test_a_batch_needs_the_right_to_control_as_well_and_shows_nothing_to_others(
+    site: Site, worlds: tuple[World, World]
+) -> None:
+    for held in (Permission.BATCH_RUN, Permission.METER_CONTROL):
+        reads = {str(Permission.METER_READ), str(Permission.PROJECT_READ)}
+        half = admin_scope(site.world.group_id, permissions=frozenset({*reads, str(held)}))
+        with pytest.raises(Forbidden):
+            await site.prepare(site.numbers(0), scope=half)
+    made = await site.prepare(site.numbers(0))
+    theirs = worlds[1].scope
+    for step in (journey.confirm_batch, journey.pause_batch, journey.cancel_batch):
+        with pytest.raises(NotFound, match="no such batch"):
+            await step(scope=theirs, batch_id=made.id, at=site.at)
+    auditor = await make_operator(site.world, "auditor", role="auditor")
+    with pytest.raises(Forbidden):
+        await journey.cancel_batch(scope=auditor, batch_id=made.id, at=site.at)
+    manager = await make_operator(site.world, "manager", role="manager")
+    with pytest.raises(Forbidden):
+        await site.prepare(site.numbers(0), scope=manager)
+
+
+async def test_prices_and_thresholds_go_to_who_does_not_hold_them_yet(site: Site) -> None:
+    prices = Wish(CommandKind.PRICES, WHY, prices=[("flat", Money.parse("0.7"))])
+    made = await site.confirmed(site.numbers(0, 1), prices)
+    await site.round(made)
+    await site.obey()
+    assert await site.round(made) is None
+    again = await site.prepare(site.numbers(0, 1, 2), prices)
+    assert [item.left_out for item in await site.items(again)] == [LeftOut.ALREADY_SO] * 2 + [None]
+    limits = Wish(CommandKind.THRESHOLDS, WHY, thresholds={"overload_w": 3000})
+    others = await site.prepare(site.numbers(0, 1, 2), limits)
+    assert await site.states(others) == {READY: 3}
+    typed = Wish(CommandKind.PRICES, WHY, prices=[("flat", Money.parse("70"))])
+    with pytest.raises(InvalidInput, match="at most 10 yuan"):
+        await site.prepare(site.numbers(0), typed)
+
+
+async def test_meters_behind_a_silent_gateway_are_lost_and_left_out(site: Site) -> None:
+    await episode(site, 0, of_gateway=True)
+    made = await site.prepare(site.numbers(0, 9, 10))
+    lost, also_lost, heard = await site.items(made)
+    assert (lost.left_out, also_lost.left_out) == (LeftOut.LOST, LeftOut.LOST)
+    assert heard.left_out is None
+
+
+async def test_real_meters_are_tripped_by_a_batch_and_every_step_is_audited(post: Post) -> None:
+    site = await make_site(post.world, meters=0)
+    other, _ = await make_meter(
+        post.world, serial="UNIT-2", bus_address=2, account=post.world.account
+    )
+    async with unit_of_work(post.world.group_id) as work:
+        await work.execute(
+            "UPDATE metering_meter SET selling_stopped_at = NULL WHERE group_id = $1", work.group_id
+        )
+    site.meters = [post.world.meter, other]
+    made = await site.confirmed(site.numbers())
+    payload = {"batch_id": str(made.id)}
+    serving = asyncio.create_task(batch_due(post.context, post.world.group_id, payload))
+    while not serving.done():
+        for event in await post.due():
+            await post.serve(UUID(event.payload["command_id"]))
+        post.clock.advance(SECOND)
+        await asyncio.wait({serving}, timeout=0.05)
+    assert serving.result() is None
+    assert await site.states(made) == {DONE: 2}
+    assert not post.closed
+    assert not post.meter(2).state().closed
+    async with unit_of_work(post.world.group_id) as work:
+        told = [entry.action for entry in await entries(work, before_seq=None, limit=100)]
+    steps = [action for action in reversed(told) if action.startswith("batch:")]
+    assert steps == ["batch:self:prepare", "batch:self:confirm", "batch:self:end"]
+    assert told.count("meter:command:request") == 2
