@@ -33,11 +33,13 @@ from backend.kernel.db import unit_of_work
 from backend.kernel.errors import DomainError, Unavailable
 from backend.kernel.money import ZERO, Money
 from backend.metering.readings import Reading, store_readings
+from backend.metering.rules import MeterKind, may_be_the_same
 from backend.uplink.errors import CommandExpired
 from workers.context import WorkerContext
 from workers.drivers.ports import Driver, MeterSnapshot, Relay, Thresholds
 from workers.links.errors import LinkDown, NoAnswer
 from workers.links.lane import Priority
+from workers.profiles.loader import profile_of
 from workers.protocols.errors import FrameError, MeterRefused
 from workers.recording import reading_of
 
@@ -108,6 +110,12 @@ class _Look:
     snapshot: MeterSnapshot | None = None
 
 
+class OtherMeter(DomainError):
+    """What answers at the meter's address is not the meter of the archive; nothing was written."""
+
+    code = "OTHER_METER"
+
+
 class _Errand:
     """One command at one meter, with its bus in hand."""
 
@@ -116,7 +124,8 @@ class _Errand:
     ) -> None:
         self._clock = context.ports.clock
         self._group_id = group_id
-        self._meter_id = task.meter.id
+        self._meter = task.meter
+        self._last = task.last
         self._driver = driver
         self._command: Command = task.command
         self._refusal: str | None = None
@@ -198,6 +207,8 @@ class _Errand:
                 limits = _held(await _twice(driver.thresholds))
                 return _Look(*compare_settings(command.settings, limits))
         snapshot = await _twice(driver.read)
+        if command.kind is CommandKind.TRIP and not command.writes:
+            self._check_register(snapshot.total)
         relay = None if snapshot.relay is Relay.UNKNOWN else snapshot.relay is Relay.CLOSED
         if command.kind is CommandKind.SYNC_CLOCK:
             told = snapshot.meter_clock
@@ -212,9 +223,26 @@ class _Errand:
         where = {True: "is closed", False: "is open", None: "is not told"}[relay]
         return _Look(sight, f"the relay {where}", relay, snapshot)
 
+    def _check_register(self, total: int) -> None:
+        """Select before operate: nobody is cut because two meters were swapped. Addresses and serial
+        numbers are compared by each protocol; this compares what the meter counts."""
+        last, profile = self._last, profile_of(self._meter.profile)
+        kind = MeterKind(self._meter.kind)
+        if last is None or may_be_the_same(
+            last.total,
+            total,
+            kind=kind,
+            phases=profile.phases,
+            elapsed=self._clock.now() - last.received_at,
+        ):
+            return
+        raise OtherMeter(
+            f"another meter answers here: its register is {total}, the archive's last is {last.total}"
+        )
+
     def _reading(self, look: _Look, now: datetime) -> Reading | None:
         """A whole reading was made anyway: the page shows the relay at once."""
-        return None if look.snapshot is None else reading_of(self._meter_id, look.snapshot, now)
+        return None if look.snapshot is None else reading_of(self._meter.id, look.snapshot, now)
 
     async def _keep(self, look: _Look, now: datetime) -> None:
         if (reading := self._reading(look, now)) is not None:

@@ -32,11 +32,12 @@ _FORCES = frozenset({CommandKind.TRIP, CommandKind.KEEP_POWER})
 
 @dataclass(frozen=True, slots=True)
 class CommandWork:
-    """What the worker needs to serve one command."""
+    """What the worker needs to serve one command. `last`: the meter's latest reading, if any."""
 
     command: Command
     meter: Meter
     gateway: Gateway
+    last: Reading | None
 
 
 async def take(*, group_id: int, command_id: UUID, at: datetime) -> CommandWork | None:
@@ -60,11 +61,13 @@ async def _take_all(
         new = [each.id for each in found.values() if each.started_at is None]
         if new:
             await steps.mark_started(work, command_ids=new, at=asked[-1][1])
-        meters = await metering.meters_with_gateways(
-            work, meter_ids=[each.meter_id for each in found.values()]
-        )
+        meter_ids = [each.meter_id for each in found.values()]
+        meters = await metering.meters_with_gateways(work, meter_ids=meter_ids)
+        latest = await metering.latest_of_meters(work, meter_ids=meter_ids)
     return [
-        None if command is None else CommandWork(command, *meters[command.meter_id])
+        None
+        if command is None
+        else CommandWork(command, *meters[command.meter_id], latest.get(command.meter_id))
         for command in map(found.get, command_ids)
     ]
 

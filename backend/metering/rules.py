@@ -141,3 +141,23 @@ def register_gain(last: int, new: int, *, kind: MeterKind, elapsed: timedelta) -
     if last * 10 > whole * 9 and new * 10 < whole and last < whole and wrapped <= possible:
         return wrapped
     return None
+
+
+_ONE_PHASE_WH_AN_HOUR = 25_000  # 100 A at 250 V
+
+
+def may_be_the_same(
+    last: int, new: int, *, kind: MeterKind, phases: int, elapsed: timedelta
+) -> bool:
+    """Whether a register that stood at `last` may stand at `new` now; if not, another meter answers at this
+    address than the archive says (select before operate, reference/trust.md section 5).
+
+    What may pass in the time is generous, for a cut must not wait for a careful figure; it tells two meters
+    that were swapped all the same, unless they stand close together.
+    """
+    gain = register_gain(last, new, kind=kind, elapsed=elapsed)
+    _, most = _REGISTER_RANGE[kind]
+    if kind is MeterKind.ELECTRICITY and phases == 1:
+        most = _ONE_PHASE_WH_AN_HOUR
+    hours = max(elapsed, timedelta()) / timedelta(hours=1) + 1
+    return gain is not None and gain <= most * hours

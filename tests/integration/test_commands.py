@@ -17,6 +17,7 @@ from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
 from backend.kernel.money import Money
 from backend.metering.queries import latest_of_meters
+from backend.metering.readings import store_readings
 from backend.outbox.operations import finish, retry
 from backend.tenancy.rules import PRESET_ROLES, Permission
 from workers.command import priority_of
@@ -286,6 +287,25 @@ async def test_what_a_model_cannot_is_refused_at_once_or_fails_before_anything_i
     deep = await post.done(CommandKind.PRICES, prices=[("deep", Money.parse("0.1"))])
     assert (deep.state, deep.outcome) == (FAILED, "no such bands: deep")
     assert post.ear.heard == []
+
+
+async def test_nobody_is_cut_when_the_meter_at_the_address_is_not_the_one_of_the_archive(
+    post: Post,
+) -> None:
+    await post.done(CommandKind.SYNC_CLOCK)
+    async with unit_of_work(post.world.group_id) as work:
+        seen = (await latest_of_meters(work, meter_ids=[post.world.meter.id]))[post.world.meter.id]
+        at = post.clock.now() + timedelta(seconds=1)
+        swapped = seen._replace(at=at, received_at=at, total=seen.total + 500_000)
+        await store_readings(work, readings=[swapped])
+    post.ear.heard.clear()
+    done = await post.done(TRIP)
+    assert done.state is FAILED
+    assert done.outcome is not None
+    assert done.outcome.startswith("another meter answers here")
+    assert post.ear.heard == []
+    assert post.closed
+    assert (await post.done(KEEP)).state is CommandState.VERIFIED  # power may always come
 
 
 async def test_only_who_may_control_asks_with_a_reason_and_only_in_their_group(
