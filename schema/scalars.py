@@ -75,6 +75,7 @@ _WORDS = {
     "BillDay": "bill day",
     "BillItem": "bill item",
     "CreditClass": "credit class",
+    "LoadGuard": "load guard",
     "MeterProof": "meter proof",
     "TariffVersion": "tariff version",
     "TariffChange": "tariff change",

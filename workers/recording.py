@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
+from backend.control.supply_rules import SafetyLock
 from backend.metering.readings import Reading
 from workers.drivers.ports import MeterSnapshot, Relay
 
@@ -31,3 +32,9 @@ def reading_of(
         bands=snapshot.bands,
         cold_wh=snapshot.cold_wh,
     )
+
+
+def flagged_of(snapshot: MeterSnapshot) -> SafetyLock | None:
+    """What a meter itself says of its load. No profile that ships tells of malignant loads: what the bits of
+    register 0225 mean is not public (reference/meter-protocols.md 5.2)."""
+    return SafetyLock.OVERLOAD if snapshot.flags.overload else None

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 from zlib import crc32
 
+from backend.control.supply_rules import SafetyLock
+from backend.journeys.dormitory import note_flagged
 from backend.journeys.vend import wake_vends
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, DomainError, NotFound
@@ -26,7 +28,7 @@ from workers.drivers.ports import Taken
 from workers.links.errors import LinkDown, NoAnswer
 from workers.links.lane import Priority
 from workers.protocols.errors import FrameError, MeterRefused
-from workers.recording import reading_of
+from workers.recording import flagged_of, reading_of
 
 log = logging.getLogger(__name__)
 _Answer = tuple[UUID, Taken, datetime]  # a meter, what it said, when
@@ -73,12 +75,16 @@ async def sweep_due(context: WorkerContext, group_id: int, payload: Mapping[str,
         asked = _worth_asking(meters, timedelta(minutes=gateway.minutes), clock.now())
         reached = await _ask_all(context, gateway, asked, taken) or not meters
     async with unit_of_work(group_id) as work:
-        readings = _decoded(taken)  # only now: what waits for a connection waits as bare bytes
+        flagged: dict[UUID, SafetyLock] = {}
+        # Only now: what waits for a connection waits as bare bytes.
+        readings = _decoded(taken, flagged)
         stored = await store_readings(work, readings=readings)
         await note_gateway(work, gateway_id=gateway_id, answered=reached, at=clock.now())
         if readings:
             meter_ids = [reading.meter_id for reading in readings]
             await wake_vends(work, meter_ids=meter_ids, at=clock.now())
+        if flagged:
+            await note_flagged(work, flagged=flagged, at=clock.now())
     READINGS.labels(outcome="stored").inc(stored)
     fields = {"gateway": gateway.serial, "meters": len(meters), "read": len(readings)}
     log.info("sweep", extra={"fields": fields})
@@ -122,12 +128,16 @@ async def _ask_all(
     return reached
 
 
-def _decoded(taken: Sequence[_Answer]) -> list[Reading]:
-    """The readings in what was taken; one that cannot be believed is left out and told."""
+def _decoded(taken: Sequence[_Answer], flagged: dict[UUID, SafetyLock]) -> list[Reading]:
+    """The readings in what was taken; one that cannot be believed is left out and told. What meters say of
+    their loads goes into `flagged`."""
     readings = []
     for meter_id, answer, at in taken:
         try:
-            readings.append(reading_of(meter_id, answer.snapshot(), at))
+            snapshot = answer.snapshot()
+            readings.append(reading_of(meter_id, snapshot, at))
+            if (lock := flagged_of(snapshot)) is not None:
+                flagged[meter_id] = lock
         except FrameError as error:
             READINGS.labels(outcome=error.code.lower()).inc()
         except WrongModel as error:

@@ -14,7 +14,9 @@ from typing import Protocol
 from uuid import UUID
 
 from backend.alerts.operations import NewCase, open_cases
+from backend.control.supply_rules import SafetyLock
 from backend.enrolment.queries import RingRow
+from backend.journeys.dormitory import note_flagged
 from backend.journeys.vend import wake_vends
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.metrics import READINGS
@@ -31,12 +33,13 @@ from workers.drivers.registers import snapshot_of
 from workers.gateway.alarms import Trouble
 from workers.links.mqtt import Dropped
 from workers.models import meter_models
-from workers.recording import reading_of
+from workers.recording import flagged_of, reading_of
 from workers.uplink_bounds import Mark, Pace, doubt_of_instant, doubt_of_total
 
 READING_REFUSED = "UPLINK_READING_REFUSED"
 METER_UNKNOWN = "UPLINK_METER_UNKNOWN"
 _INSTANT = timedelta(microseconds=1)
+_STILL_SO = timedelta(hours=1)  # a load told later than this may be gone
 _PING_KEPT = timedelta(seconds=60)  # a gateway pings twice a minute; its row need not hear of each
 _METERS = (
     "SELECT id, project_id, serial, profile, kind FROM metering_meter"
@@ -114,6 +117,8 @@ class UplinkRecords:
             await note_gateway(work, gateway_id=row.gateway_id, answered=True, at=at)
             heard = list({reading.meter_id for reading in batch.kept})
             await wake_vends(work, meter_ids=heard, at=at)
+            if batch.flagged:
+                await note_flagged(work, flagged=batch.flagged, at=at)
         READINGS.labels(outcome="stored").inc(stored)
         for doubt, count in batch.refused.items():
             READINGS.labels(outcome=doubt.lower()).inc(count)
@@ -172,6 +177,7 @@ class _Batch:
         self._before = {meter_id: before for meter_id, (before, _) in past.items()}
         self._latest = {meter_id: latest for meter_id, (_, latest) in past.items()}
         self.kept: list[Reading] = []
+        self.flagged: dict[UUID, SafetyLock] = {}
         self.cases: dict[tuple[str, str], NewCase] = {}
         self.refused: defaultdict[str, int] = defaultdict(int)
 
@@ -191,6 +197,9 @@ class _Batch:
         self._before[meter.id] = Mark(read.at, total)
         snapshot = snapshot._replace(total=total)  # of its kind, whatever else the gateway sent
         self.kept.append(reading_of(meter.id, snapshot, read.at, received_at=self._at))
+        lock = flagged_of(snapshot)
+        if lock is not None and self._at - read.at <= _STILL_SO:
+            self.flagged[meter.id] = lock
 
     def _doubt(self, meter: _Meter, mark: Mark) -> str | None:
         before, latest = self._before.get(meter.id), self._latest.get(meter.id)

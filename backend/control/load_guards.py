@@ -175,21 +175,27 @@ class Guarded(NamedTuple):
     seen_at: datetime
 
 
-async def lock_guarded(
-    work: UnitOfWork, *, after: UUID | None, limit: int, meter_ids: Sequence[UUID] | None = None
-) -> list[Guarded]:
-    """Meters under a guard whose circuits are not locked, those that follow `after` by id (of `meter_ids`
-    only, where given), held until commit."""
+async def guarded_meters(work: UnitOfWork) -> dict[UUID, datetime]:
+    """The meters under a guard whose circuits are not locked, each with the instant of the reading that was
+    looked at last."""
+    rows = await work.fetch(
+        "SELECT meter_id, load_seen_at FROM control_supply WHERE group_id = $1"
+        " AND guard_id IS NOT NULL AND safety IS NULL",
+        work.group_id,
+    )
+    return {row["meter_id"]: row["load_seen_at"] for row in rows}
+
+
+async def lock_guarded(work: UnitOfWork, *, meter_ids: Sequence[UUID]) -> list[Guarded]:
+    """Those of the meters that are under a guard and not locked, held until commit; what another holds just
+    now is left to the next look."""
     rows = await work.fetch(
         "SELECT s.meter_id, s.load_seen_at, g.* FROM control_supply s JOIN control_load_guard g"
         " ON g.group_id = s.group_id AND g.id = s.guard_id WHERE s.group_id = $1"
-        " AND s.safety IS NULL AND ($2::uuid IS NULL OR s.meter_id > $2)"
-        " AND ($4::uuid[] IS NULL OR s.meter_id = ANY($4))"
-        " ORDER BY s.meter_id LIMIT $3 FOR UPDATE OF s SKIP LOCKED",
+        " AND s.safety IS NULL AND s.meter_id = ANY($2)"
+        " ORDER BY s.meter_id FOR UPDATE OF s SKIP LOCKED",
         work.group_id,
-        after,
-        limit,
-        None if meter_ids is None else list(meter_ids),
+        list(meter_ids),
     )
     return [
         Guarded(row["meter_id"], row["project_id"], _guard_of(row).guard, row["load_seen_at"])

@@ -1,4 +1,4 @@
-"""A project with a calendar: rows of windows and marked days."""
+"""A project with a calendar and a house of students: rows of windows, days, timetables, guards and trips."""
 
 from __future__ import annotations
 
@@ -7,16 +7,23 @@ from typing import Any
 
 from backend.control import calendars
 from backend.control.calendar_rules import DEFAULT, Mark
+from backend.control.supply_rules import SafetyLock
+from backend.journeys.dormitory import note_flagged
 from backend.kernel.db import unit_of_work
 
+from .dormitory import guarded, make_guard, make_timetable, waiting_timing
 from .world import World
 
 
 async def fill_dormitory(world: World) -> None:
-    """Set the window of cuts and mark a day."""
+    """Set the window of cuts, mark a day, plan a timetable, lock a circuit."""
     at = world.clock.now()
     asked: dict[str, Any] = {"scope": world.scope, "project_id": world.project.id, "at": at}
     day = at.date() + timedelta(days=30)
     async with unit_of_work(world.group_id) as work:
         await calendars.set_cut_window(work, window=DEFAULT, **asked)
         await calendars.mark_days(work, days=[day], mark=Mark.EXAM, name="期末", **asked)
+    await waiting_timing(world, await make_timetable(world))
+    await guarded(world, await make_guard(world))
+    async with unit_of_work(world.group_id) as work:
+        await note_flagged(work, flagged={world.meter.id: SafetyLock.OVERLOAD}, at=at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .door import Door, mutation
+from .door import Door, mutation, unique
 
 DORMITORY_DOORS = (
     Door(
@@ -40,6 +40,111 @@ DORMITORY_DOORS = (
         "project",
         "Project",
         mutation("$id: ID!", 'unmarkDays(project: $id, days: ["2027-01-04"], mark: EXAM)'),
+        write=True,
+    ),
+    Door(
+        "Query.timetables",
+        "project",
+        "Project",
+        "query($id: ID!) { answer: timetables(project: $id) { id name plans { kind } } }",
+    ),
+    Door(
+        "Query.timings",
+        "project",
+        "Project",
+        "query($id: ID!) { answer: timings(project: $id) { id state meters } }",
+    ),
+    Door(
+        "Mutation.makeTimetable",
+        "project",
+        "Project",
+        mutation(
+            "$id: ID!, $n: String!",
+            "makeTimetable(project: $id, name: $n, plans: [{kind: WORKDAY, slots:"
+            ' [{start: "00:00", on: false}, {start: "06:00", on: true}]}])',
+        ),
+        lambda _: {"n": unique()},
+        write=True,
+    ),
+    Door(
+        "Mutation.followTimetable",
+        "timetable",
+        "Timetable",
+        mutation(
+            "$id: ID!, $m: ID!",
+            'followTimetable(timetable: $id, meters: [$m], reason: "lights out")',
+        ),
+        lambda mine: {"m": mine.FreeMeter},
+        write=True,
+    ),
+    Door(
+        "Mutation.followTimetable",
+        "meters",
+        "FreeMeter",
+        mutation(
+            "$id: ID!, $t: ID!",
+            'followTimetable(timetable: $t, meters: [$id], reason: "lights out")',
+        ),
+        lambda mine: {"t": mine.Timetable},
+        write=True,
+    ),
+    Door(
+        "Mutation.ruleTiming",
+        "timing",
+        "Timing",
+        mutation("$id: ID!", "ruleTiming(timing: $id, approved: true)"),
+        write=True,
+    ),
+    Door(
+        "Query.loadGuards",
+        "project",
+        "Project",
+        "query($id: ID!) { answer: loadGuards(project: $id) { id name mostW allowed { low } } }",
+    ),
+    Door(
+        "Query.safetyTrips",
+        "project",
+        "Project",
+        "query($id: ID!) { answer: safetyTrips(project: $id) { meter lock detail } }",
+    ),
+    Door(
+        "Mutation.saveLoadGuard",
+        "project",
+        "Project",
+        mutation(
+            "$id: ID!",
+            'saveLoadGuard(project: $id, guard: {name: "Rooms", mostW: 2500, stepW: 800,'
+            " allowed: [{low: 1000, high: 1200}]})",
+        ),
+        write=True,
+    ),
+    Door(
+        "Mutation.guardMeters",
+        "guard",
+        "LoadGuard",
+        mutation(
+            "$id: ID!, $m: ID!",
+            'guardMeters(guard: $id, meters: [$m], reason: "a room of students")',
+        ),
+        lambda mine: {"m": mine.FreeMeter},
+        write=True,
+    ),
+    Door(
+        "Mutation.guardMeters",
+        "meters",
+        "FreeMeter",
+        mutation(
+            "$id: ID!, $g: ID!",
+            'guardMeters(guard: $g, meters: [$id], reason: "a room of students")',
+        ),
+        lambda mine: {"g": mine.LoadGuard},
+        write=True,
+    ),
+    Door(
+        "Mutation.unlockCircuit",
+        "meter",
+        "LockedMeter",
+        mutation("$id: ID!", 'unlockCircuit(meter: $id, note: "the kettle is gone")'),
         write=True,
     ),
 )
