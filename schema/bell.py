@@ -1,4 +1,4 @@
-"""Hears top-ups move (PostgreSQL NOTIFY) and wakes the subscriptions of this process."""
+"""Hears top-ups move and alarms begin (PostgreSQL NOTIFY), and wakes the subscriptions of this process."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
+from backend.alerts.alarms import BELL as ALARMS
 from backend.topups.operations import BELL
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ Rings = asyncio.Queue[None]
 
 
 class TopupBell:
-    """One LISTEN connection of a process, reconnecting; wakes whoever waits for an order.
+    """One LISTEN connection of a process, reconnecting; wakes whoever waits for an order or for alarms.
 
     A ring says only "look again": it carries no data, several may come as one, and after a lost
     connection everybody is woken, so nothing is missed.
@@ -53,14 +54,24 @@ class TopupBell:
 
     @property
     def waiting(self) -> int:
-        """How many orders somebody waits for."""
+        """How many orders, and groups' alarms, somebody waits for."""
         return len(self._waiting)
 
     @contextmanager
     def listen(self, *, group_id: int, order_id: UUID) -> Iterator[Rings]:
         """A queue that gets an item when the order may have changed; at most one waits in it."""
+        with self._listen(f"{group_id}:{order_id}") as rings:
+            yield rings
+
+    @contextmanager
+    def listen_to_alarms(self, *, group_id: int) -> Iterator[Rings]:
+        """A queue that gets an item when alarms of the group began; at most one waits in it."""
+        with self._listen(f"{ALARMS}:{group_id}") as rings:
+            yield rings
+
+    @contextmanager
+    def _listen(self, key: str) -> Iterator[Rings]:
         rings: Rings = asyncio.Queue(maxsize=1)
-        key = f"{group_id}:{order_id}"
         self._waiting[key].add(rings)
         try:
             yield rings
@@ -86,6 +97,7 @@ class TopupBell:
         try:
             connection.add_termination_listener(lambda _: lost.set())
             await connection.add_listener(BELL, self._rung)
+            await connection.add_listener(ALARMS, self._rung_by_alarms)
             self._listening.set()
             for key in list(self._waiting):
                 self._wake(key)
@@ -100,6 +112,11 @@ class TopupBell:
 
     def _rung(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         self._wake(str(payload))
+
+    def _rung_by_alarms(
+        self, _connection: object, _pid: int, channel: str, payload: object
+    ) -> None:
+        self._wake(f"{channel}:{payload}")
 
     def _wake(self, key: str) -> None:
         for rings in self._waiting.get(key, ()):

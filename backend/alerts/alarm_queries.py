@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from backend.kernel.db import UnitOfWork
 from backend.kernel.errors import NotFound
+from backend.kernel.ids import earliest_at
 from backend.kernel.scope import Scope
 from backend.tenancy.rules import Permission
 
@@ -51,20 +53,20 @@ async def alarms_page(
 
 
 async def alarms_since(
-    work: UnitOfWork, *, scope: Scope, project_id: UUID, after: UUID, limit: int
+    work: UnitOfWork, *, scope: Scope, project_id: UUID, since: datetime, limit: int
 ) -> list[Alarm]:
-    """Alarms of a project that began after the one of the id `after`, oldest first. Raises NotFound."""
+    """The newest alarms of a project that were raised at `since` or later, oldest first. Raises NotFound."""
     if not scope.may(Permission.ALARM_READ, project_id):
         raise NotFound("no such project")
     rows = await work.fetch(
-        "SELECT * FROM alerts_alarm WHERE group_id = $1 AND project_id = $2 AND id > $3"
-        " ORDER BY id LIMIT $4",
+        "SELECT * FROM alerts_alarm WHERE group_id = $1 AND project_id = $2 AND id >= $3"
+        " ORDER BY id DESC LIMIT $4",
         work.group_id,
         project_id,
-        after,
+        earliest_at(since),
         limit,
     )
-    return [alarm_of(row) for row in rows]
+    return [alarm_of(row) for row in reversed(rows)]
 
 
 async def alarm(work: UnitOfWork, *, scope: Scope, alarm_id: UUID) -> Alarm:

@@ -20,7 +20,7 @@ from backend.tenancy.rules import Permission
 
 from .alarm_rules import AlarmKind
 
-BELL = "alerts_alarm"  # NOTIFY channel; the payload is the group's id
+BELL = "alarm_raised"  # NOTIFY channel; the payload is the group's id
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ async def raise_alarms(
         at,
     )
     if rows:
-        await ring(work)
+        work.notify(BELL, str(work.group_id))
     return [alarm_of(row) for row in rows]
 
 
@@ -115,11 +115,6 @@ async def end_alarms(
     if not subjects:
         return 0
     return await work.execute(_END, work.group_id, str(kind), list(subjects), at, note)
-
-
-async def ring(work: UnitOfWork) -> None:
-    """Wake whoever watches this group's alarms, when this transaction commits."""
-    await work.execute("SELECT pg_notify($1, $2)", BELL, str(work.group_id))
 
 
 async def acknowledge(

@@ -1,8 +1,4 @@
-"""What a decision over a supply is taken from, gathered from the rooms by a statement each (C19, C20).
-
-Warnings are not kept yet, so no warning counts as delivered and nobody is cut for arrears by the cloud:
-what is decided says so (NOT_WARNED).
-"""
+"""What a decision over a supply is taken from, gathered from the rooms by a statement each (C19, C20)."""
 
 from __future__ import annotations
 
@@ -27,6 +23,7 @@ from backend.metering.supplied import SuppliedMeter
 from backend.topups.queries import accounts_with_open_orders
 
 from .charge_figures import figures
+from .supply_warned import warned_since
 
 _NOTHING = Figures(ZERO, ZERO, ZERO)
 
@@ -47,6 +44,7 @@ async def gather(
     account_ids = list({each.account_id for each in sold if each.account_id is not None})
     money = await figures(work, account_ids=account_ids) if account_ids else {}
     paying = await accounts_with_open_orders(work, account_ids=account_ids)
+    warned = await warned_since(work, account_ids=account_ids)
     held = await held_assignments(
         work, assignment_ids=[each.assignment_id for each in sold if each.assignment_id]
     )
@@ -74,7 +72,7 @@ async def gather(
             payment_pending=meter.account_id in paying,
             window_open=may.window_open,
             no_cut_day=may.no_cut_day,
-            warned_for=None,
+            warned_for=_warned_for(meter, warned, at),
             notice=calendar.window.notice,
             takeover=False,
             restored_by=_restored_by(models.get(meter.model)),
@@ -89,6 +87,14 @@ def _money_in(meter: SuppliedMeter) -> MoneyIn:
     if meter.credit_mode is CreditMode.CLOUD and meter.account_id is None:
         return MoneyIn.NONE
     return MoneyIn(meter.credit_mode.value)
+
+
+def _warned_for(
+    meter: SuppliedMeter, warned: Mapping[UUID, datetime], at: datetime
+) -> timedelta | None:
+    """Since when the account that pays is warned of a cut; None when it is not known to be."""
+    since = None if meter.account_id is None else warned.get(meter.account_id)
+    return None if since is None else max(at - since, timedelta())
 
 
 def _restored_by(model: MeterModel | None) -> CommandKind:

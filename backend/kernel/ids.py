@@ -45,6 +45,11 @@ def uuid7s(at: datetime, *, together: int = 1) -> Iterator[UUID]:
             yield RowUUID(b"%b%b%b" % (millis, bytes(marks), drawn[n + 3 : n + 10]))
 
 
+def earliest_at(at: datetime) -> UUID:
+    """What no UUIDv7 of `at` or later lies before: where a list that goes by id begins."""
+    return UUID(int=int(at.timestamp() * 1000) << 80)
+
+
 def made_at(id_: UUID) -> datetime:
     """The instant in a UUIDv7, to the millisecond."""
     return _UNIX + timedelta(milliseconds=id_.int >> 80)

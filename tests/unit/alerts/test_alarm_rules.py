@@ -1,4 +1,4 @@
-"""An alarm fires on crossing, stands while the value hovers, and is armed again above its hysteresis (C27)."""
+"""An alarm fires on crossing, stands while the value hovers, and is armed again above hysteresis (C27)."""
 
 from __future__ import annotations
 
