@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-check demo-reset test bench-field bench-money bench-control chaos chaos-long simulate lint format lock ci
+.PHONY: help setup demo demo-check demo-reset test bench-field bench-money bench-control chaos chaos-long simulate simulate-policy lint format lock ci
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -60,6 +60,9 @@ chaos-long: setup ## the same with 2,000 kills and 20,000 payments
 
 simulate: setup ## 1,000 seeds of the money journeys on a virtual clock, dying at every commit and send
 	@$(BIN)/shuidian simulate --seed 1 --seeds 1000 --steps 200 --json
+
+simulate-policy: setup ## 100,000 meter-days of cuts and restores with every fault: nobody in the dark by mistake
+	@$(BIN)/shuidian simulate --policy --meter-days 100000 --seed 1 --json
 
 lint: setup ## style, types, arrows between rooms, drift of the printed schema
 	$(BIN)/ruff check .

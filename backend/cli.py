@@ -202,6 +202,12 @@ def _chaos(options: argparse.Namespace) -> int:
 
 
 def _simulate(options: argparse.Namespace) -> int:
+    if options.policy:
+        from backend.chaos.policy_simulate import policy_command
+
+        days = options.meter_days
+        return policy_command(seed=options.seed, meter_days=days, as_json=options.json)
+
     from backend.chaos.simulate import simulate_command
 
     told = {"first": options.seed, "seeds": options.seeds, "steps": options.steps}
@@ -242,6 +248,10 @@ def _add_proofs(words: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     simulate.add_argument("--seed", type=int, default=1, help="the first seed")
     simulate.add_argument("--seeds", type=int, default=1000)
     simulate.add_argument("--steps", type=int, default=200)
+    simulate.add_argument(
+        "--policy", action="store_true", help="of cuts and restores instead of money"
+    )
+    simulate.add_argument("--meter-days", type=int, default=100_000, help="with --policy: how many")
     simulate.add_argument("--json", action="store_true", help="print one JSON line")
     simulate.set_defaults(run=_simulate)
 

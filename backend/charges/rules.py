@@ -5,6 +5,7 @@ Amounts are hao, use is in base units (Wh, litres, Wh of heat).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
@@ -165,3 +166,26 @@ class Figures(NamedTuple):
     def available(self) -> Money:
         """What can still be used: balance - uncharged + allowed overdraft."""
         return self.balance - self.uncharged + self.overdraft
+
+
+JUMP = 5  # a price so many times the lowest one before it is believed only by a person
+
+
+def doubtful(charged: Sequence[tuple[int, int]]) -> Money:
+    """How much of what was charged is doubtful because a price jumped: a figure that was typed a hundred times
+    too high cuts nobody, and keeps nobody in the dark who paid.
+
+    `charged`: use (base units) and hao by each version, in the order of the versions. What a version took
+    that costs more than JUMP times the lowest one before it is doubtful as far as it is more than that one
+    would have taken (reference/trust.md section 5: a bad tariff, no trips).
+    """
+    found = 0
+    lowest: tuple[int, int] | None = None
+    for use, hao in charged:
+        if use <= 0 or hao <= 0:
+            continue
+        if lowest is None or hao * lowest[0] < lowest[1] * use:
+            lowest = use, hao
+        elif hao * lowest[0] > JUMP * lowest[1] * use:
+            found += hao - lowest[1] * use // lowest[0]
+    return Money(found)
