@@ -169,8 +169,10 @@ class Relay:
     async def _end_urgent(self) -> None:
         if self._urgent:
             await asyncio.wait(self._urgent, timeout=_LAST_WORDS_S)
-        for task in list(self._urgent):
+        left = list(self._urgent)
+        for task in left:
             task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)  # their transactions are rolled back
 
     async def _enqueue(self, event: outbox.Event) -> None:
         """The job carries the event; its id is only a hint against enqueuing one claim twice."""

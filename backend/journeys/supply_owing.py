@@ -29,7 +29,8 @@ _OF_PURSE = (
 _WAITING = (
     "SELECT DISTINCT coalesce(a.purse_account_id, a.id) AS purse FROM accounts_account a"
     " JOIN metering_assignment s ON s.group_id = a.group_id AND s.account_id = a.id AND s.ended_at IS NULL"
-    " JOIN control_supply c ON c.group_id = s.group_id AND c.meter_id = s.meter_id AND c.owing"
+    " JOIN control_supply c ON c.group_id = s.group_id AND c.meter_id = s.meter_id"
+    "  AND (c.owing OR c.force IS NOT NULL)"
     " WHERE a.group_id = $1 AND (a.id = ANY($2) OR a.purse_account_id = ANY($2))"
 )
 

@@ -21,7 +21,7 @@ from backend.kernel.clock import SystemClock
 from backend.kernel.migrate import migrate
 from backend.sandbox.embedded.services import EmbeddedServices
 
-from . import charging, growth, lanes, paid, persist, settling, whole_sweep
+from . import charging, growth, lanes, paid, persist, restored, settling, whole_sweep
 from . import control as control_latency
 
 
@@ -75,6 +75,7 @@ def control(*, quick: bool) -> dict[str, Any]:
             figures |= uvloop.run(
                 control_latency.run(services, folder, meters=meters, commands=commands)
             )
+            figures |= uvloop.run(restored.run(services, folder))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return figures

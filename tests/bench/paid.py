@@ -43,13 +43,13 @@ async def run(
     await migrate(services.owner_dsn(), at=clock.now())
     await Database.open(services.app_dsn(), pool_max=20)
     try:
-        async with running_town(services, folder, secrets.token_hex(3), _plan) as town:
+        async with running_town(services, folder, secrets.token_hex(3), plan) as town:
             for _ in range(WORKERS):
                 town.start_worker()
             ports = build_ports(town.settings, clock=clock, meter_models=meter_models())
-            orders = await _orders(town, ports, count=per_second * seconds)
-            await _pay_and_wait(town, orders[:per_second])  # warm
-            paid = await _pay_and_wait(town, orders[per_second:], every_s=1 / per_second)
+            made = await orders(town, ports, count=per_second * seconds)
+            await _pay_and_wait(town, made[:per_second])  # warm
+            paid = await _pay_and_wait(town, made[per_second:], every_s=1 / per_second)
     finally:
         await Database.close()
     took = sorted(paid)
@@ -64,7 +64,7 @@ async def run(
     }
 
 
-def _plan(unique: str) -> tuple[DemoGroup, DemoGroup]:
+def plan(unique: str) -> tuple[DemoGroup, DemoGroup]:
     """The flows' two groups, ours with many gateways."""
     ours, theirs = plan_of(unique)
     site, home = ours.sites[0], ours.sites[0].homes[0]
@@ -90,7 +90,7 @@ def _plan(unique: str) -> tuple[DemoGroup, DemoGroup]:
     return replace(ours, sites=sites), theirs
 
 
-async def _orders(town: Town, ports: Ports, *, count: int) -> list[Order]:
+async def orders(town: Town, ports: Ports, *, count: int) -> list[Order]:
     """Orders registered at the channel, over all accounts in turn; each amount once an account."""
     group_id = await town.group_id()
     async with unit_of_work(group_id) as work:
