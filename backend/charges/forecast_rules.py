@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -96,6 +97,7 @@ class Forecast(NamedTuple):
     zero_at: datetime | None = None
 
 
+@lru_cache(maxsize=1)  # measuring, learning and forecasting ask it of one profile after the other
 def costs(profile: Profile) -> tuple[int, ...]:
     """What each hour of a week is expected to cost, from Monday midnight. A weekday that was never known is
     like the mean of the others."""

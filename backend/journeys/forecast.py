@@ -6,6 +6,7 @@ account, looks back as far as roll-ups go. What is said of a day before it is le
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ from .forecast_places import Place, left_at, places
 from .forecast_prices import HourPrices, hour_prices
 from .forecast_warning import Looked, warn
 
-_AT_ONCE = 1000  # places of one transaction
+_AT_ONCE = 200  # places of one transaction
 _ALONE = "SELECT pg_try_advisory_xact_lock(hashtextextended('forecasts', $1))"
 _DAY = timedelta(days=1)
 _HOUR = timedelta(hours=1)
@@ -113,6 +114,7 @@ async def _look(
     lesson = await _lesson(work, site, some, kept)
     looked, changed = [], []
     for place in some:
+        await asyncio.sleep(0)  # a long lesson keeps nobody of this loop waiting
         before = kept.get(place.ref)
         profile, measured, priced = lesson.of(place, before)
         found = _found(profile, left.get(place.ref), at, site.zone, priced)
@@ -195,10 +197,11 @@ class _Lesson:
             return None
         hours = [0] * 24
         for row in rows:
-            if row.used is None:
+            by_hour = row.by_hour(self.site.slack)
+            if by_hour is None:
                 return None
-            prices = self.prices[Supply(row.account_id, str(row.kind))]
-            for hour, used in enumerate(row.used):
+            prices = self.prices[Supply(row.account_id, row.kind)]
+            for hour, used in enumerate(by_hour):
                 hours[hour] += prices.cost(hour, used)
         if place.in_cloud:
             hours[-1] += sum(self.prices[each].daily for each in place.supplies)
@@ -231,7 +234,7 @@ async def _lesson(
         for supply in place.supplies:
             before = firsts.get(supply.account_id, site.last)
             firsts[supply.account_id] = min(due[place.ref], before)
-    rows = await hours_used(work, firsts=list(firsts.items()), last=site.last, slack=site.slack)
+    rows = await hours_used(work, firsts=list(firsts.items()), last=site.last)
     return _Lesson(site, _by_place(priced, rows), prices)
 
 
@@ -252,8 +255,8 @@ def _by_place(
         if row.live:
             refs = [of_assignment[row.assignment_id]] if row.assignment_id in of_assignment else []
         else:
-            supply = Supply(row.account_id, str(row.kind))
-            refs = of_supply.get((supply, row.credit_mode is CreditMode.CLOUD), [])
+            supply = Supply(row.account_id, row.kind)
+            refs = of_supply.get((supply, row.credit_mode == CreditMode.CLOUD), [])
         for ref in refs:
             found[ref, row.day].append(row)
     return found

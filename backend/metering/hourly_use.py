@@ -9,8 +9,6 @@ from uuid import UUID
 
 from backend.kernel.db import UnitOfWork
 
-from .rules import CreditMode, MeterKind
-
 HOURS = 24
 # One row a meter and day; the table's key is asked meter by meter.
 _HOURS = (
@@ -25,23 +23,29 @@ _HOURS = (
 
 
 class HoursUsed(NamedTuple):
-    """What an assignment used in the hours of a business day, in base units of its kind; `used` is None when
-    readings do not tell the whole day. `live`: it serves the account still."""
+    """What an assignment used on a business day, in base units of its kind, as metering_hours keeps it.
+    `live`: it serves the account still."""
 
     assignment_id: UUID
     account_id: UUID
-    kind: MeterKind
-    credit_mode: CreditMode
+    kind: str
+    credit_mode: str
     live: bool
     day: date
-    used: tuple[int, ...] | None
+    hours: int
+    used: str
+    gaps: str | None
+
+    def by_hour(self, slack: int) -> tuple[int, ...] | None:
+        """The use of its 24 hours; None when readings do not tell the whole day (see `whole_day`)."""
+        return whole_day(self.hours, self.used, self.gaps, slack)
 
 
 async def hours_used(
-    work: UnitOfWork, *, firsts: Sequence[tuple[UUID, date]], last: date, slack: int
+    work: UnitOfWork, *, firsts: Sequence[tuple[UUID, date]], last: date
 ) -> list[HoursUsed]:
     """The days that are rolled up of accounts whose meters are sold to, each account's from its own first
-    to `last`, by one statement. `slack`: hours without a reading that are no silence (see `whole_day`)."""
+    to `last`, by one statement."""
     rows = await work.fetch(
         _HOURS,
         work.group_id,
@@ -49,20 +53,7 @@ async def hours_used(
         [first for _, first in firsts],
         last,
     )
-    kinds = {str(kind): kind for kind in MeterKind}
-    modes = {str(mode): mode for mode in CreditMode}
-    return [
-        HoursUsed(
-            row[0],
-            row[1],
-            kinds[row[2]],
-            modes[row[3]],
-            row[4],
-            row[5],
-            whole_day(row[6], row[7], row[8], slack),
-        )
-        for row in rows
-    ]
+    return [HoursUsed._make(row) for row in rows]
 
 
 def whole_day(hours: int, used: str, gaps: str | None, slack: int) -> tuple[int, ...] | None:
