@@ -23,7 +23,8 @@ from backend.tenancy.rules import Permission
 
 from .charges import AccountFigures, figures_of
 from .context import Info
-from .loaders import figures_for, readings_of, topups_of
+from .forecasts import AccountForecast, forecast_of
+from .loaders import figures_for, forecast_for, readings_of, topups_of
 from .lookahead import selected
 from .meters import Meter, Reading, meter_of_state, reading_of
 from .nodes import Node
@@ -69,6 +70,12 @@ class Account(Node):
         """The three figures; those of several accounts are one statement. Raises Forbidden."""
         info.context.caller().require(Permission.TOPUP_READ, self.project_key)
         return figures_of(await figures_for(info.context, self.key))
+
+    @field(description="How long its money lasts: its purse or one of its meters, what ends first.")
+    async def forecast(self, info: Info) -> AccountForecast:
+        """Days left and the hour of zero. Raises Forbidden."""
+        info.context.caller().require(Permission.TOPUP_READ, self.project_key)
+        return forecast_of(await forecast_for(info.context, self.key))
 
     @field(description="Its top-ups, newest first.")
     async def top_ups(

@@ -20,6 +20,7 @@ from backend.control.supplies import (
 )
 from backend.enrolment.queries import Standing, standings
 from backend.journeys.charge_figures import figures
+from backend.journeys.forecast_shown import Shown, forecasts_of_accounts
 from backend.journeys.views import TopUpView, topup_views
 from backend.kernel.clock import Period
 from backend.metering.episodes import lost_since
@@ -196,6 +197,21 @@ async def figures_for(context: Context, account_id: UUID) -> Figures:
         loader = context.loaders["figures"] = DataLoader(load_fn=load)
     told: Figures = await loader.load(account_id)
     return told
+
+
+async def forecast_for(context: Context, account_id: UUID) -> Shown:
+    """How long an account's money lasts; any number of accounts is the same few statements."""
+    loader = context.loaders.get("forecasts")
+    if loader is None:
+
+        async def load(keys: Sequence[UUID]) -> list[Shown]:
+            async with context.work() as work:
+                found = await forecasts_of_accounts(work, account_ids=keys, at=context.now)
+            return [found[key] for key in keys]
+
+        loader = context.loaders["forecasts"] = DataLoader(load_fn=load)
+    shown: Shown = await loader.load(account_id)
+    return shown
 
 
 def _by_second(keys: Sequence[tuple[First, Second]]) -> dict[Second, list[First]]:
