@@ -16,10 +16,12 @@ from backend.metering import queries as metering
 from backend.tenancy import queries as tenancy
 
 from .accounts import load_account
+from .alarms import load_alarm
 from .cases import case_of
 from .cashier import load_shift
 from .commands import command_of
 from .context import Info
+from .dormitory import load_guard
 from .meters import gateway_of, load_meter
 from .nodes import Node
 from .occupancy import load_closing
@@ -32,6 +34,7 @@ from .supply import load_request
 from .takedowns import load_takedown
 from .tariff_changes import load_change
 from .tariffs import load_tariff, load_version
+from .timetables import load_timetable, load_timing
 from .topups import load_topup
 
 Door = Callable[[UnitOfWork, Info, UUID], Awaitable[Node]]
@@ -65,6 +68,7 @@ async def _command(work: UnitOfWork, info: Info, id_: UUID) -> Node:
 # A type that is a Node and is not here cannot be reached by id (a test walks the schema).
 DOORS: dict[str, Door] = {
     "Account": load_account,
+    "Alarm": load_alarm,
     "Area": _area,
     "BillDay": load_bill_day,
     "BillItem": load_bill_item,
@@ -72,6 +76,7 @@ DOORS: dict[str, Door] = {
     "Closing": load_closing,
     "Command": _command,
     "Gateway": _gateway,
+    "LoadGuard": load_guard,
     "Meter": load_meter,
     "MeterProof": load_meter_proof,
     "Project": _project,
@@ -82,6 +87,8 @@ DOORS: dict[str, Door] = {
     "Tariff": load_tariff,
     "TariffChange": load_change,
     "TariffVersion": load_version,
+    "Timetable": load_timetable,
+    "Timing": load_timing,
     "TopUp": _topup,
 }
 _MISSING = "no such object"

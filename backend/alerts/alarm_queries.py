@@ -16,6 +16,16 @@ from .alarm_rules import AlarmKind
 from .alarms import Alarm, alarm_of
 
 
+_PAGE = (
+    "SELECT * FROM alerts_alarm WHERE group_id = $1 AND project_id = $2 {}"
+    " AND ($3::text IS NULL OR kind = $3) AND ($4::smallint IS NULL OR level >= $4)"
+    " AND ($5::uuid IS NULL OR id < $5) ORDER BY id DESC LIMIT $6"
+)
+# By an index each, so that a few that stand are found among years of past ones.
+_LIVE = _PAGE.format("AND ended_at IS NULL")
+_ALL = _PAGE.format("")
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """Which alarms are asked for: None is all of them. `level`: this one and graver ones."""
@@ -37,11 +47,8 @@ async def alarms_page(
     """Alarms of a project, newest first, those older than `before` (keyset). Raises NotFound (C29)."""
     if not scope.may(Permission.ALARM_READ, project_id):
         raise NotFound("no such project")
-    standing = " AND ended_at IS NULL" if wanted.live else ""
     rows = await work.fetch(
-        f"SELECT * FROM alerts_alarm WHERE group_id = $1 AND project_id = $2{standing}"
-        " AND ($3::text IS NULL OR kind = $3) AND ($4::smallint IS NULL OR level >= $4)"
-        " AND ($5::uuid IS NULL OR id < $5) ORDER BY id DESC LIMIT $6",
+        _LIVE if wanted.live else _ALL,
         work.group_id,
         project_id,
         None if wanted.kind is None else str(wanted.kind),
@@ -77,3 +84,14 @@ async def alarm(work: UnitOfWork, *, scope: Scope, alarm_id: UUID) -> Alarm:
     if row is None or not scope.may(Permission.ALARM_READ, row["project_id"]):
         raise NotFound("no such alarm")
     return alarm_of(row)
+
+
+async def open_subjects(work: UnitOfWork, *, kind: AlarmKind) -> dict[str, UUID | None]:
+    """The subjects of the open alarms of a kind, each with its meter."""
+    rows = await work.fetch(
+        "SELECT subject, meter_id FROM alerts_alarm"
+        " WHERE group_id = $1 AND kind = $2 AND ended_at IS NULL",
+        work.group_id,
+        str(kind),
+    )
+    return {row["subject"]: row["meter_id"] for row in rows}

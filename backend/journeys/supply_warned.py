@@ -1,4 +1,4 @@
-"""Since when accounts are warned of a cut (C20): an episode of money stands, and a provider took news of it."""
+"""Since when accounts are warned of a cut (C20): an episode of money stands, a provider took news of it."""
 
 from __future__ import annotations
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 
+from .alarm_doors import ALARM_DOORS
 from .charge_doors import CHARGE_DOORS
 from .door import PROBLEM as PROBLEM
 from .door import Door as Door
 from .door import digits, mutation, unique
 from .dormitory_doors import DORMITORY_DOORS
+from .forecast_doors import FORECAST_DOORS
 from .money_doors import MONEY_DOORS
 from .occupancy_doors import OCCUPANCY_DOORS
 from .reconcile_doors import RECONCILE_DOORS
@@ -320,12 +322,14 @@ DOORS = (
         mutation("$id: ID!", 'resolveCase(id: $id, action: NOTE, note: "looked at it")'),
         write=True,
     ),
+    *ALARM_DOORS,
     *MONEY_DOORS,
     *OCCUPANCY_DOORS,
     *RECONCILE_DOORS,
     *CHARGE_DOORS,
     *SUPPLY_DOORS,
     *DORMITORY_DOORS,
+    *FORECAST_DOORS,
 )
 
 # Held by tests of their own, for what surrounds them (a merchant's keys, a link, a socket).
@@ -342,6 +346,7 @@ ELSEWHERE = {
     "Mutation.setChinapay(project)": "test_bank_accounts.py",
     "Query.dailyStatement(project)": "test_reconcile.py",
     "Query.topUpByLink(id)": "test_pay_link.py",
+    "Subscription.alarmRaised(project)": "test_alarms.py",
     "Subscription.topUpChanged(id)": "test_live.py",
     "Subscription.topUpByLinkChanged(id)": "test_live.py",
 }

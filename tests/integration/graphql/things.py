@@ -30,7 +30,9 @@ from ..world import (
     new_id,
     reading_of,
 )
+from .alarm_things import make_alarm_things
 from .charge_things import make_charge_things
+from .dormitory_things import make_dormitory_things
 from .money_things import make_money_things
 from .occupancy_things import make_occupancy_things, no_occupancy_things
 from .reconcile_things import make_reconcile_things
@@ -56,6 +58,7 @@ class Things:
     FreeMeter: str
     TopUp: str
     Case: str
+    Alarm: str
     Command: str
     Operator: str
     Tariff: str
@@ -85,6 +88,10 @@ class Things:
     ProtectedMeter: str
     EmergencyMeter: str
     SupplyRequest: str
+    Timetable: str
+    Timing: str
+    LoadGuard: str
+    LockedMeter: str
     link: str
     order_id: UUID
 
@@ -149,11 +156,13 @@ async def make_things(world: World, *, prefix: str = "1") -> Things:
         TariffVersion=ref("TariffVersion", draft.id),
         SubmittedVersion=ref("TariffVersion", submitted.id),
         TariffChange=ref("TariffChange", change.id),
+        **await make_alarm_things(world),
         **await make_money_things(world, prefix=prefix),
         **await make_reconcile_things(world, prefix=prefix),
         **await make_charge_things(world, prefix=prefix),
         **await make_occupancy_things(world, prefix=prefix),
         **await make_supply_things(world, prefix=prefix),
+        **await make_dormitory_things(world, prefix=prefix),
         link=link,
         order_id=order.id,
     )
@@ -180,6 +189,7 @@ def nothing() -> Things:
         "Meter",
         "TopUp",
         "Case",
+        "Alarm",
         "Command",
         "Operator",
         "Tariff",
@@ -193,13 +203,16 @@ def nothing() -> Things:
         "Charge",
         "CreditClass",
         "SupplyRequest",
+        "Timetable",
+        "Timing",
+        "LoadGuard",
     )
     made = {kind: ref(kind, new_id()) for kind in kinds}
     made |= {kind: ref("Gateway", new_id()) for kind in _GATEWAYS}
     made |= no_occupancy_things()
     made["SubmittedVersion"] = ref("TariffVersion", new_id())
     made |= {"ChargedAccount": ref("Account", new_id()), "HeldMeter": ref("Meter", new_id())}
-    meters = ("SilentMeter", "ProtectedMeter", "EmergencyMeter")
+    meters = ("SilentMeter", "ProtectedMeter", "EmergencyMeter", "LockedMeter")
     made |= {kind: ref("Meter", new_id()) for kind in meters}
     made |= {kind: ref("Account", new_id()) for kind in ("JoiningAccount", "SharingAccount")}
     made |= {"PaidTopUp": ref("TopUp", new_id()), "RightAccount": ref("Account", new_id())}
