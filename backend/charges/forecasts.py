@@ -73,6 +73,7 @@ _COLUMNS = (
     ("looked_at", "timestamptz"),
 )
 _NAMES = [name for name, _ in _COLUMNS]
+_LISTED = ", ".join(_NAMES)
 # Arrays of arrays do not travel, so each goes as its text.
 _READ = [
     f"n.{name}::{'integer' if name == 'seen' else 'bigint'}[]" if name in _ARRAYS else f"n.{name}"
@@ -81,8 +82,8 @@ _READ = [
 _SENT = ", ".join(f"${place}::{kind}[]" for place, (_, kind) in enumerate(_COLUMNS, start=2))
 _FIXED = {"ref", "project_id", "account_id", "assignment_id"}
 _KEEP = (
-    f"INSERT INTO charges_forecast (group_id, {', '.join(_NAMES)})"
-    f" SELECT $1, {', '.join(_READ)} FROM unnest({_SENT}) AS n({', '.join(_NAMES)})"
+    f"INSERT INTO charges_forecast (group_id, {_LISTED})"
+    f" SELECT $1, {', '.join(_READ)} FROM unnest({_SENT}) AS n({_LISTED})"
     " ON CONFLICT (group_id, ref) DO UPDATE SET "
     + ", ".join(f"{name} = EXCLUDED.{name}" for name in _NAMES if name not in _FIXED)
 )
@@ -130,7 +131,7 @@ def _array(numbers: Iterable[int]) -> str:
 async def kept_of(work: UnitOfWork, *, refs: Sequence[UUID]) -> dict[UUID, Kept]:
     """What is kept, by ref; what was never looked at is absent."""
     rows = await work.fetch(
-        f"SELECT {', '.join(_NAMES)} FROM charges_forecast WHERE group_id = $1 AND ref = ANY($2)",
+        f"SELECT {_LISTED} FROM charges_forecast WHERE group_id = $1 AND ref = ANY($2)",
         work.group_id,
         list(refs),
     )
@@ -140,7 +141,7 @@ async def kept_of(work: UnitOfWork, *, refs: Sequence[UUID]) -> dict[UUID, Kept]
 async def first_to_run_out(work: UnitOfWork, *, project_id: UUID, limit: int) -> list[Kept]:
     """Those of a project that run out first, as the last looks found it."""
     rows = await work.fetch(
-        f"SELECT {', '.join(_NAMES)} FROM charges_forecast"
+        f"SELECT {_LISTED} FROM charges_forecast"
         " WHERE group_id = $1 AND project_id = $2 AND zero_at IS NOT NULL ORDER BY zero_at, ref LIMIT $3",
         work.group_id,
         project_id,

@@ -6,7 +6,6 @@ account, looks back as far as roll-ups go. What is said of a day before it is le
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,7 +37,7 @@ from .forecast_places import Place, left_at, places
 from .forecast_prices import HourPrices, hour_prices
 from .forecast_warning import Looked, warn
 
-_AT_ONCE = 200  # places of one transaction
+_AT_ONCE = 64  # places of one transaction: their lesson keeps the others of a loop waiting
 _ALONE = "SELECT pg_try_advisory_xact_lock(hashtextextended('forecasts', $1))"
 _DAY = timedelta(days=1)
 _HOUR = timedelta(hours=1)
@@ -114,7 +113,6 @@ async def _look(
     lesson = await _lesson(work, site, some, kept)
     looked, changed = [], []
     for place in some:
-        await asyncio.sleep(0)  # a long lesson keeps nobody of this loop waiting
         before = kept.get(place.ref)
         profile, measured, priced = lesson.of(place, before)
         found = _found(profile, left.get(place.ref), at, site.zone, priced)
