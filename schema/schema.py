@@ -18,6 +18,7 @@ from strawberry.types.graphql import OperationType
 from backend.kernel.errors import DomainError
 
 from .accounts import AccountMutations, AccountQueries
+from .alarms import AlarmMutations, AlarmQueries, AlarmSubscriptions
 from .audit import AuditQueries
 from .bank_accounts import BankAccountMutations
 from .calendars import CalendarMutations, CalendarQueries
@@ -27,6 +28,8 @@ from .charges import ChargeMutations, ChargeQueries
 from .commands import CommandMutations
 from .context import Context
 from .dial_in import DialInMutations
+from .dormitory import DormitoryMutations, DormitoryQueries
+from .forecasts import ForecastMutations, ForecastQueries
 from .gateway_keys import GatewayKeyMutations
 from .history import HistoryQueries
 from .limits import Documents
@@ -48,7 +51,9 @@ from .supply import SupplyMutations, SupplyQueries
 from .takedowns import TakedownMutations
 from .tariff_changes import TariffChangeMutations, TariffChangeQueries
 from .tariffs import TariffMutations, TariffQueries
+from .timetables import TimetableMutations, TimetableQueries
 from .topups import TopUpQueries, TopUpSubscriptions
+from .valves import ValveMutations, ValveQueries
 from .what_if import WhatIfQueries
 
 log = logging.getLogger(__name__)
@@ -72,7 +77,12 @@ class Query(
     MeterPriceQueries,
     SupplyQueries,
     CalendarQueries,
+    TimetableQueries,
+    DormitoryQueries,
+    ValveQueries,
+    ForecastQueries,
     CaseQueries,
+    AlarmQueries,
     AuditQueries,
     HistoryQueries,
     PayLinkQueries,
@@ -94,6 +104,10 @@ class Mutation(
     CommandMutations,
     SupplyMutations,
     CalendarMutations,
+    TimetableMutations,
+    DormitoryMutations,
+    ValveMutations,
+    ForecastMutations,
     TariffMutations,
     TariffChangeMutations,
     OperatorMutations,
@@ -105,6 +119,7 @@ class Mutation(
     CashierMutations,
     ChargeMutations,
     CaseMutations,
+    AlarmMutations,
     ReconcileMutations,
     PayLinkMutations,
 ):
@@ -112,7 +127,7 @@ class Mutation(
 
 
 @strawberry.type
-class Subscription(TopUpSubscriptions, PayLinkSubscriptions):
+class Subscription(TopUpSubscriptions, PayLinkSubscriptions, AlarmSubscriptions):
     """Live."""
 
 

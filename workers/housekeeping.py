@@ -15,6 +15,7 @@ from backend.journeys.alarms import tend_alarms
 from backend.journeys.charge_estimate import estimate_silent
 from backend.journeys.forecast import tend_forecasts
 from backend.journeys.price_download import download_prices
+from backend.journeys.valves import exercise_valves, watch_flow
 from backend.journeys.watch import roll_up_history, watch_lines, watch_meters
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import DomainError
@@ -34,9 +35,15 @@ async def watch_all_lines(context: WorkerContext) -> None:
 
 
 async def watch_all_meters(context: WorkerContext) -> None:
-    """Begin and end the episodes of every group's meters."""
+    """Begin and end the episodes of every group's meters; see to what flows, and to valves that stand."""
     now = context.ports.clock.now()
     await _each_group("meters", lambda group_id: _told(watch_meters(group_id=group_id, at=now)))
+
+    async def look_at_flow(group_id: int) -> None:
+        await watch_flow(group_id=group_id, at=now)
+        await exercise_valves(group_id=group_id, models=context.ports.meter_models, at=now)
+
+    await _each_group("flow", look_at_flow)
 
 
 async def tend_all_alarms(context: WorkerContext) -> None:

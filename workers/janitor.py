@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from backend.control.queries import vends_unfinished
+from backend.journeys.batch_run import tend_batches
 from backend.journeys.charge_grants import give_monthly_grants
 from backend.journeys.charge_missed import charge_missed
 from backend.journeys.closing_steps import tend_closings
 from backend.journeys.command import tend
+from backend.journeys.dormitory import tend_loads
 from backend.journeys.refund_sending import tend_refunds
 from backend.journeys.shared_purse import tend_shared_purses
 from backend.journeys.supply_look import tend_supplies
@@ -31,6 +33,7 @@ async def tidy(context: WorkerContext) -> None:
     await prepare(at=now)
     for group_id in await all_groups():
         await tidy_group(group_id=group_id, at=now)
+        await tend_loads(group_id=group_id, at=now)
         await tend_supplies(group_id=group_id, models=context.ports.meter_models, at=now)
 
 
@@ -45,6 +48,7 @@ async def tidy_group(*, group_id: int, at: datetime) -> None:
         await outbox.forget_done(work, before=at - _KEEP_DONE)
         await forget_login_tries(work, before=at - _KEEP_TRIES)
     await tend(group_id=group_id, at=at)
+    await tend_batches(group_id=group_id, at=at)
     await give_monthly_grants(group_id=group_id, at=at)
     await charge_missed(group_id=group_id, at=at)
     await tend_shared_purses(group_id=group_id, at=at)

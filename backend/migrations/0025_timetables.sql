@@ -127,3 +127,15 @@ CREATE UNIQUE INDEX control_safety_trip_running ON control_safety_trip (group_id
 CREATE INDEX control_safety_trip_day ON control_safety_trip (group_id, meter_id, day);
 CREATE INDEX control_safety_trip_project ON control_safety_trip (group_id, project_id, id DESC);
 CALL isolate_tenant_table('control_safety_trip', 'SELECT, INSERT, UPDATE');
+
+-- Projects whose valves are moved once a month, from this minute of the day on; no row: they are not.
+CREATE TABLE control_valve_exercise (
+    group_id bigint NOT NULL,
+    project_id uuid NOT NULL,
+    starts smallint NOT NULL CHECK (starts BETWEEN 0 AND 1319),
+    PRIMARY KEY (group_id, project_id),
+    FOREIGN KEY (group_id, project_id) REFERENCES tenancy_project (group_id, id)
+);
+CALL isolate_tenant_table('control_valve_exercise', 'SELECT, INSERT, UPDATE, DELETE');
+-- `exercised`: the first day of the month in which its valve was moved last.
+ALTER TABLE control_supply ADD COLUMN exercised date CHECK (extract(day FROM exercised) = 1);

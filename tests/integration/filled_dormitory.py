@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from backend.control import calendars
+from backend.control import calendars, exercises
 from backend.control.calendar_rules import DEFAULT, Mark
 from backend.control.supply_rules import SafetyLock
 from backend.journeys.dormitory import note_flagged
@@ -23,6 +23,7 @@ async def fill_dormitory(world: World) -> None:
     async with unit_of_work(world.group_id) as work:
         await calendars.set_cut_window(work, window=DEFAULT, **asked)
         await calendars.mark_days(work, days=[day], mark=Mark.EXAM, name="期末", **asked)
+        await exercises.set_exercise(work, starts=180, **asked)
     await waiting_timing(world, await make_timetable(world))
     await guarded(world, await make_guard(world))
     async with unit_of_work(world.group_id) as work:

@@ -245,6 +245,17 @@ DOORS = (
         write=True,
     ),
     Door(
+        "Mutation.proposeTariffChange",
+        "accounts",
+        "Account",
+        mutation(
+            "$t: ID!, $id: ID!",
+            'proposeTariffChange(tariff: $t, accounts: [$id], startedAt: "2026-11-25T04:00:00Z")',
+        ),
+        lambda mine: {"t": mine.Tariff},
+        write=True,
+    ),
+    Door(
         "Mutation.approveTariffChange",
         "change",
         "TariffChange",
@@ -313,6 +324,17 @@ DOORS = (
             'assignTariff(tariff: $id, accounts: [$a], startedAt: "2026-11-22T04:00:00Z")',
         ),
         lambda mine: {"a": mine.Account},
+        write=True,
+    ),
+    Door(
+        "Mutation.assignTariff",
+        "accounts",
+        "Account",
+        mutation(
+            "$t: ID!, $id: ID!",
+            'assignTariff(tariff: $t, accounts: [$id], startedAt: "2026-11-22T04:00:00Z")',
+        ),
+        lambda mine: {"t": mine.Tariff},
         write=True,
     ),
     Door(

@@ -147,4 +147,17 @@ DORMITORY_DOORS = (
         mutation("$id: ID!", 'unlockCircuit(meter: $id, note: "the kettle is gone")'),
         write=True,
     ),
+    Door(
+        "Query.valveExercise",
+        "project",
+        "Project",
+        "query($id: ID!) { answer: valveExercise(project: $id) { starts } }",
+    ),
+    Door(
+        "Mutation.setValveExercise",
+        "project",
+        "Project",
+        mutation("$id: ID!", 'setValveExercise(project: $id, starts: "03:00")'),
+        write=True,
+    ),
 )
