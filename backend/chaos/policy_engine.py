@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from backend.alerts.alarm_rules import Edge, falling, money_hysteresis
-from backend.charges.rules import doubtful
-from backend.control.calendar_rules import CutCalendar, CutWindow, DayKind, MayCut, may_cut
+from backend.control.calendar_rules import CutCalendar, CutWindow, MayCut, may_cut
 from backend.control.command_rules import CommandKind, CommandState, life_of, over_at
 from backend.control.supply_rules import (
     GATEWAY_TRIPS_A_MINUTE,
@@ -27,14 +26,13 @@ from backend.control.supply_rules import (
     trips_at_most,
     trips_of_the_platform_at_most,
 )
-from backend.control.timetable_rules import Slot, supply_at, timetable_of
-from backend.kernel.money import ZERO, Money
 from backend.metering.rules import MAX_DRIFT
 
 from .policy_clock import Loop
+from .policy_facts import facts_of, instant
 from .policy_fate import Fate, Fault
 from .policy_oracle import Oracle
-from .policy_world import HOUR_S, PERIOD_S, Command, Gateway, Meter, Purse, Site
+from .policy_world import HOUR_S, PERIOD_S, WS_PER_WH, Command, Gateway, Meter, Purse, Site
 
 _LOOK_S = 30
 _PATIENCE_S, _AFTER_REFUSAL_S = 300, 3600  # as journeys.supply_look
@@ -64,7 +62,7 @@ class Engine:
 
     def when(self, second: float) -> datetime:
         """An instant of the simulation as the product has it."""
-        return self.site.begins + timedelta(seconds=second)
+        return instant(self.site, second)
 
     # Readings and money
 
@@ -92,6 +90,22 @@ class Engine:
             self.ring(last, now + 1)
         if news and (last is not None or self._wanted(meter)):
             self.mark(meter)
+        else:
+            self._calm(meter)
+
+    def _calm(self, meter: Meter) -> None:
+        """How long nothing but a deed of somebody can change what is decided: the money lasts until then.
+        The use of that time is charged by the next reading that is looked at."""
+        purse, row = meter.purse, meter.row
+        if row.command is not None or (row.last is not None and row.last.unfinished) or meter.hold:
+            return
+        spent = purse is not None and purse.balance + purse.overdraft <= 0
+        if purse is None or not meter.closed or (spent and len(self.site.prices) == 1):
+            meter.calm_until = self._loop.now + 6 * HOUR_S
+        elif len(purse.meters) == 1 and not purse.low and meter.read_wh == meter.charged_wh:
+            left = (purse.balance + purse.overdraft - self.site.alarm) * 1000 * WS_PER_WH
+            lasts = left // (meter.load_w * self.site.prices[-1])
+            meter.calm_until = self._loop.now + max(0, lasts - PERIOD_S)
 
     def charge(self, meter: Meter) -> None:
         """Charge what was read of a meter, and warn when the money comes to its end."""
@@ -154,6 +168,7 @@ class Engine:
     def mark(self, meter: Meter) -> None:
         """Something of a meter changed: the next look decides on it."""
         self._dirty[meter] = None
+        meter.calm_until = 0.0
         if not self._looking:
             self._looking = True
             self._loop.at((self._loop.now // _LOOK_S + 1) * _LOOK_S, self._look)
@@ -215,55 +230,7 @@ class Engine:
         self._look_again(meter, decision)
 
     def _facts(self, meter: Meter, may: MayCut) -> Supply:
-        now, purse, row = self._loop.now, meter.purse, meter.row
-        balance = uncharged = overdraft = ZERO
-        if purse is not None:
-            balance, overdraft = Money(purse.balance), Money(purse.overdraft)
-            waiting = sum(max(0, each.read_wh - each.charged_wh) for each in purse.meters)
-            version = max(purse.priced, default=0)
-            if waiting:
-                uncharged = Money(waiting * self.site.prices[version] // 1000)
-            if len(self.site.prices) > 1:
-                used = {each: (wh, hao) for each, (wh, hao) in purse.priced.items()}
-                wh, hao = used.get(version, (0, 0))
-                used[version] = wh + waiting, hao + uncharged.hao
-                overdraft += doubtful([used[each] for each in sorted(used)])
-        warned = None
-        if purse is not None and purse.low and purse.warned_at is not None:
-            warned = timedelta(seconds=now - purse.warned_at)
-        return Supply(
-            policy=meter.policy_now(now),
-            protected=meter.protected_at is not None,
-            emergency=meter.emergency,
-            safety=meter.safety,
-            timetable=self._timetable(meter),
-            money=meter.money,
-            balance=balance,
-            uncharged=uncharged,
-            overdraft=overdraft,
-            reading_age=None if row.read_at is None else timedelta(seconds=now - row.read_at),
-            period=_PERIOD,
-            hold=meter.hold,
-            payment_pending=purse is not None and purse.orders > 0,
-            window_open=may.window_open,
-            no_cut_day=may.no_cut_day,
-            warned_for=warned,
-            notice=self._window.window.notice,
-            takeover=meter.lease_until > now,
-            restored_by=meter.restored_by,
-            relay=_seen(meter),
-            force=row.force,
-        )
-
-    def _timetable(self, meter: Meter) -> bool | None:
-        if meter.off_from is None:
-            return None
-        edges = sorted(((meter.off_from // 60, False), (meter.off_to // 60, True)))
-        slots = [Slot(minute, on) for minute, on in edges]
-        if slots[0].minute:
-            slots.insert(0, Slot(0, slots[-1].on))
-        table = timetable_of({DayKind.WORKDAY: slots})
-        return supply_at(table, self._window, self.when(self._loop.now)).on
+        return facts_of(meter, self.site, self._window, may, self._loop.now)
 
     def _note(self, decision: Decision) -> None:
         held = decision.held_back
@@ -330,6 +297,7 @@ class Engine:
             row.last.state = CommandState.SUPERSEDED
         made = Command(meter, kind, why, now, now + life_of(kind).total_seconds())
         row.last = made
+        meter.calm_until = 0.0
         self._oracle.asked(made, now)
         lost = self._fate.strikes(Fault.BELL_LOST)
         self.ring(made, now + (self._fate.draw.uniform(10, 60) if lost else 0.03))
@@ -383,13 +351,3 @@ class Engine:
         if state is CommandState.VERIFIED and not forced:
             command.meter.row.force = command.meter.row.force_at = None
         self.mark(command.meter)
-
-
-def _seen(meter: Meter) -> bool | None:
-    """As journeys.supply_facts: a reading made before the last write says nothing of the relay."""
-    row = meter.row
-    if row.read_at is None or row.received_at is None:
-        return None
-    if row.force_at is not None and min(row.read_at, row.received_at) < row.force_at:
-        return None
-    return row.relay

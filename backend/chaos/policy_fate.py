@@ -61,8 +61,8 @@ _ODDS = {
     Fault.NOTICE_LOST: 0.06,
     Fault.NOTICE_TWICE: 0.06,
     Fault.ENGINE_CRASH: 0.01,
-    Fault.WORKER_CRASH: 0.02,
-    Fault.BELL_LOST: 0.02,
+    Fault.WORKER_CRASH: 0.01,
+    Fault.BELL_LOST: 0.01,
 }
 
 

@@ -138,7 +138,7 @@ class Life:
                 self._gateway_day(gateway, day)
             for meter in site.meters:
                 self._meter_day(meter, day)
-            if self._draw.random() < 0.15:
+            if self._draw.random() < 0.35:
                 channel = self._draw.choice(("WECHAT", "ALIPAY", "SMS"))
                 self._span(day, 0.5, 20, partial(site.down.__setitem__, channel))
             if self._draw.random() < 0.08:
@@ -172,6 +172,8 @@ class Life:
         self._fate.note(Fault.PRICE_100X)
         prices = self._site.prices
         prices.append(prices[0] * 100)
+        for meter in self._site.meters:
+            meter.calm_until = 0.0
         wrong = len(prices) - 1
 
         def mend() -> None:
@@ -239,7 +241,7 @@ class Life:
 
     def _silent(self, meter: Meter, until: float) -> None:
         self._fate.note(Fault.METER_OFF)
-        meter.silent_until = until
+        meter.silent_until, meter.calm_until = until, 0.0
 
     def _mute(self, meter: Meter, until: float) -> None:
         meter.mute_until = until
@@ -250,6 +252,7 @@ class Life:
     def _back(self, meter: Meter, until: float) -> None:
         """A register goes back; a person rules on it after a while (C14)."""
         meter.accrue(self._loop.now)
+        meter.calm_until = 0.0
         meter.energy_ws = max(0.0, meter.energy_ws - 40_000 * WS_PER_WH)
 
         def ruled() -> None:

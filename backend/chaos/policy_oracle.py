@@ -61,7 +61,6 @@ class Oracle:
     def __init__(self, site: Site, name: str) -> None:
         self.found = Found()
         self._site, self._name = site, name
-        self._measured: dict[Meter, float] = {}
         self._heard: dict[Purse, float] = {}
         self._dark: dict[Meter, float] = {}
         self._due: dict[Meter, float] = {}
@@ -71,10 +70,6 @@ class Oracle:
         self._cuts: list[float] = []
 
     # What happens
-
-    def measured(self, meter: Meter, at: float) -> None:
-        """A reading reached the book that was truly measured at `at`."""
-        self._measured[meter] = max(at, self._measured.get(meter, at))
 
     def heard(self, purse: Purse, at: float) -> None:
         """The customer's phone rang with a warning."""
@@ -153,15 +148,14 @@ class Oracle:
 
     def swept(self, meter: Meter, relay: bool, at: float) -> None:
         """A sweep saw a meter's relay: what is to be otherwise for more than two cycles is a breach."""
-        kept = self._kept(meter, at - 1)
+        kept, purse = self._kept(meter, at - 1), meter.purse
         self._lasts("kept", meter, at, kept and not relay)
-        if meter.purse is None:
+        if purse is None or meter.money is not MoneyIn.CLOUD:
             return
-        owes = meter.money is MoneyIn.CLOUD and self._right(meter.purse) <= 0
-        waits = meter in self._due and not owes and not relay and self._should_be_on(meter, at)
+        owes = self._right(purse) <= 0
+        waits = not relay and not owes and meter in self._due and self._should_be_on(meter, at)
         self._lasts("dark", meter, at, waits)
-        due = owes and relay and not kept and self._must_cut(meter, at)
-        self._lasts("owes", meter, at, due)
+        self._lasts("owes", meter, at, owes and relay and not kept and self._must_cut(meter, at))
 
     # What the text says
 
@@ -221,11 +215,11 @@ class Oracle:
         purse = meter.purse
         if purse is None or meter.money is not MoneyIn.CLOUD:
             return ["its money is not in the cloud"]
-        heard, measured = self._heard.get(purse), self._measured.get(meter)
+        heard = self._heard.get(purse)
         rules = (
             ("there is money", self._right(purse) > 0),
             ("a payment is on its way", purse.in_flight > 0 or purse.orders > 0),
-            ("the reading is old", measured is None or at - measured > _TWO_CYCLES + _CLOCK_S),
+            ("the reading is old", at - meter.measured > _TWO_CYCLES + _CLOCK_S),
             ("its use is not known", meter.hold),
             ("an operator's word stands", meter.policy is not SupplyPolicy.AUTO
              and (meter.policy_until is None or meter.policy_until > at)),
@@ -278,7 +272,10 @@ class Oracle:
 
     def _right(self, purse: Purse) -> int:
         """What is available at the price that was meant, use that is read and not charged included."""
-        waiting = sum(max(0, each.read_wh - each.charged_wh) for each in purse.meters)
+        waiting = 0
+        for each in purse.meters:
+            if each.read_wh > each.charged_wh:
+                waiting += each.read_wh - each.charged_wh
         return purse.right + purse.overdraft - waiting * self._site.prices[0] // 1000
 
     def _reachable(self, meter: Meter, at: float) -> bool:

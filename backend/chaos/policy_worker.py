@@ -252,17 +252,23 @@ class Worker:
         if gateway.off_until > now:
             return
         for meter in gateway.meters:
-            if meter.silent_until <= now:
+            if now < meter.calm_until:
+                row = meter.row
+                row.read_at = now + gateway.clock_off if gateway.queues else now
+                row.received_at = meter.measured = now
+            elif meter.silent_until <= now:
                 self._read(meter, now)
-                quiet = meter.closed and (meter.purse is None or meter.purse.right > 0)
-                if not quiet or meter.protected_at is not None:
-                    self._oracle.swept(meter, meter.closed, now)
+            else:
+                continue
+            quiet = meter.closed and (meter.purse is None or meter.purse.right > 0)
+            if not quiet:
+                self._oracle.swept(meter, meter.closed, now)
 
     def _read(self, meter: Meter, now: float) -> None:
         meter.accrue(now)
         gateway = meter.gateway
         read_at = now + gateway.clock_off if gateway.queues else now
-        self._oracle.measured(meter, now)
+        meter.measured = now
         self._engine.read(meter, int(meter.energy_ws) // WS_PER_WH, meter.closed, read_at)
 
     def late_reading(self, meter: Meter, age: float) -> None:
@@ -272,7 +278,7 @@ class Worker:
         if meter.silent_until <= now:
             return  # its own reading is the newest
         self._fate.note(Fault.READING_LATE)
-        self._oracle.measured(meter, now - age)
+        meter.measured = max(meter.measured, now - age)
         total = int(meter.energy_ws - (meter.load_w * age if meter.closed else 0)) // WS_PER_WH
         if total >= meter.read_wh:
             self._engine.read(meter, total, meter.row.relay, now - age)

@@ -103,6 +103,8 @@ class Meter:
     charged_wh: int = 0  # how far the book is
     read_wh: int = 0  # what was read last
     hold: bool = False
+    measured: float = -1.0  # when the newest reading that reached the book was truly made
+    calm_until: float = 0.0  # until then a sweep finds nothing that changes a decision
     row: Row = field(default_factory=Row)
 
     def accrue(self, now: float) -> None:
@@ -119,6 +121,7 @@ class Meter:
         """The relay moves, whoever moved it."""
         self.accrue(now)
         self.closed = closed
+        self.calm_until = 0.0
 
     def policy_now(self, now: float) -> SupplyPolicy:
         """The policy that holds (C23: until when)."""

@@ -107,7 +107,7 @@ def a_restore_waits_its_turn(patch: pytest.MonkeyPatch) -> None:
 
 def a_price_is_a_price(patch: pytest.MonkeyPatch) -> None:
     """What was typed a hundred times too high is owed."""
-    patch.setattr("backend.chaos.policy_engine.doubtful", lambda charged: Money(0))
+    patch.setattr("backend.chaos.policy_facts.doubtful", lambda charged: Money(0))
 
 
 def no_limit(patch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def an_answer_is_not_made_up_for(patch: pytest.MonkeyPatch) -> None:
         return (CommandStep.VERIFIED if again else step), words
 
     patch.setattr("backend.chaos.policy_worker.decide_command", gives_up)
-    patch.setattr("backend.chaos.policy_engine._seen", lambda meter: None)
+    patch.setattr("backend.chaos.policy_facts.seen", lambda meter: None)
 
 
 # Each bug with a word of what is said of it.
