@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -11,6 +11,8 @@ from backend.kernel.db import Row, UnitOfWork
 from backend.kernel.errors import NotFound
 from backend.kernel.scope import Scope
 from backend.tenancy.rules import Permission
+
+from .ports import MessageChannel
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +90,18 @@ async def deliveries_sent(work: UnitOfWork, *, event: str, key_like: str) -> int
         key_like,
     )
     return count
+
+
+async def delivered_at(work: UnitOfWork, *, keys: Sequence[str]) -> dict[str, datetime]:
+    """When news of each key (as `tell_customers` took it) was first accepted by a provider, for whom and by
+    which channel ever; what nobody is known to have been told has no entry, nor what did not arrive."""
+    rows = await work.fetch(
+        # Each person's message has the key and something more.
+        "SELECT k.key, min(d.sent_at) AS at FROM unnest($2::text[]) AS k(key)"
+        " JOIN alerts_delivery d ON d.group_id = $1 AND d.channel = ANY($3) AND d.state = 'SENT'"
+        "  AND d.key > k.key || '-' AND d.key < k.key || '.' GROUP BY 1",
+        work.group_id,
+        list(keys),
+        [str(channel) for channel in MessageChannel],
+    )
+    return {row["key"]: row["at"] for row in rows}
