@@ -149,16 +149,13 @@ class CalendarMutations:
         notice_hours: int,
     ) -> CutCalendarResult:
         """When a project may be cut for arrears: a span of the day between 06:00 and 23:00, HH:MM."""
-        context = info.context
-        window = window_of(
-            minute_of(opens, "opens"), minute_of(closes, "closes"), weekdays, notice_hours
-        )
+        context, span = info.context, (minute_of(opens, "opens"), minute_of(closes, "closes"))
         async with context.work() as work:
             row = await calendars.set_cut_window(
                 work,
                 scope=context.caller(),
                 project_id=uuid_of(project, "Project"),
-                window=window,
+                window=window_of(*span, weekdays, notice_hours),
                 at=context.now,
             )
         return calendar_of(row, context.now)

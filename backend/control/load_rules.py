@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from math import hypot, sqrt
+from math import isqrt
 from typing import NamedTuple
 
 from backend.kernel.errors import InvalidInput
@@ -24,7 +24,8 @@ _MOST_W = 100_000
 _MOST_RANGES = 8
 # P and S are rounded by the meter: so little below P is no contradiction, more is (a three-phase meter tells
 # the voltage and current of one phase), and nothing is said of what contradicts itself.
-_ROUNDED = 0.95
+_ROUNDED = 95  # percent
+_MICRO = 1_000_000
 
 
 class Load(NamedTuple):
@@ -76,7 +77,8 @@ def find_load(
     watts, permille = step
     if any(low <= watts <= high for low, high in guard.allowed):
         return None
-    detail = {"step_w": str(watts), "power_factor": f"{permille / 1000:.3f}"}
+    whole, rest = divmod(permille, 1000)
+    detail = {"step_w": str(watts), "power_factor": f"{whole}.{rest:03d}"}
     return Found(SafetyLock.MALIGNANT_LOAD, detail)
 
 
@@ -89,21 +91,22 @@ def _step(before: Load, now: Load) -> tuple[int, int] | None:
     watts = now.power_w - before.power_w
     if watts <= 0:
         return None
-    return watts, int(1000 * watts / hypot(watts, new - old))
+    active = _MICRO * watts
+    return watts, 1000 * active // isqrt(active**2 + (new - old) ** 2)
 
 
-def _reactive(load: Load) -> float | None:
-    """Reactive power in var; None when it cannot be told, or power is given back."""
+def _reactive(load: Load) -> int | None:
+    """Reactive power in millionths of a var; None when it cannot be told, or power is given back."""
     if load.power_w is None or load.power_w < 0:
         return None
     if load.power_w == 0 and load.current_ma == 0:
-        return 0.0
+        return 0
     if load.voltage_mv is None or load.current_ma is None:
         return None
-    apparent = load.voltage_mv * load.current_ma / 1_000_000
-    if apparent < _ROUNDED * load.power_w:
+    active, apparent = _MICRO * load.power_w, load.voltage_mv * load.current_ma
+    if 100 * apparent < _ROUNDED * active:
         return None
-    return sqrt(max(0.0, apparent**2 - load.power_w**2))
+    return isqrt(max(0, apparent**2 - active**2))
 
 
 def restore_at(guard: LoadGuard, *, trips_today: int, at: datetime) -> datetime | None:

@@ -177,7 +177,7 @@ async def test_a_register_that_moves_though_two_readings_show_it_shut_is_an_alar
 ) -> None:
     world, other = worlds
     meter, times = world.meter, [START + n * HALF_HOUR for n in range(1, 8)]
-    seen = (
+    seen: tuple[tuple[int, bool, dict[str, str]], ...] = (
         (1_000, True, {}),
         (1_500, False, {}),  # it was on before that
         (1_510, False, {}),  # one step of its register
