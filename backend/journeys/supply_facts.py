@@ -23,6 +23,7 @@ from backend.metering.supplied import SuppliedMeter
 from backend.topups.queries import accounts_with_open_orders
 
 from .charge_figures import figures
+from .supply_doubts import doubted
 from .supply_warned import warned_since
 
 _NOTHING = Figures(ZERO, ZERO, ZERO)
@@ -43,6 +44,8 @@ async def gather(
     ]
     account_ids = list({each.account_id for each in sold if each.account_id is not None})
     money = await figures(work, account_ids=account_ids) if account_ids else {}
+    owing = {each: known for each, known in money.items() if known.available <= ZERO}
+    doubts = await doubted(work, owing=owing, at=at)
     paying = await accounts_with_open_orders(work, account_ids=account_ids)
     warned = await warned_since(work, account_ids=account_ids)
     held = await held_assignments(
@@ -55,7 +58,10 @@ async def gather(
     for supply in wanted:
         meter, calendar = meters[supply.meter_id], calendars[supply.project_id]
         may = may_cut(calendar, at)
-        known = _NOTHING if meter.account_id is None else money.get(meter.account_id, _NOTHING)
+        known, doubt = _NOTHING, ZERO
+        if meter.account_id is not None:
+            known = money.get(meter.account_id, _NOTHING)
+            doubt = doubts.get(meter.account_id, ZERO)
         found[meter.id] = Supply(
             policy=supply.policy_at(at),
             protected=supply.protected is not None,
@@ -65,7 +71,7 @@ async def gather(
             money=_money_in(meter),
             balance=known.balance,
             uncharged=known.uncharged,
-            overdraft=known.overdraft,
+            overdraft=known.overdraft + doubt,
             reading_age=None if meter.read_at is None else at - meter.read_at,
             period=meter.period,
             hold=meter.assignment_id in held,
