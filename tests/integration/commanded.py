@@ -39,6 +39,7 @@ from .world import START, World
 
 VALVE = "33780011223344"
 ELECTRIC = "230000000645"
+CLOUD = "230000000646"  # holds no money and draws nothing; 1,003 kWh on its register
 WHY = "a test of it"
 LEASE = timedelta(seconds=30)
 
@@ -205,7 +206,15 @@ def _plan(serial: str) -> dict[str, Any]:
     ]
     valve = {"serial": f"{serial}-{VALVE}", "address": VALVE, "model": "JICHENG-188-VALVE"}
     old = {"serial": f"{serial}-{ELECTRIC}", "address": ELECTRIC, "model": "GENERIC-645-2007"}
-    return {"serial": serial, "meters": [*meters, valve, old]}
+    cloud = {
+        "serial": f"{serial}-{CLOUD}",
+        "address": CLOUD,
+        "model": "GENERIC-645-2007",
+        "energy": "1003.000",
+        "power_w": 0,
+        "prepaid": False,
+    }
+    return {"serial": serial, "meters": [*meters, valve, old, cloud]}
 
 
 @asynccontextmanager

@@ -19,6 +19,7 @@ energy = "1234.560"         # kWh at first start, optional
 remaining = "20.00"         # yuan at first start, optional
 purchase_count = 0          # at first start, optional
 prices = ["1.2", "1.0", "0.6", "0.3"]   # yuan per kWh: spike, peak, flat, valley, optional
+prepaid = true              # optional, DL/T 645: false holds no money and obeys orders alone
 ct = 1                      # optional: the transformers before it, where the model has them
 pt = 1
 

@@ -59,7 +59,7 @@ def _electric(model: str) -> Planner:
                 energy_ws=(0, 0, _thousandths(tree.get("energy", "0")) * _WS_PER_WH, 0),
                 balance_hao=remaining.hao,
                 count=int(tree.get("purchase_count", 0)),
-                prepaid=not old,
+                prepaid=bool(tree.get("prepaid", not old)),
             )
             return Virtual645(spec, state, store=store, clock=clock)
 
