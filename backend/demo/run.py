@@ -28,6 +28,7 @@ from workers.gateway.identity import IdentityFile
 from workers.models import meter_models
 
 from .field import FIELD, WATER, FieldSeeder, agent_site, enrol_box, site_gateways
+from .lived import live_before
 from .plan import GROUPS, DemoGroup
 from .ports_file import remembered_ports
 from .processes import Processes
@@ -147,6 +148,7 @@ async def _start(
             platform_keys=platform_keys,
         )
         await seeder.seed()
+        await live_before(GROUPS, at=clock.now())
         await _field(processes, addresses, data, ports, seeder.ports)
     finally:
         await Database.close()

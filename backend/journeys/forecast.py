@@ -110,7 +110,7 @@ async def _look(
     """Learn and look at some places; what was found of each, and how many days were learned."""
     kept = await kept_of(work, refs=[each.ref for each in some])
     left = await left_at(work, some)
-    lesson = await _lesson(work, site, some, kept)
+    lesson = await _lesson(work, site, some, kept, at)
     looked, changed = [], []
     for place in some:
         before = kept.get(place.ref)
@@ -213,7 +213,11 @@ def _first(before: Kept | None, last: date) -> date:
 
 
 async def _lesson(
-    work: UnitOfWork, site: _Site, some: Sequence[Place], kept: Mapping[UUID, Kept]
+    work: UnitOfWork,
+    site: _Site,
+    some: Sequence[Place],
+    kept: Mapping[UUID, Kept],
+    at: datetime,
 ) -> _Lesson:
     due = {each.ref: _first(kept.get(each.ref), site.last) for each in some}
     due = {ref: first for ref, first in due.items() if first <= site.last}
@@ -224,8 +228,7 @@ async def _lesson(
         if place.ref in due:
             for supply in place.supplies:
                 supplies[supply] = supplies.get(supply, False) or place.in_cloud
-    noon = datetime.combine(site.last, _AT_LAST, site.zone)
-    prices = await hour_prices(work, supplies=supplies, at=noon, zone=site.zone)
+    prices = await hour_prices(work, supplies=supplies, day=site.last, at=at, zone=site.zone)
     priced = [each for each in some if each.ref in due and each.supplies <= prices.keys()]
     firsts: dict[UUID, date] = {}
     for place in priced:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -39,10 +39,12 @@ class HourPrices(NamedTuple):
 
 
 async def hour_prices(
-    work: UnitOfWork, *, supplies: Mapping[Supply, bool], at: datetime, zone: ZoneInfo
+    work: UnitOfWork, *, supplies: Mapping[Supply, bool], day: date, at: datetime, zone: ZoneInfo
 ) -> dict[Supply, HourPrices]:
-    """The hours of the day of `at` for supplies, each with whether the cloud holds its money, at the step
-    they are in; a supply without a tariff is absent. Three statements a kind at most."""
+    """The hours of a day for supplies, each with whether the cloud holds its money, by the plan that holds
+    at an instant and the step they are in then; a supply without a tariff is absent. Three statements a
+    kind at most."""
+    noon = datetime.combine(day, time(12), zone)
     found: dict[Supply, HourPrices] = {}
     ready: dict[tuple[str, int | None], HourPrices] = {}
     for kind in sorted({supply.kind for supply in supplies}):
@@ -63,7 +65,7 @@ async def hour_prices(
             so_far = used.get(supply.account_id, 0) if supplies[supply] else None
             key = (plan.version, None if so_far is None else step_of(plan, so_far))
             if key not in ready:
-                ready[key] = prices_of(present(plan, at, used=so_far, zone=zone))
+                ready[key] = prices_of(present(plan, noon, used=so_far, zone=zone))
             found[supply] = ready[key]
     return found
 

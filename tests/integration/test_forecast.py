@@ -7,6 +7,8 @@ from datetime import UTC, date, datetime
 
 from backend.charges.forecast_rules import Basis, Forecast, mape
 from backend.charges.forecasts import kept_of
+from backend.demo.lived import live_before
+from backend.demo.plan import DemoGroup, Home, Site
 from backend.journeys.forecast import Tended, tend_forecasts
 from backend.journeys.forecast_shown import Shown, forecasts_of_accounts, measured_days
 from backend.journeys.shared_purse import share_purse
@@ -15,17 +17,18 @@ from backend.kernel.money import Money
 from backend.metering.readings import store_readings
 from backend.tenancy.operations import set_warning
 
-from .charged import Home, add_meter, make_home
+from .charged import Home as CloudHome
+from .charged import add_meter, make_home
 from .forecasted import DAY, HOUR, MONDAY, NINE, live, two_shops
-from .priced import flat
+from .priced import flat, priced
 from .test_bot_prices import said
 from .test_customer_news import told
-from .world import World, bind_customer, reading_of
+from .world import APP_ID, START, World, bind_customer, reading_of
 
 THURSDAY = datetime(2026, 12, 24, 0, 8, tzinfo=UTC)  # 08:08 in China
 
 
-async def shown(home: Home, at: datetime = NINE) -> Shown:
+async def shown(home: CloudHome, at: datetime = NINE) -> Shown:
     """The forecast of the home's account."""
     async with unit_of_work(home.world.group_id) as work:
         found = await forecasts_of_accounts(work, account_ids=[home.account.id], at=at)
@@ -249,3 +252,28 @@ async def test_the_bot_tells_a_tenant_how_long_his_money_lasts_and_a_stranger_no
     )
     assert "约可用 2 天。" in await said(ours, customer, "余额")
     assert "12月24日" not in "".join(await said(theirs, stranger, "还能用几天"))
+
+
+async def test_the_demo_knows_at_once_how_long_the_money_of_its_homes_lasts(
+    worlds: tuple[World, World],
+) -> None:
+    ours = worlds[0]
+    await priced(ours)
+    home = Home(
+        no=ours.account.no,
+        name="",
+        place=(),
+        phone="",
+        meter=ours.meter.serial,
+        openid="",
+        remaining="",
+        energy="",
+        average_w=1_000,
+    )
+    site = Site("main", "", "SHOPS", ours.gateway.serial, "", (home,))
+    await remains(ours, "50", START)
+    for _ in range(2):
+        await live_before([DemoGroup(ours.code, "", APP_ID, (site,))], at=START)
+    found = await own(ours, START)
+    # About 24 kWh a day at 0.60 yuan.
+    assert (found.basis, found.days_left) == (Basis.OWN_USE, 3)
