@@ -60,6 +60,12 @@ _CUT = {
     CutCause.TIMETABLE: "out.timetable",
     CutCause.OPERATOR: "out.operator",
 }
+_CUT_BACK = {
+    CutCause.OVERLOAD: "out.load_back",
+    CutCause.MALIGNANT_LOAD: "out.load_back",
+    CutCause.TIMETABLE: "out.timetable_back",
+    CutCause.OPERATOR: "out.timetable_back",
+}
 _CUT_NEXT = {
     CutCause.OVERLOAD: "out.load_next",
     CutCause.MALIGNANT_LOAD: "out.load_next",
@@ -159,7 +165,10 @@ def power_out_answer(*, view: View, account: AccountView, meter: MeterView, now:
         head = say("out.normal", name=name, on=say(_ON[meter.supply]), time=at)
         return head + "\n" + say(_AT_HOME[meter.supply])
     cause = meter.cut_cause or CutCause.OPERATOR
-    return say(_CUT[cause], name=name, off=off, time=at) + "\n" + say(_CUT_NEXT[cause])
+    head = say(_CUT[cause], name=name, off=off, time=at)
+    if meter.back_at is None:
+        return head + "\n" + say(_CUT_NEXT[cause])
+    return head + "\n" + say(_CUT_BACK[cause], time=data_time(meter.back_at, now))
 
 
 def topup_line(*, top_up: TopUpView, now: datetime) -> str:

@@ -11,7 +11,9 @@ from backend.accounts.queries import area_paths, bound_accounts, closed_accounts
 from backend.accounts.rules import mask_place
 from backend.charges.forecast_rules import Basis, Forecast
 from backend.charges.rules import Figures
+from backend.control.supply_rules import SafetyLock, Why
 from backend.journeys.charge_figures import figures
+from backend.journeys.cut_cause import Cut, cuts_of_meters
 from backend.journeys.forecast_shown import Shown, forecasts_of_meters
 from backend.journeys.views import MeterCreditState, MoneyState, TopUpView, topup_views
 from backend.kernel.clock import CHINA, Period, business_day, day_period
@@ -47,6 +49,8 @@ async def view_of_customer(work: UnitOfWork, *, customer_id: UUID, at: datetime)
     money = await figures(work, account_ids=ids) if in_cloud else {}
     lasting = await forecasts_of_meters(work, account_ids=ids, at=at)
     priced = await prices_of_meters(work, meters=meters, in_cloud=in_cloud, at=at)
+    serving = [meter.id for of_account in meters.values() for meter in of_account]
+    cuts = await cuts_of_meters(work, meter_ids=serving, at=at)
     places = await area_paths(work, area_ids=[account.area_id for account in accounts])
     views = [
         seen.AccountView(
@@ -63,6 +67,7 @@ async def view_of_customer(work: UnitOfWork, *, customer_id: UUID, at: datetime)
                         money.get(account.id) if meter.id in in_cloud else None,
                         priced[meter.id],
                         lasting.get(meter.id),
+                        cuts.get(meter.id),
                     )
                     for meter in meters[account.id]
                 ]
@@ -89,9 +94,10 @@ async def _meter(
     in_cloud: Figures | None,
     priced: Priced,
     lasting: Shown | None,
+    cut: Cut | None,
 ) -> seen.MeterView:
     """`in_cloud`: the figures of its purse when the cloud holds its money; `lasting`: None of a meter that is
-    not sold to."""
+    not sold to; `cut`: None when the cloud did not cut it."""
     latest = meter.latest
     relay = seen.Relay.UNKNOWN
     if latest is not None and latest.relay_closed is not None:
@@ -116,7 +122,17 @@ async def _meter(
         days_left=found.days_left,
         zero_at=found.zero_at,
         basis=found.basis,
+        cut_cause=None if cut is None else _cause(cut),
+        back_at=None if cut is None else cut.back_at,
     )
+
+
+def _cause(cut: Cut) -> seen.CutCause:
+    """What a customer can do something about is told by name; the rest is an operator's."""
+    if cut.why is Why.SAFETY_LOCK:
+        return seen.CutCause((cut.lock or SafetyLock.OVERLOAD).value)
+    causes = {Why.ARREARS: seen.CutCause.ARREARS, Why.TIMETABLE: seen.CutCause.TIMETABLE}
+    return causes.get(cut.why, seen.CutCause.OPERATOR)
 
 
 async def _usage(work: UnitOfWork, meter: MeterState, at: datetime) -> seen.UsageView:

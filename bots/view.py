@@ -140,6 +140,7 @@ class MeterView:
     days_left: int | None = None
     usage: UsageView = UsageView()
     cut_cause: CutCause | None = None
+    back_at: datetime | None = None
     price: PriceView | None = None
     bill: BillView | None = None
     zero_at: datetime | None = None

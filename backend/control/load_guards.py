@@ -286,6 +286,17 @@ async def lock_running(work: UnitOfWork, *, meter_id: UUID) -> SafetyTrip | None
     return None if row is None else _trip_of(row)
 
 
+async def running_trips(work: UnitOfWork, *, meter_ids: Sequence[UUID]) -> dict[UUID, SafetyTrip]:
+    """The running trip of each of the meters that is locked: one statement."""
+    rows = await work.fetch(
+        "SELECT * FROM control_safety_trip WHERE group_id = $1 AND meter_id = ANY($2)"
+        " AND ended_at IS NULL",
+        work.group_id,
+        list(meter_ids),
+    )
+    return {row["meter_id"]: _trip_of(row) for row in rows}
+
+
 async def end_trips(
     work: UnitOfWork, *, trips: Sequence[SafetyTrip], by: str, note: str, at: datetime
 ) -> None:

@@ -27,6 +27,7 @@ from workers.sweep import sweep_due
 
 from .commanded import WHY, Post
 from .dormitory import ROOMS, draws, guarded, make_guard
+from .test_bot_prices import said
 from .world import World, admin_scope, bind_customer
 
 MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
@@ -116,6 +117,10 @@ async def test_a_kettle_switches_its_room_off_and_after_ten_minutes_power_comes_
         group_id=world.group_id, purse=world.account.id, models=meter_models(), at=post.clock.now()
     )
     assert paid.commands == 0
+    await draws(world, 0, closed=False)
+    why = await said(world, mates[0], "没电")
+    assert "违规电器" in why[0]
+    assert "自动恢复" in why[1]
     post.clock.advance(9 * MINUTE)
     assert await look(world) == Tended()
     assert (await engine(post)).commands == 0

@@ -28,7 +28,8 @@ from workers.models import meter_models
 from workers.sweep import meter_refresh
 
 from .commanded import VALVE, Post
-from .world import World, admin_scope, make_account, make_meter
+from .test_bot_prices import said
+from .world import World, admin_scope, bind_customer, make_account, make_meter
 
 NIGHT = {DayKind.WORKDAY: (Slot(0, False), Slot(6 * 60, True), Slot(23 * 60, False))}
 MONDAY, DAY = date(2026, 11, 23), timedelta(days=1)
@@ -88,6 +89,7 @@ async def test_lights_go_out_at_eleven_and_come_back_at_six_by_the_timetable_alo
     post: Post,
 ) -> None:
     world = post.world
+    customer = await bind_customer(world)
     planned = await plan(world, await make(world))
     assert planned.state is TimingState.DONE
     assert await at(post, china(MONDAY, "22:50")) == Looked(0, 0, 0)
@@ -106,6 +108,10 @@ async def test_lights_go_out_at_eleven_and_come_back_at_six_by_the_timetable_alo
         at=post.clock.now(),
     )
     assert paid == Looked(0, 0, 0)
+    await at(post, china(MONDAY, "23:10"))
+    told = await said(world, customer, "没电")
+    assert "作息时间" in told[0]
+    assert told[1] == "11月24日 06:00 自动恢复。"
     assert (await at(post, china(MONDAY + DAY, "05:59"))).commands == 0
     assert not post.closed
     assert (await at(post, china(MONDAY + DAY, "06:00"))).commands == 1
