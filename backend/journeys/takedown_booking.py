@@ -1,7 +1,7 @@
 """The one commit that ends a meter's service: vends decided, money booked, the next meter hung (A17, C8-C10).
 
-Lock order: the takedown, the assignment (no number is allocated meanwhile), vends, the purse, and the
-audit last. Every entry has the takedown's or the vend's own key, so doing it twice does it once.
+Lock order: the takedown, the assignment (no number is allocated meanwhile), supplies, vends, the purse, and
+the audit last. Every entry has the takedown's or the vend's own key, so doing it twice does it once.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from uuid import UUID
 from backend.accounts import operations as accounts
 from backend.accounts.queries import purses
 from backend.control import operations as control
+from backend.control import supplies
 from backend.control.models import Vend
 from backend.control.operations import NewVend
 from backend.control.queries import last_verified_no, lock_undecided
@@ -116,6 +117,14 @@ async def book_out(
     assert takedown.final is not None
     assert takedown.final_by is not None
     account_id = takedown.account_id
+    if takedown.purpose is Purpose.REPLACE and takedown.to_meter_id is not None:
+        await supplies.pass_on(
+            work,
+            project_id=takedown.project_id,
+            from_meter_id=meter.id,
+            to_meter_id=takedown.to_meter_id,
+            at=at,
+        )
     await hold_purse(work, project_id=takedown.project_id, account_id=account_id, at=at)
     purse = (await purses(work, account_ids=[account_id]))[account_id]
     ending = _Ending(takedown, served, meter, takedown.final, purse, at)

@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from backend.control.load_guards import lock_guarded
 from backend.control.rules import Wallet
+from backend.control.supplies import supplies_of_meters
+from backend.control.timetables import followers
 from backend.journeys import vend as journey
 from backend.journeys.cases import CaseAction, resolve
+from backend.journeys.supply import protect_meter
 from backend.journeys.takedown import cancel_takedown, name_next_meter
 from backend.journeys.takedown_steps import agree_typed, go_on, look, type_final
+from backend.journeys.timetable import plan_timing
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
 from backend.kernel.money import ZERO, Money
@@ -23,6 +28,7 @@ from backend.sandbox.embedded.services import EmbeddedServices
 from workers.links.lane import Priority
 from workers.models import meter_models
 
+from .dormitory import guarded, make_guard, make_timetable
 from .household import Street, expect_meters_agree, expect_sound, streets
 from .refunding import allow_alone, second
 from .world import World
@@ -86,6 +92,42 @@ async def test_the_new_meter_holds_the_old_ones_money_once_and_the_book_agrees(
     assert (new.account_id, new.opening_purchase_no, new.last_purchase_no) == (account.id, 0, 1)
     assert gone.removed_at is not None
     assert await street.cases() == []
+
+
+async def test_what_is_wanted_of_a_circuit_is_wanted_of_its_new_meter(street: Street) -> None:
+    world = street.world
+    await street.household("300001", 1)
+    old, at = street.meters[1], street.clock.now()
+    await protect_meter(
+        scope=world.scope,
+        meter_id=old.id,
+        reason="a ventilator",
+        review_at=at + timedelta(days=90),
+        at=at,
+    )
+    kept, guard = await make_timetable(world), await make_guard(world)
+    await plan_timing(
+        scope=world.scope,
+        timetable_id=kept.id,
+        meter_ids=[old.id],
+        reason="lights out at eleven",
+        models=meter_models(),
+        at=at,
+    )
+    await guarded(world, guard, [old.id])
+    await street.register(2)
+    begun = await street.replace(1, 2, key="replace-1")
+    await street.work()
+    assert (await street.now(begun)).state is TakedownState.DONE
+    new = street.meters[2]
+    async with unit_of_work(world.group_id) as work:
+        supply = (await supplies_of_meters(work, meter_ids=[new.id]))[new.id]
+        assert await followers(work, timetable_id=kept.id) == sorted([old.id, new.id])
+        (under,) = await lock_guarded(work, meter_ids=[new.id])
+    assert supply.protected is not None
+    assert supply.protected.reason == "a ventilator"
+    assert supply.force is None
+    assert under.guard == guard.guard
 
 
 async def test_what_was_used_at_the_old_meter_is_income_out_of_grants_first(
