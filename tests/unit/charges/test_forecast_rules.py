@@ -111,6 +111,16 @@ def test_fourteen_empty_days_are_how_it_is_now() -> None:
     assert expected(back, MONDAY + 45 * DAY) == sum(OFFICE)
 
 
+def test_the_fourteenth_empty_day_decides_and_a_tenth_of_what_was_said_is_no_empty_day() -> None:
+    before = office_weeks(4)
+    thirteen = taught(*[IDLE] * 13, first=MONDAY + 28 * DAY, profile=before)
+    assert (costs(thirteen), thirteen.away) == (costs(before), 13)
+    fourteen = learn(thirteen, MONDAY + 41 * DAY, IDLE)
+    assert fourteen == Profile(MONDAY + 41 * DAY, (0,) * WEEK, (1,) * 7)
+    assert learn(before, MONDAY + 28 * DAY, [113] + [0] * 23).away == 1
+    assert learn(before, MONDAY + 28 * DAY, [114] + [0] * 23).away == 0
+
+
 def test_a_day_of_rest_in_an_empty_week_does_not_end_it() -> None:
     closed = ([OFFICE] * 6 + [IDLE]) * 4
     gone = taught(*[IDLE] * 17, first=MONDAY + 28 * DAY, profile=taught(*closed))
@@ -133,6 +143,29 @@ def test_a_weekday_that_was_never_known_is_like_the_mean_of_the_others() -> None
 
 def test_what_lasts_for_years_is_told_as_a_thousand_days() -> None:
     assert forecast(office_weeks(4), 10**9, NINE) == Forecast(Basis.OWN_USE, MOST_DAYS, None)
+
+
+def test_what_lasts_nearly_so_long_has_its_hour() -> None:
+    week, profile = 5 * 1140 + 2 * 240, office_weeks(4)
+    found = forecast(profile, 142 * week + 100, NINE)
+    assert found == Forecast(Basis.OWN_USE, 994, NINE + 994 * DAY + timedelta(hours=1))
+    assert forecast(profile, 143 * week + 100, NINE).zero_at is None
+
+
+def test_the_level_scales_every_hour_half_up_and_one_known_weekday_stands_for_all() -> None:
+    assert costs(Profile(MONDAY, (1,) * WEEK, (1,) * 7, 1_500)) == (2,) * WEEK
+    assert costs(Profile(MONDAY, (1,) * WEEK, (1,) * 7, 1_400)) == (1,) * WEEK
+    monday = Profile(MONDAY, (5,) * 24 + (0,) * 144, (7, 0, 0, 0, 0, 0, 0))
+    assert costs(monday) == (5,) * WEEK
+
+
+def test_the_first_of_four_days_count_alike_and_the_level_moves_by_a_sixth() -> None:
+    two = taught([10] * 24, *[IDLE] * 6, [21] + [10] * 23)
+    assert two.hours[:2] == (16, 10)  # half up
+    more = learn(office_weeks(1), MONDAY + 7 * DAY, [3 * each for each in OFFICE])
+    assert more.level == 1_166  # as if it were twice
+    less = learn(office_weeks(1), MONDAY + 7 * DAY, [each // 5 for each in OFFICE])
+    assert less.level == 916  # as if it were half
 
 
 @given(days, st.integers(-1_000, 10**9), st.integers(0, 10**9), instants)
@@ -219,6 +252,7 @@ def test_a_week_with_an_unknown_day_is_given_up_and_the_next_begins_anew() -> No
     for place, came in enumerate([OFFICE] * 3 + [None] + [OFFICE]):
         measured = measure(measured, profile, MONDAY + place * DAY, came)
     assert (measured.weeks, measured.week_from) == ((), MONDAY + 4 * DAY)
+    assert (measured.week_said, measured.week_came) == (5 * 1140 + 2 * 240, 1140)
 
 
 @pytest.mark.parametrize("kept", [28, 8])

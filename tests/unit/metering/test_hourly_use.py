@@ -37,6 +37,17 @@ def test_an_hour_between_two_sweeps_is_no_silence() -> None:
     assert whole_day(*row(read), 4) == (0, 10) * 12
 
 
+def test_an_hour_at_either_end_may_be_missing_and_two_may_not() -> None:
+    assert whole_day(*row(dict.fromkeys(range(1, 23), 5)), 1) == (0, *(5,) * 22, 0)
+    assert whole_day(*row(dict.fromkeys(range(1, 24), 5)), 0) is None
+    assert whole_day(*row(dict.fromkeys(range(23), 5)), 0) is None
+    assert whole_day(*row(dict.fromkeys(range(24), 0)), 0) == (0,) * 24
+
+
+def test_a_figure_that_is_not_there_is_nothing() -> None:
+    assert whole_day(ALL, ",".join(["5"] * 23 + [""]), ",".join([""] * 24), 1) == (*(5,) * 23, 0)
+
+
 @pytest.mark.parametrize(
     ("read", "gaps"),
     [
