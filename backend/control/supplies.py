@@ -254,32 +254,6 @@ async def set_emergency(work: UnitOfWork, *, meter_id: UUID, said: Said | None) 
     )
 
 
-async def pass_on(
-    work: UnitOfWork, *, project_id: UUID, from_meter_id: UUID, to_meter_id: UUID, at: datetime
-) -> None:
-    """A meter takes the place of another at the same circuit: what is wanted there, what protects it, its
-    timetable and its guard are of the circuit, so they are the new meter's. What the cloud made of the old
-    relay is not."""
-    locked = await lock_supplies(
-        work, meters=dict.fromkeys((from_meter_id, to_meter_id), project_id)
-    )
-    assert len(locked) == 2, "a row was made for each"
-    await work.execute(
-        "UPDATE control_supply n SET policy = o.policy, policy_until = o.policy_until,"
-        " policy_reason = o.policy_reason, policy_by = o.policy_by, policy_at = o.policy_at,"
-        " protected_reason = o.protected_reason, protected_by = o.protected_by,"
-        " protected_at = o.protected_at, review_at = o.review_at, timetable_id = o.timetable_id,"
-        " guard_id = o.guard_id,"
-        " load_seen_at = CASE WHEN o.guard_id IS NOT NULL THEN $4::timestamptz END"
-        " FROM control_supply o WHERE o.group_id = $1 AND o.meter_id = $2"
-        " AND n.group_id = $1 AND n.meter_id = $3",
-        work.group_id,
-        from_meter_id,
-        to_meter_id,
-        at,
-    )
-
-
 async def lock_supplies_of_commands(work: UnitOfWork, *, command_ids: Sequence[UUID]) -> None:
     """Hold the rows of the commands' meters until commit, before the commands' own: everybody in one
     order."""

@@ -13,7 +13,7 @@ from uuid import UUID
 from backend.accounts import operations as accounts
 from backend.accounts.queries import purses
 from backend.control import operations as control
-from backend.control import supplies
+from backend.control.circuits import pass_on
 from backend.control.models import Vend
 from backend.control.operations import NewVend
 from backend.control.queries import last_verified_no, lock_undecided
@@ -118,12 +118,11 @@ async def book_out(
     assert takedown.final_by is not None
     account_id = takedown.account_id
     if takedown.purpose is Purpose.REPLACE and takedown.to_meter_id is not None:
-        await supplies.pass_on(
+        await pass_on(
             work,
             project_id=takedown.project_id,
             from_meter_id=meter.id,
             to_meter_id=takedown.to_meter_id,
-            at=at,
         )
     await hold_purse(work, project_id=takedown.project_id, account_id=account_id, at=at)
     purse = (await purses(work, account_ids=[account_id]))[account_id]

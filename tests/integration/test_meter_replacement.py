@@ -130,6 +130,29 @@ async def test_what_is_wanted_of_a_circuit_is_wanted_of_its_new_meter(street: St
     assert under.guard == guard.guard
 
 
+async def test_a_protection_of_the_new_meter_is_not_taken_off_by_a_replacement(
+    street: Street,
+) -> None:
+    world, at = street.world, street.clock.now()
+    await street.household("300001", 1)
+    await street.register(2)
+    new = street.meters[2]
+    await protect_meter(
+        scope=world.scope,
+        meter_id=new.id,
+        reason="a lift",
+        review_at=at + timedelta(days=90),
+        at=at,
+    )
+    begun = await street.replace(1, 2, key="replace-1")
+    await street.work()
+    assert (await street.now(begun)).state is TakedownState.DONE
+    async with unit_of_work(world.group_id) as work:
+        supply = (await supplies_of_meters(work, meter_ids=[new.id]))[new.id]
+    assert supply.protected is not None
+    assert supply.protected.reason == "a lift"
+
+
 async def test_what_was_used_at_the_old_meter_is_income_out_of_grants_first(
     worlds: tuple[World, World], database: EmbeddedServices, tmp_path: Path
 ) -> None:

@@ -1,0 +1,34 @@
+"""What is of a circuit and not of the meter in it: it outlives the meter (A17, C23)."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from backend.kernel.db import UnitOfWork
+
+from .supplies import lock_supplies
+
+# Columns that go to the next meter together, unless somebody said something of it already.
+_OF_THE_CIRCUIT = (
+    (("policy", "policy_until", "policy_reason", "policy_by", "policy_at"), "n.policy = 'AUTO'"),
+    (("protected_reason", "protected_by", "protected_at", "review_at"), "n.protected_at IS NULL"),
+    (("timetable_id",), "n.timetable_id IS NULL"),
+    (("guard_id", "load_seen_at"), "n.guard_id IS NULL"),
+)
+
+
+async def pass_on(
+    work: UnitOfWork, *, project_id: UUID, from_meter_id: UUID, to_meter_id: UUID
+) -> None:
+    """A meter takes the place of another at the same circuit: what is wanted there, what protects it, its
+    timetable and its guard are the new meter's too. What the cloud made of the old relay is not."""
+    await lock_supplies(work, meters=dict.fromkeys((from_meter_id, to_meter_id), project_id))
+    for changed, unless in _OF_THE_CIRCUIT:
+        columns = ", ".join(f"{column} = o.{column}" for column in changed)
+        await work.execute(
+            f"UPDATE control_supply n SET {columns} FROM control_supply o WHERE o.group_id = $1"
+            f" AND o.meter_id = $2 AND n.group_id = $1 AND n.meter_id = $3 AND {unless}",
+            work.group_id,
+            from_meter_id,
+            to_meter_id,
+        )
