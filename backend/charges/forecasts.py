@@ -91,11 +91,30 @@ _KEEP = (
 
 async def keep(work: UnitOfWork, *, forecasts: Sequence[Kept]) -> None:
     """Write what was learned and found, by one statement."""
+    if not forecasts:
+        return
     columns: list[list[object]] = [[] for _ in _COLUMNS]
     for each in forecasts:
         for column, value in zip(columns, _row_of(each), strict=True):
             column.append(value)
     await work.execute(_KEEP, work.group_id, *columns)
+
+
+async def close_gone(
+    work: UnitOfWork, *, project_id: UUID, refs: Sequence[UUID], at: datetime
+) -> list[UUID]:
+    """What was found of a project's places that are not among `refs` any more stands no longer: nothing is
+    used there. Which they are."""
+    rows = await work.fetch(
+        "UPDATE charges_forecast SET basis = 'IDLE', days_left = NULL, zero_at = NULL, looked_at = $4"
+        " WHERE group_id = $1 AND project_id = $2 AND zero_at IS NOT NULL AND ref <> ALL($3)"
+        " RETURNING ref",
+        work.group_id,
+        project_id,
+        list(refs),
+        at,
+    )
+    return [row["ref"] for row in rows]
 
 
 def _row_of(kept: Kept) -> tuple[object, ...]:
@@ -173,6 +192,8 @@ async def add_misses(
     work: UnitOfWork, *, misses: Mapping[tuple[UUID, date], Sequence[Miss]]
 ) -> None:
     """Add what forecasts of days missed, by project and day; each is added once, when its day is learned."""
+    if not misses:
+        return
     found = [
         (project_id, day, [each for each in of_day if each.came], of_day)
         for (project_id, day), of_day in sorted(misses.items())

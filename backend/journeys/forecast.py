@@ -24,7 +24,7 @@ from backend.charges.forecast_rules import (
     learn,
     measure,
 )
-from backend.charges.forecasts import Kept, add_misses, keep, kept_of
+from backend.charges.forecasts import Kept, add_misses, close_gone, keep, kept_of
 from backend.charges.rules import Supply
 from backend.kernel.clock import day_period
 from backend.kernel.db import UnitOfWork, unit_of_work
@@ -35,7 +35,7 @@ from backend.tenancy.models import Project
 
 from .forecast_places import Place, left_at, places
 from .forecast_prices import HourPrices, hour_prices
-from .forecast_warning import Looked, warn
+from .forecast_warning import Looked, end_warnings, warn
 
 _AT_ONCE = 64  # places of one transaction: their lesson keeps the others of a loop waiting
 _ALONE = "SELECT pg_try_advisory_xact_lock(hashtextextended('forecasts', $1))"
@@ -74,6 +74,11 @@ async def tend_forecasts(*, group_id: int, at: datetime) -> Tended:
                 done.warned += await warn(work, project=site.project, looked=looked, at=at)
             done.places += len(some)
             done.days += days
+        async with unit_of_work(group_id) as work:
+            gone = await close_gone(
+                work, project_id=project_id, refs=[each.ref for each in of_project], at=at
+            )
+            await end_warnings(work, refs=gone, at=at)
     return done
 
 
@@ -172,6 +177,8 @@ class _Lesson:
         if not place.supplies <= self.prices.keys():
             return profile, measured, False
         day = first
+        if first > profile.day + _DAY:  # days that nobody looked at are not known
+            measured = measure(measured, profile, first, None)
         while day <= self.site.last:
             came = self._came(place, day)
             told = measure(measured, profile, day, came)

@@ -80,6 +80,12 @@ async def warn(
     return len(began)
 
 
+async def end_warnings(work: UnitOfWork, *, refs: Sequence[UUID], at: datetime) -> None:
+    """End the episodes of places that are no more: accounts that were closed, meters taken down."""
+    note, subjects = "nothing is paid from it any more", [str(ref) for ref in refs]
+    await end_alarms(work, kind=AlarmKind.DAYS_LEFT, subjects=subjects, note=note, at=at)
+
+
 def _alarm(each: Looked) -> NewAlarm:
     kept = each.kept
     zero = kept.found.zero_at

@@ -21,7 +21,7 @@ from backend.kernel.clock import SystemClock
 from backend.kernel.migrate import migrate
 from backend.sandbox.embedded.services import EmbeddedServices
 
-from . import charging, growth, lanes, paid, persist, restored, settling, whole_sweep
+from . import charging, forecasts, growth, lanes, paid, persist, restored, settling, whole_sweep
 from . import control as control_latency
 
 
@@ -47,7 +47,7 @@ def field(*, quick: bool) -> dict[str, Any]:
 
 
 def money(*, quick: bool) -> dict[str, Any]:
-    """G5, charges a second and paid to verified in turn, on servers of their own."""
+    """G5, charges a second, forecasts and paid to verified in turn, on servers of their own."""
     folder = Path(tempfile.mkdtemp(prefix="shuidian-bench-"))
     folder.chmod(0o755)
     figures: dict[str, Any] = {}
@@ -57,6 +57,7 @@ def money(*, quick: bool) -> dict[str, Any]:
             orders, meters = (300, 2_000) if quick else (4_000, 100_000)
             figures |= uvloop.run(settling.run(services, orders=orders, rounds=rounds))
             figures |= uvloop.run(charging.run(services, meters=meters, rounds=rounds))
+            figures |= uvloop.run(forecasts.run(services, accounts=500 if quick else 20_000))
             figures |= uvloop.run(paid.run(services, folder, seconds=3 if quick else 30))
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -45,7 +45,7 @@ TERMS = Terms(
 )
 _HALF_HOUR = timedelta(minutes=30)
 # One account becomes many, each with a CLOUD meter, the tariff and 1,000 yuan in one lot.
-_MANY = """
+MANY = """
 INSERT INTO accounts_account (group_id, id, project_id, area_id, no, name, phone, opened_at)
     SELECT group_id, gen_random_uuid(), project_id, area_id, (300000 + n)::text, 'Home ' || n, phone,
         opened_at
@@ -137,25 +137,26 @@ async def run(
 
 
 async def _made(services: EmbeddedServices, server: asyncpg.Connection[Any], meters: int) -> World:
-    world = await make_group(_Owner(services), "bench")
+    world = await make_group(Owner(services, DATABASE), "bench")
     await priced(world, terms=TERMS)
     await server.execute(f"SELECT set_config('app.group_id', '{world.group_id:d}', false)")
-    await server.execute(_MANY.format(count=meters))
+    await server.execute(MANY.format(count=meters))
     for table in _TABLES:
         await server.execute(f"CREATE TABLE bare_{table} (LIKE {table} INCLUDING INDEXES)")
     await server.execute("VACUUM ANALYZE")
     return world
 
 
-class _Owner:
-    """The owner's address of this benchmark's database."""
+class Owner:
+    """The owner's address of a benchmark's database."""
 
-    def __init__(self, services: EmbeddedServices) -> None:
+    def __init__(self, services: EmbeddedServices, database: str) -> None:
         self._services = services
+        self._database = database
 
     def owner_dsn(self) -> str:
         """Where the owner role connects."""
-        return self._services.owner_dsn(DATABASE)
+        return self._services.owner_dsn(self._database)
 
 
 async def _read(world: World, ids: list[UUID], at: datetime, turn: int) -> None:

@@ -10,7 +10,12 @@ from backend.charges.forecasts import kept_of
 from backend.demo.lived import live_before
 from backend.demo.plan import DemoGroup, Home, Site
 from backend.journeys.forecast import Tended, tend_forecasts
-from backend.journeys.forecast_shown import Shown, forecasts_of_accounts, measured_days
+from backend.journeys.forecast_shown import (
+    Shown,
+    forecasts_of_accounts,
+    measured_days,
+    running_out,
+)
 from backend.journeys.shared_purse import share_purse
 from backend.kernel.db import unit_of_work
 from backend.kernel.money import Money
@@ -225,6 +230,23 @@ async def test_what_lasts_until_the_office_opens_again_is_not_warned_of(
     await home.pay("9.15")
     assert (await tend_forecasts(group_id=ours.group_id, at=NINE + 4 * DAY + HOUR)).warned == 0
     assert await alarms(ours) == []
+
+
+async def test_of_an_account_that_is_no_more_nothing_stands(worlds: tuple[World, World]) -> None:
+    ours = worlds[0]
+    home = await two_shops(ours)
+    await home.pay("20")
+    await tend_forecasts(group_id=ours.group_id, at=NINE)
+    assert await alarms(ours) == [(str(home.account.id), True)]
+    async with unit_of_work(ours.group_id) as work:
+        await work.execute(
+            "UPDATE accounts_account SET closed_at = $2 WHERE id = $1", home.account.id, NINE
+        )
+    await tend_forecasts(group_id=ours.group_id, at=NINE + HOUR)
+    assert await alarms(ours) == [(str(home.account.id), False)]
+    async with unit_of_work(ours.group_id) as work:
+        listed = await running_out(work, scope=ours.scope, project_id=ours.project.id, limit=10)
+    assert home.account.no not in [account.no for account, _ in listed]
 
 
 async def test_what_is_used_up_is_left_to_the_alarms_of_arrears(
