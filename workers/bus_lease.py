@@ -37,6 +37,12 @@ class Hold:
         self._lease = lease
         self._key = key
 
+    @property
+    def keeps(self) -> bool:
+        """Whether the turn may go on: the lease is still ours, and nobody else waits for it."""
+        lease = self._lease
+        return self._key in lease.held and self._key not in lease.wanted
+
     def seize(self) -> bool:
         """Hold the bus if this process has it; whoever holds it must `leave`. Better: `async with`."""
         return self._lease.use(self._key)
@@ -79,9 +85,11 @@ class BusLease:
         self._dsn = dsn
         self._connection: asyncpg.Connection[Any] | None = None
         self._asking = asyncio.Lock()
-        self._held: set[int] = set()
+        self.held: set[int] = set()
+        """The buses that are ours."""
         self._in_use: set[int] = set()
-        self._wanted: set[int] = set()
+        self.wanted: set[int] = set()
+        """The buses that another process waits for."""
         self._giving: set[asyncio.Task[None]] = set()
 
     def hold(self, gateway_id: UUID) -> Hold:
@@ -94,12 +102,12 @@ class BusLease:
     def use(self, key: int) -> bool:
         """Mark a bus as in use; False when it must be taken first. Only `Hold` calls these three."""
         self._in_use.add(key)
-        return key in self._held
+        return key in self.held
 
     def done(self, key: int) -> bool:
         """Mark a bus as free; True when another process waits for it."""
         self._in_use.discard(key)
-        return key in self._wanted
+        return key in self.wanted
 
     async def take(self, key: int) -> None:
         """Take a bus from whoever has it. Raises BusBusy."""
@@ -107,7 +115,7 @@ class BusLease:
             async with asyncio.timeout(_TAKE_WITHIN_S):
                 for pause in _pauses():
                     if await self._ask("SELECT pg_try_advisory_lock($1, $2)", _LOCK_CLASS, key):
-                        self._held.add(key)
+                        self.held.add(key)
                         return
                     await self._ask("SELECT pg_notify($1, $2) IS NULL", _WANTED, str(key))
                     await asyncio.sleep(pause)
@@ -115,13 +123,13 @@ class BusLease:
             raise BusBusy("another worker holds this bus") from None
         finally:
             # Stopped in the middle of asking, it may have become ours: giving back does no harm.
-            if key not in self._held:
+            if key not in self.held:
                 await asyncio.shield(self.give(key))
 
     async def give(self, key: int) -> None:
         """Give a bus to whoever asked for it."""
-        self._held.discard(key)
-        self._wanted.discard(key)
+        self.held.discard(key)
+        self.wanted.discard(key)
         await self._ask("SELECT pg_advisory_unlock($1, $2)", _LOCK_CLASS, key)
         # Who asked for it comes first: without this pause our next turn would take it again at once.
         await asyncio.sleep(_GIVE_WAY_S)
@@ -129,9 +137,9 @@ class BusLease:
     async def _ask(self, sql: str, *arguments: object) -> bool:
         async with self._asking:
             if self._connection is None or self._connection.is_closed():
-                self._held.clear()  # the locks ended with their connection
+                self.held.clear()  # the locks ended with their connection
                 self._connection = await asyncpg.connect(self._dsn)
-                self._connection.add_termination_listener(lambda _: self._held.clear())
+                self._connection.add_termination_listener(lambda _: self.held.clear())
                 await self._connection.add_listener(_WANTED, self._hear)
             answer: bool = await self._connection.fetchval(sql, *arguments)
             return answer
@@ -142,16 +150,16 @@ class BusLease:
         if connection is None or connection.is_closed():
             return
         key = int(str(payload))
-        if process == connection.get_server_pid() or key not in self._held:
+        if process == connection.get_server_pid() or key not in self.held:
             return
-        self._wanted.add(key)
+        self.wanted.add(key)
         if key not in self._in_use:
             giving = asyncio.get_running_loop().create_task(self._give_when_free(key))
             self._giving.add(giving)
             giving.add_done_callback(self._giving.discard)
 
     async def _give_when_free(self, key: int) -> None:
-        if key in self._wanted and key not in self._in_use:
+        if key in self.wanted and key not in self._in_use:
             await self.give(key)
 
     async def close(self) -> None:

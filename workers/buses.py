@@ -23,7 +23,7 @@ from workers.links.lane import Lane, Priority
 from workers.links.remote import RemoteMeter
 from workers.links.tcp import TcpLink
 from workers.profiles.loader import profile_of
-from workers.protocols.framing import Exchange, Framing
+from workers.protocols.framing import Exchange, Framing, Script, asked
 from workers.remote_command import RemoteCommand
 
 
@@ -65,37 +65,59 @@ class OnBus(Protocol):
         ...
 
 
+_Make = Callable[[OnBus, Exchange], Driver]
+
+
 class Turn:
     """What can be done with a bus that is held."""
 
-    def __init__(self, make: Callable[[OnBus], Driver]) -> None:
+    def __init__(self, lane: Lane, hold: Hold, make: _Make, link: TcpLink | None) -> None:
+        self._lane = lane
+        self._hold = hold
         self._make = make
+        self._link = link
+        self._exchange = _no_bytes if link is None else link.exchange
 
     def driver(self, meter: OnBus) -> Driver:
         """The driver of a meter on this bus. Raises NotFound (a model without a profile)."""
-        return self._make(meter)
+        return self._make(meter, self._exchange)
+
+    def scripted(self, meter: OnBus) -> Driver:
+        """As `driver`, for a script that is played: what it awaits of this driver are questions alone."""
+        return self._make(meter, asked)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody else waits for this bus, here or in another process: a long series ends then,
+        and goes on in another turn."""
+        return self._lane.wanted or not self._hold.keeps
+
+    async def play(self, script: Script) -> None:
+        """Do a long series with no task between its exchanges; see TcpLink.play. A gateway of ours, that
+        takes commands, is simply awaited."""
+        if self._link is None:
+            await script
+        else:
+            await self._link.play(script)
 
 
 class Bus:
     """One gateway's bus: its lane in this process, its lease among all."""
 
     def __init__(
-        self,
-        gateway: OfGateway,
-        lease: BusLease,
-        make: Callable[[OnBus], Driver],
-        link: TcpLink | None,
+        self, gateway: OfGateway, lease: BusLease, make: _Make, link: TcpLink | None
     ) -> None:
         """`make` gives the driver of a meter; `link` is what it speaks by, to be closed at the end
         (None: a gateway of ours, which is sent commands instead of bytes)."""
         self.place = (gateway.link, gateway.address)
         self._lane = Lane(_no_bytes if link is None else link.exchange)
         self._hold = lease.hold(gateway.id)  # one for all turns: the lane lets one in at a time
-        self._turn = Turn(make)
+        self._turn = Turn(self._lane, self._hold, make, link)
         self._link = link
 
     def turn(self, priority: Priority) -> BusTurn:
-        """Hold the bus for one short series of exchanges: `async with bus.turn(..) as turn:`.
+        """Hold the bus for a series of exchanges, a short one or one that ends when the bus is `wanted`:
+        `async with bus.turn(..) as turn:`.
 
         Raises BusBusy.
         """
@@ -122,20 +144,18 @@ class BusTurn:
         lane = self._lane
         if not lane.seize():
             await lane.wait(self._priority)
-        if not self._hold.seize():
-            held = False
-            try:
-                await self._hold.wait()
-                held = True
-            finally:
-                if not held:
-                    lane.leave()
+        held = False
+        try:
+            await self._hold.__aenter__()
+            held = True
+        finally:
+            if not held:
+                lane.leave()
         return self._turn
 
     async def __aexit__(self, *failure: object) -> None:
         try:
-            if self._hold.leave():
-                await self._hold.give()
+            await self._hold.__aexit__(*failure)
         finally:
             self._lane.leave()
 
@@ -173,12 +193,12 @@ class Buses:
         else:
             assert self._door is not None
             link = DoorLink(self._door, gateway.id)
-        return Bus(gateway, self._lease, partial(self._near, link.exchange), link)
+        return Bus(gateway, self._lease, self._near, link)
 
-    def _near(self, exchange: Exchange, meter: OnBus) -> Driver:
+    def _near(self, meter: OnBus, exchange: Exchange) -> Driver:
         return driver_of(profile_of(meter.profile), meter.bus_address, exchange, self._access)
 
-    def _remote(self, command: RemoteCommand, meter: OnBus) -> Driver:
+    def _remote(self, command: RemoteCommand, meter: OnBus, _exchange: Exchange) -> Driver:
         return RemoteMeter(
             model=meter.profile, serial=meter.serial, command=command, clock=self._access.clock
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 from zlib import crc32
@@ -21,10 +22,10 @@ from backend.metering.readings import Reading, store_readings
 from backend.metering.rules import tries_of_sweep
 from backend.outbox.operations import emit
 from backend.tenancy.queries import all_groups
-from workers.buses import Bus, OnBus
+from workers.buses import Turn
 from workers.context import WorkerContext
 from workers.drivers.modbus_reading import WrongModel
-from workers.drivers.ports import Taken
+from workers.drivers.ports import Driver, Taken
 from workers.links.errors import LinkDown, NoAnswer
 from workers.links.lane import Priority
 from workers.protocols.errors import FrameError, MeterRefused
@@ -70,15 +71,16 @@ async def sweep_due(context: WorkerContext, group_id: int, payload: Mapping[str,
         gateway_id = UUID(payload["gateway_id"])
         gateway = await metering.gateway_to_sweep(work, gateway_id=gateway_id)
         meters = await metering.meters_to_sweep(work, gateway_id=gateway_id)
-    taken: list[_Answer] = []
+    asked = _worth_asking(meters, timedelta(minutes=gateway.minutes), clock.now())
+    sweep = _Round(context, asked)
     with SWEEP_SECONDS.time():
-        asked = _worth_asking(meters, timedelta(minutes=gateway.minutes), clock.now())
-        reached = await _ask_all(context, gateway, asked, taken) or not meters
+        await _ask_all(context, gateway, sweep)
     async with unit_of_work(group_id) as work:
         flagged: dict[UUID, SafetyLock] = {}
         # Only now: what waits for a connection waits as bare bytes.
-        readings = _decoded(taken, flagged)
+        readings = _decoded(sweep.taken, flagged)
         stored = await store_readings(work, readings=readings)
+        reached = sweep.reached or not meters
         await note_gateway(work, gateway_id=gateway_id, answered=reached, at=clock.now())
         if readings:
             meter_ids = [reading.meter_id for reading in readings]
@@ -102,30 +104,42 @@ def _worth_asking(
             yield meter, most
 
 
-async def _ask_all(
-    context: WorkerContext,
-    gateway: SweptGateway,
-    meters: Iterable[tuple[SweptMeter, int]],
-    taken: list[_Answer],
-) -> bool:
-    """Ask `meters` in turn, what they say goes into `taken`; whether the gateway let itself be reached."""
-    now, reached = context.ports.clock.now, False
-    try:
-        bus = await context.buses.bus(gateway)
-        for meter, tries in meters:
+class _Round:
+    """One sweep of one bus: the meters that are still to ask, and what was taken."""
+
+    def __init__(self, context: WorkerContext, meters: Iterator[tuple[SweptMeter, int]]) -> None:
+        self._now = context.ports.clock.now
+        self._meters = meters
+        self.taken: list[_Answer] = []
+        self.reached = False
+        """Whether the gateway let itself be reached."""
+        self.over = False
+
+    async def script(self, turn: Turn) -> None:
+        """Ask one meter after the other, until somebody else wants the bus: a vend waits for one meter at
+        most. Raises LinkDown."""
+        for meter, tries in self._meters:
             try:
-                answer = await _take(bus, meter, tries=tries)
+                answer = await _take(turn.scripted(meter), tries)
             except (NoAnswer, FrameError, MeterRefused) as error:
-                reached = reached or not isinstance(error, NoAnswer)
+                self.reached = self.reached or not isinstance(error, NoAnswer)
                 READINGS.labels(outcome=error.code.lower()).inc()
             except (Conflict, NotFound, WrongModel) as error:
                 _note_unreadable(meter.id, error)
             else:
-                reached = True
-                taken.append((meter.id, answer, now()))
-    except LinkDown:
-        pass  # a dead gateway ends its sweep; what was read before is kept
-    return reached
+                self.taken.append((meter.id, answer, self._now()))
+            if turn.wanted:
+                return
+        self.over = True
+
+
+async def _ask_all(context: WorkerContext, gateway: SweptGateway, sweep: _Round) -> None:
+    """A dead gateway ends its sweep; what was read before is kept."""
+    with contextlib.suppress(LinkDown):
+        bus = await context.buses.bus(gateway)
+        while not sweep.over:
+            async with bus.turn(Priority.READ) as turn:
+                await turn.play(sweep.script(turn))
 
 
 def _decoded(taken: Sequence[_Answer], flagged: dict[UUID, SafetyLock]) -> list[Reading]:
@@ -156,24 +170,20 @@ async def meter_refresh(context: WorkerContext, group_id: int, payload: Mapping[
     async with unit_of_work(group_id) as work:
         meter = await metering.meter_by_id(work, meter_id=UUID(payload["meter_id"]))
         gateway = await metering.gateway_by_id(work, gateway_id=meter.gateway_id)
-    answer = await _take(await context.buses.bus(gateway), meter, tries=2)
+    async with (await context.buses.bus(gateway)).turn(Priority.READ) as turn:
+        answer = await _take(turn.driver(meter), tries=2)
     snapshot = answer.snapshot()
     async with unit_of_work(group_id) as work:
         reading = reading_of(meter.id, snapshot, context.ports.clock.now())
         await store_readings(work, readings=[reading])
 
 
-async def _take(bus: Bus, meter: OnBus, *, tries: int) -> Taken:
-    """One meter, in a turn of its own so that a vend waits for one exchange at most.
-
-    Raises LinkDown, NoAnswer, FrameError, MeterRefused, BusBusy, NotFound (no profile), WrongModel.
-    """
-    async with bus.turn(Priority.READ) as turn:
-        driver = turn.driver(meter)
-        while True:
-            tries -= 1
-            try:
-                return await driver.take()
-            except (NoAnswer, FrameError):
-                if tries <= 0:
-                    raise
+async def _take(driver: Driver, tries: int) -> Taken:
+    """What a meter says. Raises LinkDown, NoAnswer, FrameError, MeterRefused, WrongModel."""
+    while True:
+        tries -= 1
+        try:
+            return await driver.take()
+        except (NoAnswer, FrameError):
+            if tries <= 0:
+                raise

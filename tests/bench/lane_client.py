@@ -10,6 +10,7 @@ Prints {"cpu_s":.., "wall_s":.., "sum":..}; product adds the ends of each gatewa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import resource
 import sys
@@ -25,6 +26,7 @@ from workers.links.lane import Lane, Priority
 from workers.links.tcp import TcpLink, Timing
 from workers.main import settle_memory
 from workers.profiles.loader import load_profile
+from workers.protocols.framing import asked
 
 REGISTERS = 40
 TIMEOUT_S = 1.0
@@ -43,13 +45,16 @@ async def product(port: int, connections: int, exchanges: int, silent_from: int)
 
     async def sweep(index: int, lane: Lane) -> float:
         mute, taken = silent if index % 2 else 0, []
-        for number in range(each):
-            unit = silent_from + number % 8 if number < mute else 1 + number % 100
-            try:
-                async with lane.turn(Priority.READ) as exchange:
-                    taken.append(await ModbusDriver(profile, unit, exchange).take())
-            except NoAnswer:
-                continue
+
+        async def script() -> None:
+            for number in range(each):
+                unit = silent_from + number % 8 if number < mute else 1 + number % 100
+                with contextlib.suppress(NoAnswer):
+                    taken.append(await ModbusDriver(profile, unit, asked).take())
+                assert not lane.wanted
+
+        async with lane.turn(Priority.READ):
+            await links[index].play(script())
         assert len([one.snapshot() for one in taken]) == each - mute
         return time.perf_counter() - started
 

@@ -58,6 +58,11 @@ class Lane:
         """
         return Turn(self, priority)
 
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for this bus."""
+        return bool(self._waiting)
+
     def seize(self) -> bool:
         """Hold the bus if it is free; whoever holds it must `leave`. Better: `turn`."""
         if self._busy:

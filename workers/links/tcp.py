@@ -10,12 +10,12 @@ Modbus TCP numbers its answers: there the connection goes on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import cast
 
+from backend.kernel.errors import DomainError
 from workers.protocols.errors import FrameError
-from workers.protocols.framing import Framing
+from workers.protocols.framing import Asked, Framing, Script, asked
 
 from .errors import LinkDown, NoAnswer
 from .mbap import MbapFraming
@@ -82,22 +82,36 @@ class TcpLink:
         self._line: _Line | None = None
         self._patience = Patience(least_s=self._timing.least_s, most_s=self._timing.answer_s)
 
-    def exchange(self, request: bytes, expected: Framing, /) -> Awaitable[bytes]:
+    async def exchange(self, request: bytes, expected: Framing, /) -> bytes:
         """Send `request` once, never again, and give the answer frame; see framing.Exchange.
 
         One question at a time: a lane sees to that. Raises LinkDown, NoAnswer, FrameError.
         """
-        line = self._line
-        # The common case has no coroutine of its own: a sweep asks a hundred thousand of these.
-        if self._numbered and line is not None and line.ready:
-            return line.ask(request, expected, self._patience.seconds)
-        return self._exchange(request, expected)
+        answers: list[bytes] = []
+        await self.play(_one_question(request, expected, answers))
+        return answers[0]
 
-    async def _exchange(self, request: bytes, expected: Framing) -> bytes:
-        line = await self._ready_line()
-        if not self._numbered:
-            await line.silence(self._timing.silence_s)
-        return await line.ask(request, expected, self._patience.seconds)
+    async def play(self, script: Script) -> None:
+        """Ask what `script` asks until it ends, each question once. What `exchange` raises is raised in
+        the script, which may go on: it gets a new connection where the old one is spent. Raises what the
+        script raises."""
+        try:
+            question = script.send(None)
+            while True:
+                try:
+                    line = await self._ready_line()
+                    if not self._numbered:
+                        await line.silence()
+                    ended = await line.play(script, question)
+                    break
+                except (LinkDown, NoAnswer, FrameError) as failure:
+                    question = script.throw(failure)
+        except StopIteration:
+            return  # it ended at once, or by the failure
+        finally:
+            script.close()
+        if ended is not None:
+            raise ended
 
     async def close(self) -> None:
         """Drop the connection; the next exchange makes a new one."""
@@ -124,12 +138,18 @@ class TcpLink:
         return line
 
     def _new_line(self) -> _Line:
-        return _Line(MbapFraming() if self._numbered else None, self._patience)
+        numbering = MbapFraming() if self._numbered else None
+        return _Line(numbering, self._patience, self._timing.silence_s)
+
+
+async def _one_question(request: bytes, expected: Framing, answers: list[bytes]) -> None:
+    answers.append(await asked(request, expected))
 
 
 class _Line(asyncio.Protocol):
-    """One TCP connection. `_pending` is the answer somebody waits for, or waited for until the wait
-    was cancelled; `_owed_since` is when an answer timed out that may still come."""
+    """One TCP connection. `_pending` is the end of the script that is played, or was played until whoever
+    waited for it was cancelled; `_framing` belongs to the question on its way; `_owed_since` is when an
+    answer timed out that may still come."""
 
     __slots__ = (
         "_asked_at",
@@ -138,25 +158,31 @@ class _Line(asyncio.Protocol):
         "_framing",
         "_loop",
         "_lost",
+        "_next",
         "_numbering",
         "_owed_since",
         "_patience",
         "_pending",
         "_quiet_since",
+        "_script",
         "_settled",
+        "_silence_s",
         "_timer",
         "_transport",
     )
 
-    def __init__(self, numbering: MbapFraming | None, patience: Patience) -> None:
+    def __init__(self, numbering: MbapFraming | None, patience: Patience, silence_s: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._numbering = numbering
         self._patience = patience
+        self._silence_s = silence_s
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = self._asked_at = 0.0
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
-        self._pending: asyncio.Future[bytes] | None = None
+        self._script: Script | None = None
+        self._next: Asked | None = None
+        self._pending: asyncio.Future[DomainError | None] | None = None
         self._framing: Framing | None = None
         self._owed_since: float | None = None
         self._settled = asyncio.Event()
@@ -195,27 +221,69 @@ class _Line(asyncio.Protocol):
             return
         # What is glued behind the answer was not asked for and ends here with the buffer.
         self._framing = None
-        pending, self._pending = self._pending, None
+        pending = self._pending
         if pending is None:
             self._owed_since = None
             self._settled.set()
         elif pending.done():  # cancelled: whoever asked may have meant the connection to end
             self.abort()
         else:
-            self._patience.answered(self._loop.time() - self._asked_at)
-            pending.set_result(frame)
+            now = self._loop.time()
+            self._patience.answered(now - self._asked_at)
+            self._go_on(frame, now)
 
-    def ask(self, request: bytes, expected: Framing, timeout_s: float) -> asyncio.Future[bytes]:
-        """Send one question on a line that is `ready`. On any failure but a time-out the connection is
-        dropped; a wait that is cancelled costs it when the next question comes (`clean`)."""
-        if self._lost or self._transport is None:
+    def play(self, script: Script, question: Asked) -> asyncio.Future[DomainError | None]:
+        """Ask `question` of `script` on a clean line, and all that follows, until it ends: with None, or
+        with an error of its own. Failures of the line are raised. After any but a time-out the connection
+        is dropped; a wait that is cancelled costs it when the next question comes (`clean`)."""
+        if self._lost:
             raise NoAnswer("the connection ended before the answer came")
         pending = self._pending = self._loop.create_future()
-        self._framing, self._buffer = expected, b""
-        self._asked_at = asked = self._loop.time()
-        self._watch(asked + timeout_s)
-        numbering = self._numbering
-        self._transport.write(request if numbering is None else numbering.dress(request))
+        self._script = script
+        self._ask(question, self._loop.time())
+        return pending
+
+    def _go_on(self, answer: bytes, now: float) -> None:
+        """Give the script its answer and ask what it asks next: with no turn of the loop in between,
+        unless the bus has to be silent first."""
+        assert self._script is not None, "it is played until its end is told"
+        try:
+            question = self._script.send(answer)
+        except StopIteration:
+            self._end().set_result(None)
+            return
+        except DomainError as failure:
+            self._end().set_result(failure)
+            return
+        if self._numbering is not None:
+            self._ask(question, now)
+        else:
+            self._next = question
+            self._loop.call_at(self._quiet_since + self._silence_s, self._ask_next)
+
+    def _ask_next(self) -> None:
+        question, self._next = self._next, None
+        if question is None or self._pending is None or self._pending.done():
+            return
+        now, quiet_at = self._loop.time(), self._quiet_since + self._silence_s
+        if now < quiet_at:  # stray bytes came
+            self._next = question
+            self._loop.call_at(quiet_at, self._ask_next)
+        else:
+            self._ask(question, now)
+
+    def _ask(self, question: Asked, now: float) -> None:
+        request, self._framing = question
+        self._buffer = b""
+        self._asked_at = now
+        self._watch(now + self._patience.seconds)
+        numbering, transport = self._numbering, self._transport
+        assert transport is not None, "a line is there once it is connected"
+        transport.write(request if numbering is None else numbering.dress(request))
+
+    def _end(self) -> asyncio.Future[DomainError | None]:
+        pending, self._pending, self._script = self._pending, None, None
+        assert pending is not None, "a script has its end"
         return pending
 
     def _watch(self, deadline: float) -> None:
@@ -230,17 +298,12 @@ class _Line(asyncio.Protocol):
 
     def _look(self) -> None:
         self._timer = None
-        if self._pending is None or self._pending.done():
+        if self._framing is None or self._pending is None or self._pending.done():
             return
         if self._loop.time() < self._deadline:
             self._watch(self._deadline)
         else:
             self._expire()
-
-    @property
-    def ready(self) -> bool:
-        """Whether a question may be asked at once: connected, and no answer is waited for or owed."""
-        return not self._lost and self._owed_since is None and self._pending is None
 
     async def clean(self, drain_s: float) -> bool:
         """Whether a new question may use this connection; waits for an owed answer to be swallowed."""
@@ -257,10 +320,10 @@ class _Line(asyncio.Protocol):
                 return False
         return not self._lost
 
-    async def silence(self, silence_s: float) -> None:
-        """Wait until the line has been quiet for `silence_s`; let the loop run at least once, so that
+    async def silence(self) -> None:
+        """Wait until the line has been quiet for long enough; let the loop run at least once, so that
         stray bytes which have come already are seen and thrown away before the question."""
-        await asyncio.sleep(max(0, self._quiet_since + silence_s - self._loop.time()))
+        await asyncio.sleep(max(0, self._quiet_since + self._silence_s - self._loop.time()))
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -281,6 +344,5 @@ class _Line(asyncio.Protocol):
         self._fail(NoAnswer("no answer in time"))
 
     def _fail(self, failure: NoAnswer | FrameError) -> None:
-        pending, self._pending = self._pending, None
-        if pending is not None and not pending.done():
+        if self._pending is not None and not (pending := self._end()).done():
             pending.set_exception(failure)

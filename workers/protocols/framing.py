@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine, Generator
+from types import coroutine
 from typing import Protocol
 
 
@@ -26,3 +27,16 @@ class Exchange(Protocol):
         Raises LinkDown (nothing was sent), NoAnswer and FrameError (the meter may have acted).
         """
         ...
+
+
+Asked = tuple[bytes, Framing]  # a request, and what its answer looks like
+Script = Coroutine[Asked, bytes | None, None]
+"""Questions one after the other, each asked when the answer before is there: a coroutine that awaits
+nothing but `asked`, directly or through drivers. A link plays it without a task that wakes up between two
+exchanges; what an Exchange raises is raised where the script asked."""
+
+
+@coroutine
+def asked(request: bytes, expected: Framing, /) -> Generator[Asked, bytes, bytes]:
+    """The Exchange of a script: asks whoever plays it."""
+    return (yield request, expected)
