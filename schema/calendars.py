@@ -8,17 +8,9 @@ from typing import Annotated
 import strawberry
 
 from backend.control import calendars
-from backend.control.calendar_rules import (
-    CutCalendar as CalendarRow,
-)
-from backend.control.calendar_rules import (
-    DayKind,
-    Mark,
-    day_kind,
-    may_cut,
-    next_window,
-    window_of,
-)
+from backend.control.calendar_rules import CutCalendar as CalendarRow
+from backend.control.calendar_rules import DayKind as DayKind
+from backend.control.calendar_rules import Mark, day_kind, may_cut, next_window, window_of
 from backend.control.calendars import MarkedDay as MarkedRow
 from backend.kernel.clock import business_day
 from backend.tenancy.rules import Permission

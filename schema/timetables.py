@@ -9,7 +9,6 @@ from uuid import UUID
 import strawberry
 
 from backend.control import timetables
-from backend.control.calendar_rules import DayKind
 from backend.control.timetable_rules import Slot, timetable_of
 from backend.control.timetables import KeptTimetable, TimingState
 from backend.control.timetables import Timing as TimingRow
@@ -18,6 +17,7 @@ from backend.kernel.db import UnitOfWork
 from backend.kernel.errors import InvalidInput
 from backend.tenancy.rules import Permission
 
+from .calendars import DayKind
 from .context import Info
 from .nodes import Node
 from .paging import size

@@ -1,12 +1,19 @@
-"""What is of a circuit and not of the meter in it: it outlives the meter (A17, C23)."""
+"""What is of a circuit and not of the meter in it: it outlives the meter (A17, A24, C23)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from backend.kernel.db import UnitOfWork
 
+from .calendars import cut_calendars
+from .load_guards import KeptGuard, SafetyTrip, guards_of_meters, running_trips
 from .supplies import lock_supplies
+from .timetable_rules import Timed, supply_at
+from .timetables import KeptTimetable, timetables_of_meters
 
 # Columns that go to the next meter together, unless somebody said something of it already.
 _OF_THE_CIRCUIT = (
@@ -32,3 +39,30 @@ async def pass_on(
             from_meter_id,
             to_meter_id,
         )
+
+
+class Circuit(NamedTuple):
+    """What a circuit follows, with what that says now, what it may draw, and the lock that it is under."""
+
+    timetable: KeptTimetable | None
+    timed: Timed | None
+    guard: KeptGuard | None
+    locked: SafetyTrip | None
+
+
+async def circuits_of_meters(
+    work: UnitOfWork, *, meter_ids: Sequence[UUID], at: datetime
+) -> dict[UUID, Circuit]:
+    """The circuits of those meters that have anything of it: a few statements for a page."""
+    kept = await timetables_of_meters(work, meter_ids=meter_ids)
+    guards = await guards_of_meters(work, meter_ids=meter_ids)
+    locked = await running_trips(work, meter_ids=meter_ids)
+    projects = {each.project_id for each in kept.values()}
+    calendars = await cut_calendars(work, project_ids=projects, at=at) if kept else {}
+    found = {}
+    for meter_id in kept.keys() | guards.keys() | locked.keys():
+        timetable, timed = kept.get(meter_id), None
+        if timetable is not None:
+            timed = supply_at(timetable.timetable, calendars[timetable.project_id], at)
+        found[meter_id] = Circuit(timetable, timed, guards.get(meter_id), locked.get(meter_id))
+    return found

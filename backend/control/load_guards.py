@@ -144,6 +144,18 @@ async def guards_of_project(work: UnitOfWork, *, scope: Scope, project_id: UUID)
     return [_guard_of(row) for row in rows]
 
 
+async def guards_of_meters(work: UnitOfWork, *, meter_ids: Sequence[UUID]) -> dict[UUID, KeptGuard]:
+    """The guard of each of the meters that is under one: one statement."""
+    rows = await work.fetch(
+        "SELECT s.meter_id, g.* FROM control_supply s JOIN control_load_guard g"
+        " ON g.group_id = s.group_id AND g.id = s.guard_id"
+        " WHERE s.group_id = $1 AND s.meter_id = ANY($2)",
+        work.group_id,
+        list(meter_ids),
+    )
+    return {row["meter_id"]: _guard_of(row) for row in rows}
+
+
 async def put_under(
     work: UnitOfWork,
     *,

@@ -37,6 +37,7 @@ from workers.models import meter_models
 from workers.profiles.loader import profile_of
 from workers.recording import reading_of
 
+from .dormitory import house_rules
 from .plan import DemoGroup, Home, Site
 from .prices import price_accounts
 from .providers import PlatformKey
@@ -87,6 +88,8 @@ class Seeder:
             openings = await _read_all(self.gateways[site.gateway], len(site.homes))
             async with unit_of_work(scope.group_id) as work:
                 known[site.code] = await self._new_site(work, scope, group, site, openings)
+            if site.kind == "DORMITORY":
+                await house_rules(scope=scope, project_id=known[site.code].id, at=at)
         project = known[site.code]
         await self._merchant(scope, group, site, project.id)
         async with unit_of_work(scope.group_id) as work:

@@ -1,0 +1,37 @@
+"""House rules of the demo's dormitories: nights without power and what a room may draw, followed by no meter
+until an operator says so."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from backend.control.calendar_rules import DayKind
+from backend.control.load_guards import save_guard
+from backend.control.load_rules import LoadGuard
+from backend.control.timetable_rules import Slot, timetable_of
+from backend.journeys.timetable import make_timetable
+from backend.kernel.db import unit_of_work
+from backend.kernel.scope import Scope
+
+_NIGHTS = {
+    DayKind.WORKDAY: (Slot(0, False), Slot(6 * 60, True), Slot(23 * 60, False)),
+    DayKind.WEEKEND: (Slot(0, True), Slot(30, False), Slot(7 * 60, True)),
+    DayKind.EXAM: (Slot(0, True),),
+}
+_ROOMS = LoadGuard(most_w=2_500, step_w=800, allowed=((1_000, 1_200),))
+
+
+async def house_rules(*, scope: Scope, project_id: UUID, at: datetime) -> None:
+    """Make a dormitory's timetable and load guard."""
+    await make_timetable(
+        scope=scope,
+        project_id=project_id,
+        name="宿舍熄灯",
+        timetable=timetable_of(_NIGHTS),
+        at=at,
+    )
+    async with unit_of_work(scope.group_id) as work:
+        await save_guard(
+            work, scope=scope, project_id=project_id, name="宿舍用电", guard=_ROOMS, at=at
+        )
