@@ -262,7 +262,7 @@ async def _obey(driver: Driver, command: Command, now: datetime) -> None:
     """The one write of a command. Raises as the driver's ports."""
     match command.kind:
         case CommandKind.TRIP:
-            await driver.trip()
+            await driver.trip(until=command.expires_at)
         case CommandKind.ALLOW_CLOSE:
             await driver.allow_close()
         case CommandKind.CLOSE:

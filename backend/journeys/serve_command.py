@@ -6,7 +6,7 @@ batch are not thirty thousand commits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -18,13 +18,14 @@ from backend.control.command_rules import CommandKind, CommandState, Family, fam
 from backend.control.command_steps import End, Writing
 from backend.control.commands import Command
 from backend.control.supply_rules import Force
-from backend.kernel.db import unit_of_work
+from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.together import TogetherByGroup
 from backend.metering import queries as metering
 from backend.metering.models import Gateway, Meter
 from backend.metering.readings import Reading, store_readings
 
 from .command import WORKER, end_entry, expire
+from .supply_again import not_meant
 
 # What a supply has to take back one day.
 _FORCES = frozenset({CommandKind.TRIP, CommandKind.KEEP_POWER})
@@ -80,7 +81,8 @@ async def about_to_write(
 ) -> Command | None:
     """Commit that a write may reach the meter, before it leaves. `relay_closed`: as just read.
 
-    None: the command ended or expired meanwhile, so nothing may be written.
+    None: the command ended or expired meanwhile, or is a trip that is not meant any more, so nothing may
+    be written.
     """
     return await _announcements(group_id, Writing(command_id, relay_closed, at))
 
@@ -98,6 +100,11 @@ async def _announce_all(group_id: int, writes: Sequence[Writing]) -> list[Comman
             elif command is not None and write.at >= command.over_at:
                 over.append(command)
         await expire(work, over, writes[-1].at)
+        of_live = [found[write.command_id] for write in live]
+        idle = await not_meant(work, commands=of_live, at=writes[-1].at)
+        if idle:
+            await _call_off(work, idle, writes[-1].at)
+            live = [write for write in live if write.command_id not in idle]
         written = await steps.mark_writing(work, writes=live)
         forces = {
             each.meter_id: (Force(each.kind, each.why), each.sent_at)
@@ -107,6 +114,13 @@ async def _announce_all(group_id: int, writes: Sequence[Writing]) -> list[Comman
         if forces:
             await supplies.note_written(work, forces=forces)
     return [written.get(command_id) for command_id in command_ids]
+
+
+async def _call_off(work: UnitOfWork, idle: Mapping[UUID, str], at: datetime) -> None:
+    """End trips that are not meant any more: nothing more is written of them."""
+    ends = [End(each, CommandState.SUPERSEDED, why, None, at) for each, why in idle.items()]
+    ended = await steps.end_commands(work, ends=ends)
+    await record_all(work, entries=[end_entry(each, WORKER, at) for each in ended.values()])
 
 
 _announcements = TogetherByGroup(_announce_all)

@@ -35,7 +35,7 @@ class BareDriver:
         """See CanCredit.credit."""
         raise self._lacks("a way to be sold to")
 
-    async def trip(self) -> None:
+    async def trip(self, *, until: datetime | None = None) -> None:
         """See CanSwitch.trip."""
         raise self._lacks("a way to trip")
 

@@ -70,7 +70,7 @@ class Cjt188Driver(BareDriver):
             return self._water(water_reading(answer.data, dialect=layout.dialect), answer.data)
         return self._heat(heat_reading(answer.data, dialect=layout.dialect), answer.data)
 
-    async def trip(self) -> None:
+    async def trip(self, *, until: datetime | None = None) -> None:
         """See CanSwitch.trip: close the valve. It moves for seconds: the next reading tells."""
         valve = self._map.valve
         await self._order("trip", None if valve is None else valve.close)

@@ -124,7 +124,7 @@ class Dlt645Driver(BareDriver):
             raise InvalidInput(f"{purchase_count} is no purchase count", field="purchase_count")
         await self._purse.recharge(fen=amount.fen, count=purchase_count)
 
-    async def trip(self) -> None:
+    async def trip(self, *, until: datetime | None = None) -> None:
         """See CanSwitch.trip."""
         await self._switch("trip")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from backend.kernel.errors import InvalidInput
 from backend.kernel.money import Money
@@ -101,7 +102,7 @@ class ModbusDriver(ModbusSettings):
         )
         modbus.accepted(answer)
 
-    async def trip(self) -> None:
+    async def trip(self, *, until: datetime | None = None) -> None:
         """See CanSwitch.trip."""
         await self._switch("trip")
 

@@ -152,8 +152,9 @@ class CanSwitch(Protocol):
     MeterRefused, and Conflict (nothing was sent) for what the model has not; the relay is known only
     from the next reading (C19)."""
 
-    async def trip(self) -> None:
-        """Force the relay open whatever the money says."""
+    async def trip(self, *, until: datetime | None = None) -> None:
+        """Force the relay open whatever the money says. `until`: a gateway that keeps commands must not do
+        it later; a bus of ours does it now or not at all."""
         ...
 
     async def allow_close(self) -> None:

@@ -6,7 +6,7 @@ Here and not in drivers, because what it raises is what links raise.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from backend.kernel.clock import Clock
 from backend.kernel.errors import Conflict, DomainError, InvalidInput
@@ -71,9 +71,9 @@ class RemoteMeter(BareDriver):
         except CommandExpired as late:
             raise LinkDown("the sale reached the gateway too late; nothing was sent") from late
 
-    async def trip(self) -> None:
+    async def trip(self, *, until: datetime | None = None) -> None:
         """See CanSwitch.trip. Raises CommandExpired and TripHeld too (nothing was sent)."""
-        await self._do(Op.TRIP)
+        await self._do(Op.TRIP, until=until)
 
     async def allow_close(self) -> None:
         """See CanSwitch.allow_close. Raises CommandExpired too (nothing was sent)."""
@@ -92,16 +92,26 @@ class RemoteMeter(BareDriver):
         await self._do(Op.RELEASE)
 
     async def _do(
-        self, op: Op, *, purchase_no: int | None = None, amount_fen: int | None = None
+        self,
+        op: Op,
+        *,
+        purchase_no: int | None = None,
+        amount_fen: int | None = None,
+        until: datetime | None = None,
     ) -> Res:
         now = self._clock.now()
         issued = now.replace(microsecond=0)
+        expires = issued + (TRIP_LIFE if op is Op.TRIP else LIFE)
+        if until is not None:  # the command is older than this try: its time does not begin anew
+            expires = min(expires, until.replace(microsecond=0))
+            if expires <= issued:
+                raise CommandExpired("the command's time is over; nothing was sent")
         cmd = Cmd(
             cmd_id=uuid7(now),
             meter=self._serial,
             op=op,
             issued=issued,
-            expires=issued + (TRIP_LIFE if op is Op.TRIP else LIFE),
+            expires=expires,
             purchase_no=purchase_no,
             amount_fen=amount_fen,
         )

@@ -150,6 +150,23 @@ async def test_every_answer_has_its_error_and_the_unknown_may_have_acted(
         await meter.trip()
 
 
+async def test_a_trip_that_waited_has_no_second_life_in_a_gateways_queue() -> None:
+    sent: list[Cmd] = []
+
+    async def queue(cmd: Cmd) -> Res:
+        sent.append(cmd)
+        return Res(cmd.cmd_id, Dar.SUCCESS)
+
+    meter = RemoteMeter(model="M", serial="1", command=queue, clock=SetClock(START))
+    await meter.trip()
+    await meter.trip(until=START + timedelta(seconds=7))
+    await meter.trip(until=START + timedelta(hours=1))
+    with pytest.raises(CommandExpired):
+        await meter.trip(until=START)
+    lives = [(cmd.expires - cmd.issued).total_seconds() for cmd in sent]
+    assert lives == [120, 7, 120]
+
+
 async def test_a_credit_that_came_too_late_says_that_nothing_was_sent() -> None:
     async def late(cmd: Cmd) -> Res:
         return Res(cmd.cmd_id, Dar.TIME_TAG)
