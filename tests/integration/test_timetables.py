@@ -162,6 +162,22 @@ async def test_a_protected_circuit_stays_on_through_the_night(post: Post) -> Non
     assert (supply.want, supply.why) == (Want.ON, Why.PROTECTED)
 
 
+async def test_a_managed_meter_that_is_sold_to_nobody_follows_its_timetable_too(post: Post) -> None:
+    world = post.world
+    async with unit_of_work(world.group_id) as work:
+        await work.execute(
+            "UPDATE metering_meter SET credit_mode = 'NONE' WHERE group_id = $1 AND id = $2",
+            world.group_id,
+            world.meter.id,
+        )
+    await plan(world, await make(world))
+    assert (await at(post, china(MONDAY, "22:00"))).commands == 0
+    assert (await at(post, china(MONDAY, "23:30"))).commands == 1
+    assert not post.closed
+    assert (await at(post, china(MONDAY + DAY, "06:30"))).commands == 1
+    assert post.closed
+
+
 async def test_a_circuit_that_follows_none_any_more_comes_back_at_once(post: Post) -> None:
     world = post.world
     await plan(world, await make(world))
