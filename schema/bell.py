@@ -1,4 +1,4 @@
-"""Hears top-ups move and alarms begin (PostgreSQL NOTIFY), and wakes the subscriptions of this process."""
+"""Hears top-ups and batches move and alarms begin (PostgreSQL NOTIFY); wakes this process's subscriptions."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from backend.alerts.alarms import BELL as ALARMS
+from backend.control.batches import BELL as BATCHES
 from backend.topups.operations import BELL
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ Rings = asyncio.Queue[None]
 
 
 class TopupBell:
-    """One LISTEN connection of a process, reconnecting; wakes whoever waits for an order or for alarms.
+    """One LISTEN connection of a process, reconnecting; wakes whoever waits for an order, a batch or alarms.
 
     A ring says only "look again": it carries no data, several may come as one, and after a lost
     connection everybody is woken, so nothing is missed.
@@ -54,13 +55,19 @@ class TopupBell:
 
     @property
     def waiting(self) -> int:
-        """How many orders, and groups' alarms, somebody waits for."""
+        """How many orders, batches and groups' alarms somebody waits for."""
         return len(self._waiting)
 
     @contextmanager
     def listen(self, *, group_id: int, order_id: UUID) -> Iterator[Rings]:
         """A queue that gets an item when the order may have changed; at most one waits in it."""
         with self._listen(f"{group_id}:{order_id}") as rings:
+            yield rings
+
+    @contextmanager
+    def listen_to_batch(self, *, group_id: int, batch_id: UUID) -> Iterator[Rings]:
+        """A queue that gets an item when the batch moved; at most one waits in it."""
+        with self._listen(f"{group_id}:{batch_id}") as rings:
             yield rings
 
     @contextmanager
@@ -97,6 +104,7 @@ class TopupBell:
         try:
             connection.add_termination_listener(lambda _: lost.set())
             await connection.add_listener(BELL, self._rung)
+            await connection.add_listener(BATCHES, self._rung)
             await connection.add_listener(ALARMS, self._rung_by_alarms)
             self._listening.set()
             for key in list(self._waiting):

@@ -11,7 +11,11 @@ from uuid import UUID
 from strawberry.dataloader import DataLoader
 
 from backend.charges.rules import Figures
+from backend.control.batch_items import count_items
+from backend.control.batch_rules import ItemState
+from backend.control.circuits import Circuit, circuits_of_meters
 from backend.control.commands import Command, commands_of_meters
+from backend.control.state_rules import MeterState
 from backend.control.supplies import (
     KeptDecision,
     MeterSupply,
@@ -21,11 +25,13 @@ from backend.control.supplies import (
 from backend.enrolment.queries import Standing, standings
 from backend.journeys.charge_figures import figures
 from backend.journeys.forecast_shown import Shown, forecasts_of_accounts
+from backend.journeys.meter_states import meter_states
 from backend.journeys.views import TopUpView, topup_views
 from backend.kernel.clock import Period
 from backend.metering.episodes import lost_since
 from backend.metering.queries import readings_of_pairs
 from backend.metering.readings import Reading
+from backend.metering.tags import tags_of_meters
 from backend.tariffs.queries import Version, versions_of_tariffs
 from backend.topups.queries import orders_of_accounts
 
@@ -115,6 +121,21 @@ async def supply_row_of(context: Context, meter_id: UUID) -> MeterSupply | None:
 
         loader = context.loaders["supplies"] = DataLoader(load_fn=load)
     row: MeterSupply | None = await loader.load(meter_id)
+    return row
+
+
+async def circuit_of(context: Context, meter_id: UUID) -> Circuit | None:
+    """What is of a meter's circuit; any number of meters is a few statements in all."""
+    loader = context.loaders.get("circuits")
+    if loader is None:
+
+        async def load(keys: Sequence[UUID]) -> list[Circuit | None]:
+            async with context.work() as work:
+                found = await circuits_of_meters(work, meter_ids=keys, at=context.now)
+            return [found.get(key) for key in keys]
+
+        loader = context.loaders["circuits"] = DataLoader(load_fn=load)
+    row: Circuit | None = await loader.load(meter_id)
     return row
 
 
@@ -212,6 +233,51 @@ async def forecast_for(context: Context, account_id: UUID) -> Shown:
         loader = context.loaders["forecasts"] = DataLoader(load_fn=load)
     shown: Shown = await loader.load(account_id)
     return shown
+
+
+async def state_of_meter(context: Context, meter_id: UUID) -> MeterState:
+    """In which of the six states a meter is; any number of meters is one statement in all."""
+    loader = context.loaders.get("states")
+    if loader is None:
+
+        async def load(keys: Sequence[UUID]) -> list[MeterState]:
+            async with context.work() as work:
+                found = await meter_states(work, meter_ids=keys)
+            return [found[key] for key in keys]
+
+        loader = context.loaders["states"] = DataLoader(load_fn=load)
+    state: MeterState = await loader.load(meter_id)
+    return state
+
+
+async def tags_of(context: Context, meter_id: UUID) -> list[str]:
+    """A meter's labels; those of any number of meters are one statement in all."""
+    loader = context.loaders.get("tags")
+    if loader is None:
+
+        async def load(keys: Sequence[UUID]) -> list[list[str]]:
+            async with context.work() as work:
+                found = await tags_of_meters(work, meter_ids=keys)
+            return [found[key] for key in keys]
+
+        loader = context.loaders["tags"] = DataLoader(load_fn=load)
+    tags: list[str] = await loader.load(meter_id)
+    return tags
+
+
+async def batch_counts(context: Context, batch_id: UUID) -> dict[ItemState, int]:
+    """How many meters of a batch are in each state; any number of batches is one statement in all."""
+    loader = context.loaders.get("batches")
+    if loader is None:
+
+        async def load(keys: Sequence[UUID]) -> list[dict[ItemState, int]]:
+            async with context.work() as work:
+                found = await count_items(work, batch_ids=keys)
+            return [found[key] for key in keys]
+
+        loader = context.loaders["batches"] = DataLoader(load_fn=load)
+    counts: dict[ItemState, int] = await loader.load(batch_id)
+    return counts
 
 
 def _by_second(keys: Sequence[tuple[First, Second]]) -> dict[Second, list[First]]:

@@ -26,10 +26,21 @@ from backend.metering.rules import GatewayLink as Link
 from backend.metering.rules import MeterKind as Kind
 from backend.tenancy.rules import Permission
 
+from .circuits import Circuit, circuit_as_shown
 from .commands import Command, command_of
 from .context import Info
 from .gateway_keys import GatewayUplink, uplink_as_shown
-from .loaders import commands_of, decisions_of, lost_since_of, supply_row_of, uplink_of
+from .loaders import (
+    circuit_of,
+    commands_of,
+    decisions_of,
+    lost_since_of,
+    state_of_meter,
+    supply_row_of,
+    tags_of,
+    uplink_of,
+)
+from .meter_marks import MeterStateMark, mark_of
 from .nodes import Node
 from .paging import size
 from .problems import AnyProblem
@@ -96,6 +107,16 @@ class Meter(Node):
     selling_stopped: bool = strawberry.field(description="No vend until a person has checked it.")
     latest: Reading | None
 
+    @field(description="In which of the six states it is, with its colour and its mark.")
+    async def state(self, info: Info) -> MeterStateMark:
+        """By one statement for all meters that are asked for."""
+        return mark_of(await state_of_meter(info.context, self.key))
+
+    @field(description="The labels that operators put on it.")
+    async def tags(self, info: Info) -> list[str]:
+        """By one statement for all meters that are asked for."""
+        return await tags_of(info.context, self.key)
+
     @field(description="Since when it misses its sweeps while its gateway's line stands.")
     async def lost_since(self, info: Info) -> datetime | None:
         """By one statement for all meters that are asked for."""
@@ -112,6 +133,12 @@ class Meter(Node):
         """By one statement for all meters that are asked for."""
         row = await supply_row_of(info.context, self.key)
         return None if row is None else supply_of(row, info.context.now)
+
+    @field(description="Its timetable, load guard and lock; null where it has none of them.")
+    async def circuit(self, info: Info) -> Circuit | None:
+        """By a few statements for all meters that are asked for."""
+        row = await circuit_of(info.context, self.key)
+        return None if row is None else circuit_as_shown(row)
 
     @field(description="What was decided over its supply where it changed, newest first.")
     async def supply_decisions(self, info: Info, first: int = 10) -> list[SupplyDecision]:

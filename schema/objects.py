@@ -17,6 +17,7 @@ from backend.tenancy import queries as tenancy
 
 from .accounts import load_account
 from .alarms import load_alarm
+from .batches import load_batch
 from .cases import case_of
 from .cashier import load_shift
 from .commands import command_of
@@ -70,6 +71,7 @@ DOORS: dict[str, Door] = {
     "Account": load_account,
     "Alarm": load_alarm,
     "Area": _area,
+    "Batch": load_batch,
     "BillDay": load_bill_day,
     "BillItem": load_bill_item,
     "Case": _case,

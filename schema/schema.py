@@ -21,6 +21,7 @@ from .accounts import AccountMutations, AccountQueries
 from .alarms import AlarmMutations, AlarmQueries, AlarmSubscriptions
 from .audit import AuditQueries
 from .bank_accounts import BankAccountMutations
+from .batches import BatchMutations, BatchQueries, BatchSubscriptions
 from .calendars import CalendarMutations, CalendarQueries
 from .cases import CaseMutations, CaseQueries
 from .cashier import CashierMutations, CashierQueries
@@ -34,6 +35,7 @@ from .gateway_keys import GatewayKeyMutations
 from .history import HistoryQueries
 from .limits import Documents
 from .merchants import MerchantMutations
+from .meter_marks import MeterMarkQueries
 from .meter_prices import MeterPriceQueries
 from .meters import MeterMutations
 from .models import ModelQueries
@@ -76,6 +78,8 @@ class Query(
     WhatIfQueries,
     MeterPriceQueries,
     SupplyQueries,
+    BatchQueries,
+    MeterMarkQueries,
     CalendarQueries,
     TimetableQueries,
     DormitoryQueries,
@@ -103,6 +107,7 @@ class Mutation(
     MeterMutations,
     CommandMutations,
     SupplyMutations,
+    BatchMutations,
     CalendarMutations,
     TimetableMutations,
     DormitoryMutations,
@@ -127,7 +132,9 @@ class Mutation(
 
 
 @strawberry.type
-class Subscription(TopUpSubscriptions, PayLinkSubscriptions, AlarmSubscriptions):
+class Subscription(
+    TopUpSubscriptions, PayLinkSubscriptions, AlarmSubscriptions, BatchSubscriptions
+):
     """Live."""
 
 

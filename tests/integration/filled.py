@@ -36,10 +36,12 @@ from workers.models import meter_models
 from .charged import make_home
 from .dialled import allow, make_dialling
 from .filled_alarms import fill_alarms
+from .filled_batches import fill_batches
 from .filled_books import fill_books
 from .filled_desk import fill_desk
 from .filled_dormitory import fill_dormitory
 from .filled_forecast import fill_forecast
+from .filled_messages import fill_messages
 from .filled_occupancy import fill_occupancy
 from .priced import priced, propose
 from .sealed import claimed, desk_at, enrolled, make_sealed
@@ -98,6 +100,8 @@ async def fill(world: World) -> None:
         )
     await fill_books(world)
     await fill_alarms(world)
+    await fill_messages(world)
+    await fill_batches(world)
     await fill_forecast(world)
     await _charge_in_the_cloud(world)
     await put_money(world, yuan="30")

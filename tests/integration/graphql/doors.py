@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 
 from .alarm_doors import ALARM_DOORS
+from .batch_doors import BATCH_DOORS
 from .charge_doors import CHARGE_DOORS
 from .door import PROBLEM as PROBLEM
 from .door import Door as Door
@@ -345,6 +346,7 @@ DOORS = (
         write=True,
     ),
     *ALARM_DOORS,
+    *BATCH_DOORS,
     *MONEY_DOORS,
     *OCCUPANCY_DOORS,
     *RECONCILE_DOORS,
@@ -356,6 +358,7 @@ DOORS = (
 
 # Held by tests of their own, for what surrounds them (a merchant's keys, a link, a socket).
 ELSEWHERE = {
+    "Mutation.confirmBatch(batch)": "test_batches.py",
     "Mutation.cashierTopUp(account)": "test_cashier.py",
     "Mutation.cashierTopUp(meter)": "test_cashier.py",
     "Mutation.startTopUpByLink(meter)": "test_pay_link.py",
@@ -369,6 +372,7 @@ ELSEWHERE = {
     "Query.dailyStatement(project)": "test_reconcile.py",
     "Query.topUpByLink(id)": "test_pay_link.py",
     "Subscription.alarmRaised(project)": "test_alarms.py",
+    "Subscription.batchChanged(id)": "test_batches.py",
     "Subscription.topUpChanged(id)": "test_live.py",
     "Subscription.topUpByLinkChanged(id)": "test_live.py",
 }

@@ -31,6 +31,7 @@ from ..world import (
     reading_of,
 )
 from .alarm_things import make_alarm_things
+from .batch_things import make_batch_things, no_batch_things
 from .charge_things import make_charge_things
 from .dormitory_things import make_dormitory_things
 from .money_things import make_money_things
@@ -92,6 +93,10 @@ class Things:
     Timing: str
     LoadGuard: str
     LockedMeter: str
+    Batch: str
+    WaitingBatch: str
+    PausedBatch: str
+    FailedBatch: str
     link: str
     order_id: UUID
 
@@ -157,6 +162,7 @@ async def make_things(world: World, *, prefix: str = "1") -> Things:
         SubmittedVersion=ref("TariffVersion", submitted.id),
         TariffChange=ref("TariffChange", change.id),
         **await make_alarm_things(world),
+        **await make_batch_things(world, prefix=prefix),
         **await make_money_things(world, prefix=prefix),
         **await make_reconcile_things(world, prefix=prefix),
         **await make_charge_things(world, prefix=prefix),
@@ -210,6 +216,7 @@ def nothing() -> Things:
     made = {kind: ref(kind, new_id()) for kind in kinds}
     made |= {kind: ref("Gateway", new_id()) for kind in _GATEWAYS}
     made |= no_occupancy_things()
+    made |= no_batch_things()
     made["SubmittedVersion"] = ref("TariffVersion", new_id())
     made |= {"ChargedAccount": ref("Account", new_id()), "HeldMeter": ref("Meter", new_id())}
     meters = ("SilentMeter", "ProtectedMeter", "EmergencyMeter", "LockedMeter")

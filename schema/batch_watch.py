@@ -1,0 +1,64 @@
+"""What a subscription to a batch has seen of it, and what is new."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from backend.control import batch_items, batches
+from backend.control.batch_items import BatchItem
+from backend.control.batch_rules import ItemState
+from backend.control.batches import Batch
+from backend.kernel.db import unit_of_work
+
+from .context import Info
+
+_AT_ONCE = 500  # meters of one event
+_COMMITTED_LATE = timedelta(seconds=30)  # an item may be told of after younger ones
+
+
+class Seen(NamedTuple):
+    """A batch with the items that moved since the last look."""
+
+    batch: Batch
+    counts: Mapping[ItemState, int]
+    moved: Sequence[BatchItem]
+
+
+class Watch:
+    """One caller's look at one batch. Rights are asked for anew at every look."""
+
+    def __init__(self, info: Info, batch_id: UUID) -> None:
+        self._info = info
+        self._batch_id = batch_id
+        self._known: dict[int, tuple[ItemState, int]] = {}
+        self._since: datetime | None = None
+        self._last: Batch | None = None
+
+    async def looks(self) -> AsyncGenerator[Seen, None]:
+        """The batch now, then whenever it moved. Raises Unauthenticated, NotFound."""
+        group_id = (await self._info.context.scope_now()).group_id
+        bell = self._info.context.bell
+        with bell.listen_to_batch(group_id=group_id, batch_id=self._batch_id) as rings:
+            while True:
+                for seen in await self._new():
+                    yield seen
+                await rings.get()
+
+    async def _new(self) -> list[Seen]:
+        scope = await self._info.context.scope_now()
+        async with unit_of_work(scope.group_id) as work:
+            batch = await batches.batch(work, scope=scope, batch_id=self._batch_id)
+            counts = await batch_items.count_items(work, batch_ids=[batch.id])
+            rows = await batch_items.items_moved(work, batch_id=batch.id, since=self._since)
+        moved = [row for row in rows if self._known.get(row.no) != (row.state, row.tries)]
+        self._known |= {row.no: (row.state, row.tries) for row in moved}
+        if rows:
+            self._since = max(row.changed_at for row in rows) - _COMMITTED_LATE
+        if not moved and batch == self._last:
+            return []
+        self._last = batch
+        parts = [moved[n : n + _AT_ONCE] for n in range(0, len(moved), _AT_ONCE)] or [[]]
+        return [Seen(batch, counts[batch.id], part) for part in parts]
