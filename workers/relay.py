@@ -8,7 +8,6 @@ waits for is begun in this process at once, as long as there is room; all else g
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -60,6 +59,7 @@ class Relay:
         self._room = room
         self._rung = asyncio.Event()
         self._rung_by: set[int] = set()
+        self._ticked = False
         self._urgent: set[asyncio.Task[None]] = set()
 
     @property
@@ -103,16 +103,21 @@ class Relay:
 
     async def _heed_bells(self) -> None:
         """Until the next tick, hand on what bells are rung for: of their groups alone."""
-        loop = asyncio.get_running_loop()
-        tick = loop.time() + TICK_S
-        while (left := tick - loop.time()) > 0:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._rung.wait()
-            self._rung.clear()
-            groups, self._rung_by = self._rung_by, set()
-            for group_id in groups:
-                await self.relay_group(group_id, self._clock.now())
+        self._ticked = False
+        tick = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        try:
+            while not self._ticked:
+                await self._rung.wait()
+                self._rung.clear()
+                groups, self._rung_by = self._rung_by, set()
+                for group_id in groups:
+                    await self.relay_group(group_id, self._clock.now())
+        finally:
+            tick.cancel()
+
+    def _tick(self) -> None:
+        self._ticked = True
+        self._rung.set()
 
     async def _relay_due(self) -> None:
         now = self._clock.now()
