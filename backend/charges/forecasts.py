@@ -157,6 +157,15 @@ async def kept_of(work: UnitOfWork, *, refs: Sequence[UUID]) -> dict[UUID, Kept]
     return {row["ref"]: _kept_of(row) for row in rows}
 
 
+async def last_looks(work: UnitOfWork) -> dict[UUID, tuple[date, datetime | None]]:
+    """The last day that each of the group's places learned, and when its money is used up (None: not known,
+    or it is not), by ref."""
+    rows = await work.fetch(
+        "SELECT ref, day, zero_at FROM charges_forecast WHERE group_id = $1", work.group_id
+    )
+    return {ref: (day, zero_at) for ref, day, zero_at in rows}
+
+
 async def first_to_run_out(work: UnitOfWork, *, project_id: UUID, limit: int) -> list[Kept]:
     """Those of a project that run out first, as the last looks found it."""
     rows = await work.fetch(

@@ -1,5 +1,6 @@
 """The look of each hour at how long money lasts: learn the days that are over, say it, measure it, warn.
 
+A place is looked at when it has a day to learn, which is each night; and each hour when its money ends soon.
 A day is learned once, from the roll-ups of its hours at the prices of now; so a new installation, or a new
 account, looks back as far as roll-ups go. What is said of a day before it is learned is compared with it.
 """
@@ -24,7 +25,14 @@ from backend.charges.forecast_rules import (
     learn,
     measure,
 )
-from backend.charges.forecasts import Kept, add_misses, close_gone, keep, kept_of
+from backend.charges.forecasts import (
+    Kept,
+    add_misses,
+    close_gone,
+    keep,
+    kept_of,
+    last_looks,
+)
 from backend.charges.rules import Supply
 from backend.kernel.clock import day_period
 from backend.kernel.db import UnitOfWork, unit_of_work
@@ -41,6 +49,7 @@ _AT_ONCE = 64  # places of one transaction: their lesson keeps the others of a l
 _ALONE = "SELECT pg_try_advisory_xact_lock(hashtextextended('forecasts', $1))"
 _DAY = timedelta(days=1)
 _HOUR = timedelta(hours=1)
+_SOON = timedelta(days=10)  # more than what is warned of: the longest holiday, and use that rises
 # The last readings of a day have arrived and are rolled up; at noon what is there is all there is.
 _FROM, _AT_LAST = time(3, 0), time(12, 0)
 
@@ -62,11 +71,13 @@ async def tend_forecasts(*, group_id: int, at: datetime) -> Tended:
             for each in await tenancy.all_projects(work)
         }
         found = await places(work)
+        looks = await last_looks(work)
     done = Tended()
     for project_id, site in projects.items():
         of_project = [each for each in found if each.project_id == project_id]
-        for place in range(0, len(of_project), _AT_ONCE):
-            some = of_project[place : place + _AT_ONCE]
+        due = [each for each in of_project if site.is_due(looks.get(each.ref), at)]
+        for place in range(0, len(due), _AT_ONCE):
+            some = due[place : place + _AT_ONCE]
             async with unit_of_work(group_id) as work:
                 if not await work.fetchval(_ALONE, group_id):
                     return done
@@ -88,6 +99,13 @@ class _Site:
 
     project: Project
     last: date
+
+    def is_due(self, look: tuple[date, datetime | None] | None, at: datetime) -> bool:
+        """Whether a place is looked at: never was, has a day to learn, or its money ends soon."""
+        if look is None or look[0] < self.last:
+            return True
+        soon = at + timedelta(days=self.project.warn_days_left) + _SOON
+        return look[1] is not None and look[1] < soon
 
     @property
     def zone(self) -> ZoneInfo:

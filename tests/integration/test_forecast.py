@@ -99,6 +99,18 @@ async def test_a_meter_that_holds_its_money_is_asked_what_remains(
     assert await own(ours) == Forecast(Basis.OWN_USE, 2, THURSDAY)
 
 
+async def test_money_that_ends_soon_is_looked_at_each_hour_and_other_money_each_night(
+    worlds: tuple[World, World],
+) -> None:
+    ours = worlds[0]
+    home = await two_shops(ours)
+    await home.pay("200")
+    looked = []
+    for at in (NINE, NINE + HOUR, NINE + DAY, NINE + DAY + HOUR):
+        looked.append((await tend_forecasts(group_id=ours.group_id, at=at)).places)
+    assert looked == [2, 1, 2, 1]  # of the other one nothing is left
+
+
 async def test_a_new_account_is_told_that_too_little_is_known_and_a_silent_day_is_no_day_without_use(
     worlds: tuple[World, World],
 ) -> None:
@@ -188,7 +200,7 @@ async def test_customers_are_warned_days_before_their_money_ends_and_again_only_
         await bind_customer(world)
     subject = str(ours.assignment.id)
     # Half a day more than warned of is no end of it, ten days are; then it may come again.
-    days = [("20", True), ("20", True), ("24", True), ("75", False), ("20", True)]
+    days = [("20", True), ("20", True), ("24", True), ("60", False), ("20", True)]
     for n, (remaining, stands) in enumerate(days):
         await remains(ours, remaining, NINE + n * HOUR // 60)
         await tend_forecasts(group_id=ours.group_id, at=NINE)
