@@ -15,7 +15,6 @@ from backend.tenancy.rules import Permission
 from .alarm_rules import AlarmKind
 from .alarms import Alarm, alarm_of
 
-
 _PAGE = (
     "SELECT * FROM alerts_alarm WHERE group_id = $1 AND project_id = $2 {}"
     " AND ($3::text IS NULL OR kind = $3) AND ($4::smallint IS NULL OR level >= $4)"

@@ -117,6 +117,23 @@ async def end_alarms(
     return await work.execute(_END, work.group_id, str(kind), list(subjects), at, note)
 
 
+async def standing(
+    work: UnitOfWork, *, kinds: Sequence[AlarmKind], subjects: Sequence[str]
+) -> dict[str, list[UUID]]:
+    """The ids of the open alarms of these kinds, by subject; one without any has no entry."""
+    rows = await work.fetch(
+        "SELECT subject, id FROM alerts_alarm WHERE group_id = $1 AND kind = ANY($2)"
+        " AND subject = ANY($3) AND ended_at IS NULL",
+        work.group_id,
+        [str(kind) for kind in kinds],
+        list(subjects),
+    )
+    found: dict[str, list[UUID]] = {}
+    for subject, alarm_id in rows:
+        found.setdefault(subject, []).append(alarm_id)
+    return found
+
+
 async def acknowledge(
     work: UnitOfWork, *, scope: Scope, alarm_id: UUID, note: str, at: datetime
 ) -> Alarm:
