@@ -29,6 +29,7 @@ from bots.h5 import PayPages
 from bots.wechat.endpoint import WechatCallback
 from schema.app import graphql_app
 from schema.bell import TopupBell
+from schema.exports import export_routes
 from workers.models import meter_models
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ def build_app(settings: Settings, *, clock: Clock) -> Starlette:
         *notice_routes(ports, paths=NOTICE_PATHS),
         *WechatCallback(ports, Conversation(ports, redis)).routes(),
         *PayPages(ports, pages=WEB / "h5").routes(),
+        *export_routes(ports),
         Route("/graphql", graphql),
         WebSocketRoute("/graphql", graphql),
     ]

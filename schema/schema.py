@@ -30,6 +30,8 @@ from .commands import CommandMutations
 from .context import Context
 from .dial_in import DialInMutations
 from .dormitory import DormitoryMutations, DormitoryQueries
+from .dry_run import DryRunQueries
+from .exports import ExportMutations
 from .forecasts import ForecastMutations, ForecastQueries
 from .gateway_keys import GatewayKeyMutations
 from .history import HistoryQueries
@@ -85,6 +87,7 @@ class Query(
     DormitoryQueries,
     ValveQueries,
     ForecastQueries,
+    DryRunQueries,
     CaseQueries,
     AlarmQueries,
     AuditQueries,
@@ -108,6 +111,7 @@ class Mutation(
     CommandMutations,
     SupplyMutations,
     BatchMutations,
+    ExportMutations,
     CalendarMutations,
     TimetableMutations,
     DormitoryMutations,

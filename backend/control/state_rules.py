@@ -37,7 +37,7 @@ class Mark(NamedTuple):
 MARKS: Mapping[MeterState, Mark] = MappingProxyType(
     {
         MeterState.OPENED: Mark("#2E7D32", "●", "已开户"),
-        MeterState.ALARM_1: Mark("#F9A825", "△", "一级报警"),
+        MeterState.ALARM_1: Mark("#B8860B", "△", "一级报警"),
         MeterState.ALARM_2: Mark("#E65100", "▲", "二级报警"),
         MeterState.ARREARS: Mark("#C62828", "■", "欠费"),
         MeterState.UNOPENED: Mark("#757575", "○", "未开户"),

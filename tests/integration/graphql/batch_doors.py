@@ -83,4 +83,11 @@ BATCH_DOORS = (
         mutation("$id: ID!", "setBatchLimit(project: $id, alone: 20)"),
         write=True,
     ),
+    Door(
+        "Mutation.exportMeters",
+        "project",
+        "Project",
+        mutation("$id: ID!", "exportMeters(project: $id)"),
+        write=True,
+    ),
 )
