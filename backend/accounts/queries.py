@@ -173,17 +173,15 @@ async def purses(work: UnitOfWork, *, account_ids: Sequence[UUID]) -> dict[UUID,
     return {id_: id_ for id_ in account_ids} | {id_: purse for id_, purse in shared}
 
 
-async def bound_to_purses(work: UnitOfWork, *, purses: Sequence[UUID]) -> dict[UUID, UUID]:
-    """The open accounts that draw from these purses (refs) and that a customer is bound to, each with its
-    purse: whom there is somebody to tell of."""
+async def drawing_from(work: UnitOfWork, *, purses: Sequence[UUID]) -> dict[UUID, UUID]:
+    """The open accounts that draw from these purses (refs), each with its purse."""
     if not purses:
         return {}
     rows = await work.fetch(
         "SELECT a.id, coalesce(a.purse_account_id, a.id) AS purse FROM accounts_account a"
         " WHERE a.group_id = $1 AND a.closed_at IS NULL"
         " AND (a.id = ANY($2) AND a.purse_account_id IS NULL OR a.purse_account_id = ANY($2))"
-        " AND EXISTS (SELECT FROM accounts_binding b WHERE b.group_id = a.group_id"
-        "  AND b.account_id = a.id AND b.ended_at IS NULL) ORDER BY a.id",
+        " ORDER BY a.id",
         work.group_id,
         list(purses),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from backend.accounts.queries import bound_to_purses
+from backend.accounts.queries import drawing_from
 from backend.alerts.alarm_rules import LEVELS, AlarmKind, Edge, falling, money_hysteresis
 from backend.alerts.alarms import Alarm, NewAlarm, end_alarms, raise_alarms
 from backend.charges.forecasts import kept_of
@@ -188,7 +188,7 @@ async def _tell(
     refs = [places[subject].ref for subject in first]
     forecasts = await kept_of(work, refs=refs)
     purses = [places[subject].ref for subject in first if places[subject].meter_id is None]
-    drawing = await bound_to_purses(work, purses=purses)
+    drawing = await drawing_from(work, purses=purses)
     accounts: dict[UUID, list[UUID]] = {}
     for account_id, purse in drawing.items():
         accounts.setdefault(purse, []).append(account_id)

@@ -11,12 +11,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from backend.alerts.alarm_rules import LEVELS, AlarmKind, Edge, power_hysteresis, rising
-from backend.alerts.alarms import NewAlarm, end_alarms, raise_alarms
+from backend.alerts.alarms import Alarm, NewAlarm, end_alarms, raise_alarms
 from backend.kernel.db import Row, UnitOfWork, unit_of_work
 
 from .alarm_money import look_at_money
+from .news import china_time, tell_customers
 
 REVERSE_W = 50  # less that flows back is the noise of a meter at rest: our choice
 _EPISODES = {
@@ -54,8 +56,11 @@ _FOLLOW = (
     " UNION ALL SELECT $8, c.id::text, c.project_id, NULL, NULL,"
     "   c.detail || jsonb_build_object('case', c.kind, 'subject', c.subject) FROM alerts_case c"
     "  WHERE c.group_id = $1 AND c.resolved_at IS NULL AND c.kind = ANY($7))"
-    " SELECT s.*, o.kind AS was_kind, o.subject AS was_subject FROM stands s"
-    " FULL JOIN open o ON o.kind = s.kind AND o.subject = s.subject"
+    " SELECT s.*, o.kind AS was_kind, o.subject AS was_subject, m.serial, x.account_id"
+    " FROM stands s FULL JOIN open o ON o.kind = s.kind AND o.subject = s.subject"
+    " LEFT JOIN metering_meter m ON m.group_id = $1 AND m.id = s.meter_id"
+    " LEFT JOIN metering_assignment x ON x.group_id = $1 AND x.meter_id = s.meter_id"
+    "  AND x.ended_at IS NULL"
     " WHERE s.kind IS NULL OR o.kind IS NULL"
 )
 _POWER = (
@@ -113,20 +118,38 @@ async def _follow(work: UnitOfWork, at: datetime) -> Looked:
     new = [_followed(row) for row in rows if row["kind"] is not None]
     over = [(AlarmKind(row["was_kind"]), row["was_subject"]) for row in rows if row["was_kind"]]
     ended = await _end(work, over, "what it was about is over", at)
-    return Looked(len(await raise_alarms(work, alarms=new, at=at)), ended)
+    began = await raise_alarms(work, alarms=new, at=at)
+    for alarm in began:
+        if alarm.kind is AlarmKind.METER_LOST and alarm.account_id is not None:
+            await _tell_lost(work, alarm, alarm.account_id, at)
+    return Looked(len(began), ended)
+
+
+async def _tell_lost(work: UnitOfWork, alarm: Alarm, account_id: UUID, at: datetime) -> None:
+    since = datetime.fromisoformat(alarm.detail["since"])
+    await tell_customers(
+        work,
+        account_id=account_id,
+        event="meter_lost",
+        key=f"alarm-{alarm.id.hex}",
+        params={"meter": alarm.detail["meter"], "time": china_time(since)},
+        at=at,
+    )
 
 
 def _followed(row: Row) -> NewAlarm:
-    kind = AlarmKind(row["kind"])
+    kind, detail = AlarmKind(row["kind"]), row["detail"]
+    if row["serial"] is not None:
+        detail["meter"] = row["serial"]
     return NewAlarm(
         row["project_id"],
         kind,
         row["subject"],
-        None,
+        row["account_id"],
         row["meter_id"],
         row["gateway_id"],
         LEVELS[kind],
-        row["detail"],
+        detail,
     )
 
 

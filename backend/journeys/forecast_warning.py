@@ -11,7 +11,7 @@ from datetime import datetime, time, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from backend.accounts.queries import bound_to_purses
+from backend.accounts.queries import drawing_from
 from backend.alerts.alarm_rules import LEVELS, AlarmKind
 from backend.alerts.alarms import Alarm, NewAlarm, end_alarms, raise_alarms
 from backend.charges.forecast_rules import Forecast
@@ -109,7 +109,7 @@ def _alarm(each: Looked) -> NewAlarm:
 async def _tell(work: UnitOfWork, began: Sequence[tuple[Alarm, Looked]], at: datetime) -> None:
     """The customers of a place: all who draw from a purse, or whom a meter serves."""
     refs = [each.kept.ref for _, each in began if each.kept.assignment_id is None]
-    drawing = await bound_to_purses(work, purses=refs)
+    drawing = await drawing_from(work, purses=refs)
     for alarm, each in began:
         kept, zero = each.kept, each.kept.found.zero_at
         whom = [account_id for account_id, purse in drawing.items() if purse == kept.ref]

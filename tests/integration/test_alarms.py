@@ -23,7 +23,8 @@ from workers.models import meter_models
 
 from .alarmed import MINUTE, NOTHING, alarms, holds, kinds, look, read
 from .charged import make_home
-from .world import START, World, admin_scope, new_id, reading_of
+from .test_customer_news import told
+from .world import START, World, admin_scope, bind_customer, new_id, reading_of
 
 
 async def draws(world: World, watts: int) -> None:
@@ -162,6 +163,31 @@ async def test_alarms_of_the_field_stand_as_long_as_its_episodes(
     await watch_lines(group_id=ours.group_id, at=ours.clock.now())
     assert await look(ours) == Looked(0, 2)
     assert await look(theirs) == NOTHING
+
+
+async def test_who_is_served_by_a_meter_that_is_lost_hears_of_it_once(
+    worlds: tuple[World, World],
+) -> None:
+    ours, theirs = worlds
+    await holds(ours, "100")
+    await holds(theirs, "100")
+    await bind_customer(ours)
+    async with unit_of_work(ours.group_id) as work:
+        await note_gateway(work, gateway_id=ours.gateway.id, answered=True, at=ours.clock.now())
+    for _ in range(12):
+        ours.clock.advance(timedelta(minutes=10))
+        await watch_meters(group_id=ours.group_id, at=ours.clock.now())
+    assert (await look(ours), await look(ours)) == (Looked(1, 0), NOTHING)
+    (alarm,) = await alarms(ours)
+    assert (alarm.kind, alarm.account_id, alarm.detail["meter"]) == (
+        AlarmKind.METER_LOST,
+        ours.account.id,
+        ours.meter.serial,
+    )
+    ((address, text),) = await told(ours)
+    assert address == "o-zhang"
+    assert "Shop 100001 的表计 M-100001 自 11-22 12:01 起无法读取" in text
+    assert await told(theirs) == []
 
 
 @pytest.mark.parametrize(
