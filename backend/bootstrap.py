@@ -13,6 +13,7 @@ import redis
 from backend.alerts.ports import MessageChannel, Notifier
 from backend.integrations.alipay import AlipayChannel
 from backend.integrations.alipay_config import AlipayConfig, Certificates
+from backend.integrations.alipay_message import AlipayMessenger
 from backend.integrations.alipay_oauth import AlipayLogin
 from backend.integrations.aliyun_sms import AliyunSms, AliyunSmsConfig, SmsTemplate
 from backend.integrations.chinapay import ChinapayChannel
@@ -21,9 +22,9 @@ from backend.integrations.published_keys import refuse_published
 from backend.integrations.registry import Registry
 from backend.integrations.unionpay import UnionpayChannel
 from backend.integrations.unionpay_config import UnionpayConfig
+from backend.integrations.webhook_sender import WebhookSender
 from backend.integrations.wechat_account import (
     RedisTokenStore,
-    TemplateMapping,
     TokenStore,
     WechatAccountConfig,
 )
@@ -108,7 +109,15 @@ def build_ports(
         config = _sms_config(credential, urls.get("SMS"), allow_http=allow_http)
         return kept.get(credential, lambda: AliyunSms(config))
 
+    # A message registers no order: the address for notices is not used.
+    where = _Where(settings.public_url, urls.get(Channel.ALIPAY), allow_http)
+
+    def alipay(credential: Credential) -> Notifier:
+        config = _alipay_config(credential, where)
+        return kept.get(credential, lambda: AlipayMessenger(config, clock=clock), use="messages")
+
     notifiers.register(name=MessageChannel.WECHAT, adapter=wechat)
+    notifiers.register(name=MessageChannel.ALIPAY, adapter=alipay)
     notifiers.register(name=MessageChannel.SMS, adapter=sms)
 
     return Ports(
@@ -119,6 +128,8 @@ def build_ports(
         notifier=lambda channel, credential: notifiers.get(channel)(credential),
         visitor_login=_visitor_logins(settings, clock=clock, kept=kept),
         menu_publisher=wechat,
+        webhook_sender=WebhookSender(local=allow_http),
+        local=allow_http,
         meter_models=meter_models,
     )
 
@@ -246,16 +257,11 @@ def _chinapay_config(credential: Credential, where: _Where) -> ChinapayConfig:
 
 
 def wechat_account(credential: Credential, settings: Settings) -> WechatAccountConfig:
-    """The official account behind a credential; `templates` is JSON in its public part."""
-    templates = {
-        event: TemplateMapping(**mapping)
-        for event, mapping in json.loads(credential.public.get("templates", "{}")).items()
-    }
+    """The official account behind a credential."""
     url = settings.provider_urls.get("WECHAT")
     return WechatAccountConfig(
         appid=credential.key,
         secret=credential.secret["secret"],
-        templates=templates,
         allow_http=not settings.production,
         **({"base_url": url, "oauth_base_url": url} if url else {}),
     )

@@ -11,6 +11,7 @@ from backend.journeys.deliver import deliver
 from backend.journeys.notice import settle_notice
 from backend.journeys.refund_sending import pursue
 from backend.journeys.supply_look import restore_paid
+from backend.journeys.webhook import send_webhook
 from workers.batch import batch_due
 from workers.charge import charge_due
 from workers.command import command_due
@@ -46,7 +47,13 @@ async def _refund_due(
 async def _message_send(
     context: WorkerContext, group_id: int, payload: Mapping[str, str]
 ) -> datetime | None:
-    await deliver(context.ports, group_id=group_id, payload=payload)
+    return await deliver(context.ports, group_id=group_id, payload=payload)
+
+
+async def _webhook_send(
+    context: WorkerContext, group_id: int, payload: Mapping[str, str]
+) -> datetime | None:
+    await send_webhook(context.ports, group_id=group_id, payload=payload)
     return None
 
 
@@ -99,6 +106,7 @@ HANDLERS: dict[str, Handler] = {
     "topup.query": _topup_query,
     "refund.due": _refund_due,
     "message.send": _message_send,
+    "webhook.send": _webhook_send,
     "vend.due": _vend_due,
     "command.due": _command_due,
     "batch.due": batch_due,
@@ -120,4 +128,4 @@ URGENT_TOPICS = frozenset(
     {"payment.noticed", "vend.due", "command.due", "supply.due", "meter.refresh"}
 )
 # A late answer to these is worthless: they are dropped after a few tries instead of kept for ever.
-GIVE_UP_AFTER = {"meter.refresh": 3, "sweep.due": 3, "message.send": 40}
+GIVE_UP_AFTER = {"meter.refresh": 3, "sweep.due": 3, "message.send": 40, "webhook.send": 40}

@@ -25,6 +25,7 @@ from redis.exceptions import BusyLoadingError, ConnectionError, RedisError, Time
 
 from backend.bootstrap import build_ports
 from backend.journeys.deliver import given_up
+from backend.journeys.webhook import webhook_given_up
 from backend.kernel.clock import Clock
 from backend.kernel.db import Database, unit_of_work
 from backend.kernel.errors import DomainError, Unavailable
@@ -60,6 +61,10 @@ _POLL_S = 0.2  # what a person waits for does not come by this queue
 _RESTART_S = 1.0
 
 
+# What is noted of work that was tried often enough.
+_GIVEN_UP = {"message.send": given_up, "webhook.send": webhook_given_up}
+
+
 async def handle_event(ctx: dict[str, Any], job: dict[str, Any]) -> None:
     """Do one event, then finish it or have it back later. Handlers are idempotent (C12)."""
     context: WorkerContext = ctx["context"]
@@ -83,8 +88,8 @@ async def handle_event(ctx: dict[str, Any], job: dict[str, Any]) -> None:
             pause = max(again_at - now, timedelta(seconds=1))
             await outbox.retry(work, event_id=event_id, at=now, error="", after=pause)
         else:
-            if error is not None and topic == "message.send":
-                await given_up(work, payload=job["payload"], error=error, at=now)
+            if error is not None and topic in _GIVEN_UP:
+                await _GIVEN_UP[topic](work, payload=job["payload"], error=error, at=now)
             await outbox.finish(work, event_id=event_id, at=now)
     outcome = "given_up" if give_up else "later" if error or again_at else "done"
     EVENTS.labels(topic=topic, outcome=outcome).inc()

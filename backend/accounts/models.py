@@ -52,7 +52,8 @@ class Account(Model):
 
 
 class Customer(Model):
-    """用户: a person known by an id at a channel (an openid of one official account)."""
+    """用户: a person known by an id at a channel (an openid of one official account, an Alipay user's id);
+    `same_as`: the person's first identity, when this is another one."""
 
     id = fields.UUIDField(primary_key=True)
     group_id = fields.BigIntField()
@@ -60,6 +61,7 @@ class Customer(Model):
     app_id = fields.TextField()
     external_id = fields.TextField()
     created_at = fields.DatetimeField()
+    same_as = fields.UUIDField(null=True)
 
     class Meta:
         """Table name."""

@@ -144,15 +144,18 @@ async def queue_delivery(
     customer_id: UUID | None,
     content: Mapping[str, str],
     at: datetime,
+    message_id: UUID | None = None,
+    held_until: datetime | None = None,
 ) -> bool:
     """Write a message into the outbox in the caller's transaction; False when `key` was queued.
 
-    `content` is the outbox payload: address, text, and `param_*` template variables.
+    `content` is the outbox payload: address, text, and `param_*` template variables. `message_id`: it is a
+    try of that message, the next of which comes when this one is refused.
     """
     delivery_id = uuid7(at)
     created = await work.execute(
         "INSERT INTO alerts_delivery (group_id, id, channel, event, key, customer_id, state,"
-        " created_at) VALUES ($1, $2, $3, $4, $5, $6, 'QUEUED', $7)"
+        " created_at, message_id, held_until) VALUES ($1, $2, $3, $4, $5, $6, 'QUEUED', $7, $8, $9)"
         " ON CONFLICT (group_id, channel, key) DO NOTHING",
         work.group_id,
         delivery_id,
@@ -161,6 +164,8 @@ async def queue_delivery(
         key,
         customer_id,
         at,
+        message_id,
+        held_until,
     )
     if created:
         await emit(
@@ -175,6 +180,7 @@ async def queue_delivery(
                 **content,
             },
             at=at,
+            due_at=held_until,
         )
     return bool(created)
 
@@ -189,8 +195,8 @@ async def mark_delivery(
 ) -> None:
     """SENT with the provider's id, or REFUSED for good with its words."""
     await work.execute(
-        "UPDATE alerts_delivery SET state = $3, sent_at = $4, provider_id = $5, last_error = $6"
-        " WHERE group_id = $1 AND id = $2",
+        "UPDATE alerts_delivery SET state = $3, sent_at = $4, provider_id = $5, last_error = $6,"
+        " held_until = NULL WHERE group_id = $1 AND id = $2",
         work.group_id,
         delivery_id,
         "SENT" if error is None else "REFUSED",

@@ -15,7 +15,7 @@ import asyncpg
 
 from backend.accounts import operations as accounts
 from backend.accounts.models import Account
-from backend.alerts.ports import MessageChannel, Notifier
+from backend.alerts.ports import MessageChannel, Notifier, WebhookSender
 from backend.enrolment.queries import RingRow
 from backend.journeys.ports import MenuPublisher, Ports, VisitorLogin
 from backend.kernel.clock import SetClock
@@ -313,6 +313,11 @@ async def _customer(work: UnitOfWork, account: Account) -> None:
     )
 
 
+class _NoWebhook(WebhookSender):
+    async def post(self, url: str, /, *, body: bytes, headers: Mapping[str, str]) -> None:
+        raise Unavailable("no webhooks here")
+
+
 def ports_of(
     shared: Shared, groups: Sequence[SimGroup], notifier: SimNotifier, clock: SetClock
 ) -> Ports:
@@ -339,6 +344,7 @@ def ports_of(
         notifier=messages,
         visitor_login=no_login,
         menu_publisher=no_menu,
+        webhook_sender=_NoWebhook(),
         meter_models=meter_models(),
     )
 

@@ -1,4 +1,4 @@
-"""One official account (服务号): its credentials, its templates, and its client with one shared token.
+"""One official account (服务号): its credentials, and its client with one shared token.
 
 wechatpy 1.8.18 fetches a token per process, retries a bad one without end and has no time-outs
 (reference/channels.md section 1.3): the client here uses stable_token under a lock, retries once.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -32,24 +32,14 @@ _LOCK_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class TemplateMapping:
-    """A template of this account: `fields` maps template fields (`thing1`) to message params."""
-
-    template_id: str
-    fields: Mapping[str, str]
-    url: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class WechatAccountConfig:
-    """An official account. `templates` maps events to templates; template ids differ per account.
+    """An official account.
 
     Raises InvalidInput for an address that is not https (unless `allow_http`).
     """
 
     appid: str
     secret: str = field(repr=False)
-    templates: Mapping[str, TemplateMapping] = field(default_factory=dict)
     base_url: str = API
     oauth_base_url: str = OAUTH
     allow_http: bool = False

@@ -1,20 +1,19 @@
-"""Messages to followers of an official account: a template when one is mapped, else a chat text."""
+"""Messages to followers of an official account: by the group's template, else as a chat text."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import requests
 from wechatpy.exceptions import WeChatClientException
 
-from backend.alerts.ports import Outgoing, Undeliverable
+from backend.alerts.ports import MessageChannel, Outgoing, TemplateRefused, Undeliverable
+from backend.alerts.template_rules import MessageTemplate, Unfit, filled
 from backend.integrations.wechat_account import (
     BAD_TOKEN,
     StableTokenClient,
-    TemplateMapping,
     TokenStore,
     WechatAccountConfig,
 )
@@ -24,41 +23,35 @@ from backend.kernel.errors import Unavailable
 # "the same message within 60 s".
 _LATER = BAD_TOKEN | {-1, -1000, 40013, 40125, 40164, 40241, 45009, 45011, 50002}
 
-# Field limits of template messages (channels.md section 1.6): cut what may be cut, refuse the rest.
-_CUT = {"thing": 20, "phrase": 5, "name": 10}
-_FORMS = {
-    "character_string": re.compile(r"^[\x21-\x7e]{1,32}$"),
-    "amount": re.compile(r"^[¥￥]?-?\d{1,10}(\.\d{1,4})?元?$"),
-    "number": re.compile(r"^-?\d{1,24}(\.\d{1,8})?$"),
-    "phone_number": re.compile(r"^[\d+\- ]{1,17}$"),
-}
-_KIND = re.compile(r"^([a-z_]+?)\d+$")
+# The template or the account's right to it: no message of this event passes until an operator acts. 40037
+# wrong id, 43116 banned, 47003 a wrong type of field (channels.md section 1.6).
+_OF_TEMPLATE = frozenset({40037, 43116, 47003})
 
 
 class WechatMessenger:
     """Implements backend.alerts.ports.Notifier for WECHAT. Blocking calls run in a thread.
 
     A chat text is only taken within 48 h of the follower's last message (else 45015); a template
-    needs none, so events that matter should be mapped.
+    needs none, so events that matter should have one.
     """
 
     def __init__(self, config: WechatAccountConfig, /, *, token_store: TokenStore) -> None:
-        self._templates = dict(config.templates)
         self._client = StableTokenClient(config, token_store=token_store)
 
     async def send(self, message: Outgoing, /) -> str:
         """Send to the openid in `address`; returns the template's msgid, or `key` for a chat text.
 
-        Raises Undeliverable (unfollowed, refused, window closed, template wrong), Unavailable.
+        Raises Undeliverable (unfollowed, refused, window closed), TemplateRefused, Unavailable.
         """
-        template = self._templates.get(message.event)
-        if template is None:
+        if message.template is None:
             await self._post(
                 "message/custom/send",
                 {"touser": message.address, "msgtype": "text", "text": {"content": message.text}},
             )
             return message.key
-        answer = await self._post("message/template/send", _template_body(template, message))
+        answer = await self._post(
+            "message/template/send", _template_body(message.template, message)
+        )
         return str(answer.get("msgid", message.key))
 
     async def publish_menu(self, menu: Mapping[str, Any]) -> None:
@@ -73,7 +66,8 @@ class WechatMessenger:
             code = error.errcode
             if code is None or code in _LATER:
                 raise Unavailable(f"WeChat cannot send now (errcode {code})") from None
-            raise Undeliverable(f"WeChat refused the message (errcode {code})") from None
+            kind = TemplateRefused if code in _OF_TEMPLATE else Undeliverable
+            raise kind(f"WeChat refused the message (errcode {code})") from None
         except (requests.RequestException, ValueError) as error:
             raise Unavailable(f"WeChat did not answer ({type(error).__name__})") from None
         if not isinstance(answer, dict):
@@ -81,33 +75,19 @@ class WechatMessenger:
         return answer
 
 
-def _template_body(template: TemplateMapping, message: Outgoing) -> dict[str, Any]:
-    """The body of template/send; `client_msg_id` makes a repeat within 10 minutes harmless."""
-    data = {
-        name: {"value": _value(name, message.params.get(param))}
-        for name, param in template.fields.items()
-    }
+def _template_body(template: MessageTemplate, message: Outgoing) -> dict[str, Any]:
+    """The body of template/send; `client_msg_id` makes a repeat within 10 minutes harmless. Raises
+    Undeliverable for a value that does not fit its field (WeChat would answer 47003)."""
+    try:
+        values = filled(channel=MessageChannel.WECHAT, template=template, params=message.params)
+    except Unfit as unfit:
+        raise Undeliverable(unfit.message) from None
     body: dict[str, Any] = {
         "touser": message.address,
         "template_id": template.template_id,
-        "data": data,
+        "data": {name: {"value": value} for name, value in values.items()},
         "client_msg_id": message.key[:32],
     }
     if template.url:
         body["url"] = template.url
     return body
-
-
-def _value(name: str, value: str | None) -> str:
-    """`value` in the form its field demands. Raises Undeliverable (WeChat would answer 47003)."""
-    match = _KIND.match(name)
-    kind = match.group(1) if match else ""
-    if not value:
-        raise Undeliverable(f"the template field {name} has no value")
-    limit = _CUT.get(kind)
-    if limit is not None and len(value) > limit:
-        return value[: limit - 1] + "…" if kind == "thing" else value[:limit]
-    form = _FORMS.get(kind)
-    if form is not None and form.match(value) is None:
-        raise Undeliverable(f"the template field {name} cannot hold this value")
-    return value

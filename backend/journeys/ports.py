@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from backend.alerts.ports import MessageChannel, Notifier
+from backend.alerts.ports import MessageChannel, Notifier, WebhookSender
 from backend.kernel.clock import Clock
 from backend.kernel.errors import DomainError
 from backend.kernel.secrets import SecretBox
@@ -47,7 +47,8 @@ class Ports:
     """Clock, secrets and adapters. `payment_channel(group_id, credential)`,
     `notifier(channel, credential)`, `visitor_login(credential)`
     and `menu_publisher(credential)` give the adapter of one account
-    at a provider. `meter_models` are the models that have a profile, by name."""
+    at a provider. `local`: a sandbox, in which webhooks may be http and in private networks.
+    `meter_models` are the models that have a profile, by name."""
 
     clock: Clock
     box: SecretBox
@@ -56,4 +57,6 @@ class Ports:
     notifier: Callable[[MessageChannel, Credential], Notifier]
     visitor_login: Callable[[Credential], VisitorLogin]
     menu_publisher: Callable[[Credential], MenuPublisher]
+    webhook_sender: WebhookSender
+    local: bool = False
     meter_models: Mapping[str, MeterModel] = field(default_factory=dict)

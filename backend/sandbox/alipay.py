@@ -25,6 +25,7 @@ from backend.kernel.money import Money
 from backend.sandbox.alipay_api import API_FAULTS, Gateway
 from backend.sandbox.alipay_book import AlipayBook, Trade, TradeRefund, told
 from backend.sandbox.alipay_keys import Alipay, App, certificate_pem, serial_of
+from backend.sandbox.alipay_life import LifeAccount
 from backend.sandbox.alipay_notices import NOTICE_FAULTS, AlipayNotices
 from backend.sandbox.answers import control, json_object, text_of
 from backend.sandbox.cashier_page import Bill, Brand, cashier_page, refusal_page, safe_back
@@ -46,7 +47,9 @@ def alipay_app(
     platform = Alipay(book.platform_pem(), at=clock.now())
     faults = Faults(*NOTICE_FAULTS, *API_FAULTS)
     notices = AlipayNotices(platform=platform, faults=faults, clock=clock, retries_s=retries_s)
+    life = LifeAccount()
     gateway = Gateway(
+        life=life,
         book=book,
         platform=platform,
         faults=faults,
@@ -63,7 +66,8 @@ def alipay_app(
         await notices.stop()
 
     return Starlette(
-        routes=[*gateway.routes(), *cashier.routes(), *controls.routes()], lifespan=lifespan
+        routes=[*gateway.routes(), *cashier.routes(), *controls.routes(), *life.routes()],
+        lifespan=lifespan,
     )
 
 

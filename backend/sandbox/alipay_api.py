@@ -19,6 +19,7 @@ from backend.kernel.money import Money
 from backend.sandbox.alipay_bill import bill_of
 from backend.sandbox.alipay_book import AlipayBook, Trade, TradeRefund, told
 from backend.sandbox.alipay_keys import Alipay, App, is_signed, serial_of
+from backend.sandbox.alipay_life import LifeAccount
 from backend.sandbox.alipay_notices import AlipayNotices
 from backend.sandbox.answers import CutAnswer
 from backend.sandbox.cashier_page import safe_back
@@ -77,8 +78,10 @@ class Gateway:
         notices: AlipayNotices,
         clock: Clock,
         public_url: str | None,
+        life: LifeAccount,
     ) -> None:
         self._book = book
+        self._life = life
         self._platform = platform
         self._faults = faults
         self._notices = notices
@@ -94,6 +97,7 @@ class Gateway:
             "alipay.trade.refund": self._refund,
             "alipay.trade.fastpay.refund.query": self._refund_query,
             "alipay.data.dataservice.bill.downloadurl.query": self._bill,
+            "alipay.open.public.message.single.send": self._message,
         }
 
     def routes(self) -> list[Route]:
@@ -318,6 +322,13 @@ class Gateway:
                     "refund_status": "REFUND_SUCCESS",
                 }
         return {}
+
+    def _message(self, app: App, content: dict[str, Any], request: Request) -> dict[str, Any]:
+        content = {name: value for name, value in content.items() if name != "_notify"}
+        refusal = self._life.refusal(app, content)
+        if refusal is not None:
+            raise Refused(refusal, "消息发送失败")
+        return self._life.take(app, content)
 
     def _bill(self, app: App, content: dict[str, Any], request: Request) -> dict[str, Any]:
         if content["bill_type"] != "trade":

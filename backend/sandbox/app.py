@@ -15,6 +15,7 @@ from backend.sandbox.chinapay import chinapay_app
 from backend.sandbox.sending import RETRIES_S
 from backend.sandbox.sms import sms_app
 from backend.sandbox.unionpay import unionpay_app
+from backend.sandbox.webhook import webhook_app
 from backend.sandbox.wechat import wechat_app
 from backend.sandbox.wechat_pay import wechat_pay_app
 
@@ -26,7 +27,7 @@ def sandbox_app(
     public_url: str | None = None,
     notice_retries_s: Sequence[float] = RETRIES_S,
 ) -> Starlette:
-    """The stand-ins under /wechat-pay, /alipay, /unionpay, /chinapay, /wechat and /sms. Serve it on
+    """The stand-ins under /wechat-pay, /alipay, /unionpay, /chinapay, /wechat, /sms and /webhook. Serve it on
     loopback only.
 
     `pay_store` is a SQLite file that survives a restart (the other channels have theirs beside it);
@@ -55,6 +56,7 @@ def sandbox_app(
         ),
         "/wechat": wechat_app(clock=clock),
         "/sms": sms_app(clock=clock),
+        "/webhook": webhook_app(clock=clock),
     }
 
     @asynccontextmanager

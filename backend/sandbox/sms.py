@@ -21,16 +21,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from backend.kernel.clock import Clock
-from backend.sandbox.answers import CutAnswer, control, json_object, text_of
+from backend.kernel.clock import CHINA, Clock
+from backend.sandbox.answers import CutAnswer, caller, control, json_object, text_of
 from backend.sandbox.faults import Faults
 
-FAULTS = ("limit", "throttle", "out_of_money", "http_500", "drop_answer")
+FAULTS = ("limit", "throttle", "out_of_money", "bad_template", "http_500", "drop_answer")
 _PHONE = re.compile(r"^(\+?86)?1\d{10}$")
 _FRESH_S = 900
 _CODES = {
     "limit": "isv.BUSINESS_LIMIT_CONTROL",
     "out_of_money": "isv.AMOUNT_NOT_ENOUGH",
+    "bad_template": "isv.SMS_TEMPLATE_ILLEGAL",
 }
 
 
@@ -58,6 +59,7 @@ def sms_app(*, clock: Clock) -> Starlette:
             Route("/control/templates", control(desk.templates), methods=["POST"]),
             Route("/control/inbox", control(desk.inbox)),
             Route("/control/requests", control(desk.requests)),
+            Route("/control/report", control(desk.report), methods=["POST"]),
             Route("/control/faults", control(desk.set_faults), methods=["POST"]),
         ]
     )
@@ -90,6 +92,8 @@ class _Desk:
         for fault, code in _CODES.items():
             if self._faults.take(fault):
                 return _answer(code, 200)
+        if params.get("Action") == "QuerySendDetails":
+            return self._details(params)
         return self._send(params)
 
     def _unsigned(self, method: str, params: dict[str, str]) -> Response | None:
@@ -152,6 +156,49 @@ class _Desk:
             {"Code": "OK", "Message": "OK", "BizId": number, "RequestId": secrets.token_hex(8)}
         )
 
+    def _details(self, params: dict[str, str]) -> Response:
+        """QuerySendDetails of a verified call: what went to a number on a day in China."""
+        day, phone = params.get("SendDate", ""), params.get("PhoneNumber", "")
+        found = [
+            {
+                "PhoneNum": message["phone"],
+                "OutId": message["out_id"],
+                "SendStatus": 3,
+                "TemplateCode": message["template"],
+                "SendDate": _stamp(message["at"]),
+            }
+            for message in self._messages
+            if message["phone"] == phone and _stamp(message["at"])[:10].replace("-", "") == day
+        ]
+        told = {"SmsSendDetailDTO": found}
+        return JSONResponse(
+            {"Code": "OK", "Message": "OK", "TotalCount": len(found), "SmsSendDetailDTOs": told}
+        )
+
+    async def report(self, request: Request) -> Response:
+        """Push the receipt of a message to `url`: SmsReport, a JSON array, unsigned (channels.md 5)."""
+        body = await json_object(request)
+        number = text_of(body, "biz_id")
+        code = str(body.get("err_code", "DELIVERED"))
+        told = [
+            {
+                "phone_number": message["phone"],
+                "send_time": _stamp(message["at"]),
+                "report_time": _stamp(self._clock.now().isoformat()),
+                "success": code == "DELIVERED",
+                "err_code": code,
+                "err_msg": code,
+                "sms_size": "1",
+                "biz_id": number,
+                "out_id": message["out_id"],
+            }
+            for message in self._messages
+            if message["biz_id"] == number
+        ]
+        async with caller(timeout_s=5.0) as client:
+            answer = await client.post(text_of(body, "url"), json=told)
+        return JSONResponse({"status": answer.status_code, "text": answer.text})
+
     async def accounts(self, request: Request) -> Response:
         """Register an access key."""
         body = await json_object(request)
@@ -177,6 +224,11 @@ class _Desk:
     async def set_faults(self, request: Request) -> Response:
         """Turn fault switches."""
         return JSONResponse(self._faults.set(await json_object(request)))
+
+
+def _stamp(instant: str) -> str:
+    """An instant as Aliyun writes it: China's clock."""
+    return f"{datetime.fromisoformat(instant).astimezone(CHINA):%Y-%m-%d %H:%M:%S}"
 
 
 def _answer(code: str, status: int, message: str = "refused") -> Response:

@@ -51,6 +51,8 @@ class Permission(StrEnum):
     RECONCILE_WRITE = "reconcile:write"
     ALARM_READ = "alarm:read"
     ALARM_ACKNOWLEDGE = "alarm:acknowledge"
+    MESSAGE_READ = "message:read"
+    MESSAGE_WRITE = "message:write"
     CASE_READ = "case:read"
     CASE_RESOLVE = "case:resolve"
     AUDIT_READ = "audit:read"
@@ -73,6 +75,7 @@ PRESET_ROLES: dict[str, list[Permission]] = {
         Permission.SUPPLY_APPROVE,
         Permission.BATCH_APPROVE,
         Permission.ALARM_ACKNOWLEDGE,
+        Permission.MESSAGE_WRITE,
         Permission.CASE_RESOLVE,
         Permission.RECONCILE_WRITE,
         Permission.REFUND_REQUEST,

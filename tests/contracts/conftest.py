@@ -28,7 +28,7 @@ from backend.topups.ports import PayMethod, PrepayRequest
 
 from .alipay_till import AlipayTill, register_app
 from .bank_tills import ChinapayTill, UnionpayTill, chinapay_till, unionpay_till
-from .offices import LOW, Office
+from .offices import Office
 from .serving import Shop, control, serving
 
 CLOCK = SystemClock()
@@ -138,7 +138,6 @@ def office(sandbox: str) -> Office:
     config = WechatAccountConfig(
         appid="wx0000000000000001",
         secret=secrets.token_hex(16),
-        templates={"balance_low": LOW},
         base_url=url,
         oauth_base_url=url,
         allow_http=True,

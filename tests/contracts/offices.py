@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 
+from backend.alerts.template_rules import MessageTemplate
 from backend.integrations.wechat_account import (
     ProcessTokenStore,
-    TemplateMapping,
     TokenStore,
     WechatAccountConfig,
 )
@@ -18,7 +18,7 @@ from backend.kernel.clock import SystemClock
 
 from .serving import control
 
-LOW = TemplateMapping("T-LOW", {"thing1": "place", "amount2": "balance"}, url="https://a.example/t")
+LOW = MessageTemplate("T-LOW", {"thing1": "place", "amount2": "balance"}, url="https://a.example/t")
 
 
 @dataclass(frozen=True)

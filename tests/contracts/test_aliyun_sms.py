@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 from aliyunsdkcore.http import protocol_type
 
-from backend.alerts.ports import Outgoing, Undeliverable
+from backend.alerts.ports import (
+    Limited,
+    Outgoing,
+    OutOfMoney,
+    TemplateRefused,
+    Undeliverable,
+)
+from backend.alerts.template_rules import MessageTemplate
 from backend.integrations.aliyun_sms import AliyunSms, AliyunSmsConfig, SmsTemplate
 from backend.kernel.errors import InvalidInput, Unavailable
 
@@ -103,9 +110,10 @@ async def test_a_call_signed_with_another_secret_is_refused_by_the_stand_in(desk
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        ("limit", Undeliverable),
+        ("limit", Limited),
         ("throttle", Unavailable),
-        ("out_of_money", Unavailable),
+        ("out_of_money", OutOfMoney),
+        ("bad_template", TemplateRefused),
         ("http_500", Unavailable),
         ("drop_answer", Unavailable),
     ],
@@ -168,6 +176,39 @@ def test_production_goes_over_https_and_http_must_be_allowed(desk: Desk) -> None
         replace(desk.config, access_key_id="testId")
 
 
-def test_the_template_values_are_json(desk: Desk) -> None:
-    request = desk.sms._request(desk.config.templates["bind_code"], _code())
-    assert json.loads(request.get_body_params()["TemplateParam"]) == {"code": "482913"}
+async def test_the_groups_own_template_carries_its_own_signature_and_names(desk: Desk) -> None:
+    template = MessageTemplate("SMS_9", {"room": "account", "money": "amount"}, "某物业")
+    told = replace(_low(), params={"account": "楼" * 40, "amount": "3.20"}, template=template)
+    await desk.sms.send(told)
+    (message,) = desk.get("inbox")["messages"]
+    assert (message["template"], message["sign_name"]) == ("SMS_9", "某物业")
+    assert message["params"] == {"room": "楼" * 34 + "…", "money": "3.20"}
+    with pytest.raises(Undeliverable, match="address"):
+        await desk.sms.send(replace(told, params={"account": "a.cn/x", "amount": "1"}))
+
+
+async def test_news_whose_answer_was_lost_is_looked_for_before_it_is_sent_again(desk: Desk) -> None:
+    desk.fault("drop_answer")
+    with pytest.raises(Unavailable):
+        await desk.sms.send(_low())
+    again = replace(_low(), tried_at=datetime.now(UTC))
+    assert await desk.sms.send(again) == "out:key-2"
+    assert len(desk.get("inbox")["messages"]) == 1
+    other = replace(again, key="key-3")
+    assert not (await desk.sms.send(other)).startswith("out:")
+    assert len(desk.get("inbox")["messages"]) == 2
+
+
+async def test_when_nobody_can_say_whether_it_went_out_nothing_is_sent(desk: Desk) -> None:
+    desk.fault("http_500")
+    with pytest.raises(Unavailable):
+        await desk.sms.send(replace(_low(), tried_at=datetime.now(UTC)))
+    with pytest.raises(Undeliverable, match="not repeated"):
+        await desk.sms.send(_code(tried_at=datetime.now(UTC)))
+    assert desk.get("inbox")["messages"] == []
+
+
+async def test_the_template_values_are_json(desk: Desk) -> None:
+    await desk.sms.send(_code())
+    (message,) = desk.get("inbox")["messages"]
+    assert message["params"] == {"code": "482913"}

@@ -39,7 +39,8 @@ def _news(event: str = "topup_credited", **changes: Any) -> Outgoing:
 
 
 def _low(place: str = "A座1203", **changes: Any) -> Outgoing:
-    return _news("balance_low", params={"place": place, "balance": "12.30"}, **changes)
+    params = {"place": place, "balance": "12.30"}
+    return _news("balance_low", params=params, template=LOW, **changes)
 
 
 async def test_an_event_without_template_goes_as_a_chat_text(office: Office) -> None:
@@ -49,7 +50,7 @@ async def test_an_event_without_template_goes_as_a_chat_text(office: Office) -> 
     assert [(m["kind"], m["text"]) for m in office.inbox()] == [("custom", message.text)]
 
 
-async def test_a_mapped_event_goes_as_its_template_even_when_the_chat_is_closed(
+async def test_a_event_with_a_template_goes_by_it_even_when_the_chat_is_closed(
     office: Office,
 ) -> None:
     office.control("users", openid="o-zhang")
@@ -75,7 +76,7 @@ async def test_a_value_the_template_cannot_hold_is_refused_before_it_is_sent(
     office.control("users", openid="o-zhang")
     for params in ({"place": "A", "balance": "十二元"}, {"place": "A"}):
         with pytest.raises(Undeliverable):
-            await office.messenger().send(_news("balance_low", params=params))
+            await office.messenger().send(_news("balance_low", params=params, template=LOW))
     assert office.fetches() == {"plain": 0, "forced": 0}
 
 

@@ -14,7 +14,7 @@ import asyncpg
 
 from backend.accounts import operations as accounts
 from backend.accounts.models import Account, Area, Customer
-from backend.alerts.ports import MessageChannel, Notifier
+from backend.alerts.ports import MessageChannel, Notifier, WebhookSender
 from backend.control.command_rules import CommandKind
 from backend.control.commands import Command
 from backend.journeys.command import command_meter
@@ -293,6 +293,11 @@ def admin_scope(group_id: int, *, permissions: frozenset[str] | None = None) -> 
     return Scope(group_id, Actor("operator", "op-1", "ling", "203.0.113.7"), held)
 
 
+class _NoWebhook(WebhookSender):
+    async def post(self, url: str, /, *, body: bytes, headers: Mapping[str, str]) -> None:
+        raise Unavailable(f"no webhook at {url} in this test")
+
+
 def ports_at(clock: SetClock) -> Ports:
     """Ports whose providers never answer."""
 
@@ -316,6 +321,7 @@ def ports_at(clock: SetClock) -> Ports:
         notifier=no_notifier,
         visitor_login=no_login,
         menu_publisher=no_menu,
+        webhook_sender=_NoWebhook(),
         meter_models=meter_models(),
     )
 
