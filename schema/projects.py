@@ -57,6 +57,9 @@ class Project(Node):
     estimate_after_days: int = strawberry.field(
         description="Days of silence after which use is charged provisionally; 0: only when asked."
     )
+    warn_days_left: int = strawberry.field(
+        description="Customers are warned so many days before their money ends; see setDaysLeftWarning."
+    )
 
     @field(description="Accounts by number.")
     async def accounts(
@@ -104,6 +107,7 @@ def project_of(row: ProjectRow) -> Project:
         top_up_max=Money.of_fen(row.topup_max_fen),
         refund_alone=Money.of_fen(row.refund_alone_fen),
         estimate_after_days=row.estimate_after_days,
+        warn_days_left=row.warn_days_left,
     )
 
 

@@ -90,6 +90,10 @@ async def test_when_customers_are_warned_is_set_by_a_named_right_within_bounds(
     project = {"p": ref("Project", ours.project.id)}
     token = await operator_token(ours)
     assert await api.data(WARN, project | {"n": 7}, token=token) == {"answer": {"daysLeft": 7}}
+    shown = await api.data(
+        "query($p: ID!) { project(id: $p) { warnDaysLeft } }", project, token=token
+    )
+    assert shown["project"] == {"warnDaysLeft": 7}
     wrong = await api.data(WARN, project | {"n": 31}, token=token)
     assert wrong["answer"]["field"] == "daysLeft"
     reader = await operator_token(ours, role="auditor")
