@@ -25,13 +25,14 @@ from .charged import Home
 from .racing import DAY, MONDAY, Moments, Street, make_street
 from .world import World
 
-HOMES = 20
 RACES = int(os.environ.get("RACES", "200"))
+TURNS = 10  # a week each, before the Spring Festival
+HOMES = RACES // TURNS
 
 
 @pytest.fixture
 async def street(worlds: tuple[World, World], monkeypatch: pytest.MonkeyPatch) -> Street:
-    """Twenty households, all of them due at once: the limits of trips are another test's."""
+    """A street of households, all of them due at once: the limits of trips are another test's."""
     monkeypatch.setattr("backend.journeys.supply_trips.trips_at_most", lambda meters: 10_000)
     monkeypatch.setattr(
         "backend.journeys.supply_trips.trips_of_the_platform_at_most", lambda meters: 10_000
@@ -76,7 +77,7 @@ async def _race(street: Street, home: Home, trip: Command, starts: tuple[str, st
 @pytest.mark.timeout(600)
 async def test_a_payment_while_the_cut_is_in_flight_ends_with_power_on(street: Street) -> None:
     draw, cut, called_off = Random(5), 0, 0
-    for turn in range(RACES // HOMES):
+    for turn in range(TURNS):
         street.world.clock.instant = MONDAY + turn * 7 * DAY
         await street.use_up()
         assert (await street.look()).commands == HOMES

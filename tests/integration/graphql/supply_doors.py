@@ -6,6 +6,12 @@ from .door import Door, mutation
 
 SUPPLY_DOORS = (
     Door(
+        "Query.policyDryRun",
+        "project",
+        "Project",
+        "query($id: ID!) { answer: policyDryRun(project: $id, draft: {}) { lookedAt } }",
+    ),
+    Door(
         "Query.supplyRequests",
         "project",
         "Project",
