@@ -20,6 +20,7 @@ from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import InvalidInput, NotFound
 from backend.kernel.money import Money
 from backend.kernel.scope import Scope
+from backend.ledger.rules import ARREARS, AccountKind
 from backend.tenancy.rules import Permission
 
 DAYS = 31
@@ -27,11 +28,12 @@ MOST_PURSES = 2_000
 _AT_ONCE = 100  # purses of one statement and one lesson
 _HOUR = timedelta(hours=1)
 _PURSES = (
-    "SELECT DISTINCT coalesce(a.purse_account_id, a.id) AS purse FROM metering_assignment s"
+    "SELECT DISTINCT u.purse FROM metering_assignment s"
     " JOIN metering_meter m ON m.group_id = s.group_id AND m.id = s.meter_id AND m.credit_mode = 'CLOUD'"
     " JOIN accounts_account a ON a.group_id = s.group_id AND a.id = s.account_id"
-    " LEFT JOIN charges_terms t ON t.group_id = a.group_id"
-    "  AND t.account_id = coalesce(a.purse_account_id, a.id)"
+    " CROSS JOIN LATERAL (SELECT CASE WHEN a.purse_account_id IS NULL THEN a.id"
+    "   ELSE a.purse_account_id END AS purse) u"
+    " LEFT JOIN charges_terms t ON t.group_id = a.group_id AND t.account_id = u.purse"
     " WHERE s.group_id = $1 AND s.project_id = $2 AND s.ended_at IS NULL"
     "  AND ($3::uuid IS NULL OR t.class_id = $3) ORDER BY 1 LIMIT $4"
 )
@@ -43,13 +45,14 @@ _MOVES = (
     " FROM ledger_account l JOIN ledger_posting p ON p.group_id = l.group_id AND p.account_id = l.id"
     " JOIN ledger_entry e ON e.group_id = p.group_id AND e.id = p.entry_id"
     " WHERE l.group_id = $1 AND l.project_id = $2 AND l.ref = ANY($3)"
-    "  AND (l.kind = 'PURSE' OR l.kind LIKE '%\\_ARREARS') AND e.occurred_at < $5"
+    "  AND l.kind = ANY($6) AND e.occurred_at < $5"
     " GROUP BY 1, 2 ORDER BY 1, 2 NULLS FIRST"
 )
 _OVERDRAFTS = (
     "SELECT t.account_id, c.overdraft_hao FROM charges_terms t JOIN charges_class c"
     " ON c.group_id = t.group_id AND c.id = t.class_id WHERE t.group_id = $1 AND t.account_id = ANY($2)"
 )
+_KINDS = [str(kind) for kind in (AccountKind.PURSE, *sorted(ARREARS))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +184,7 @@ async def _lessons(
 ) -> list[_Lesson]:
     openings: dict[UUID, int] = {}
     moves: dict[UUID, list[Move]] = defaultdict(list)
-    rows = await work.fetch(_MOVES, work.group_id, project_id, list(purses), since, at)
+    rows = await work.fetch(_MOVES, work.group_id, project_id, list(purses), since, at, _KINDS)
     for row in rows:
         if row["at"] is None:
             openings[row["ref"]] = row["came"] - row["went"]

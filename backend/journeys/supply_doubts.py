@@ -24,12 +24,11 @@ _CHARGED = (
     "SELECT a.id AS account_id, c.project_id, c.kind, c.version_id, min(c.from_at) AS since,"
     " sum(c.spike + c.peak + c.flat + c.valley + c.deep + c.unbanded)::bigint AS used,"
     " sum(c.energy_hao + c.loss_hao + c.public_hao + c.service_hao)::bigint AS hao"
-    " FROM accounts_account a JOIN accounts_account m ON m.group_id = a.group_id"
-    "  AND m.project_id = a.project_id"
-    "  AND coalesce(m.purse_account_id, m.id) = coalesce(a.purse_account_id, a.id)"
-    " JOIN charges_charge c ON c.group_id = m.group_id AND c.account_id = m.id AND c.id >= $3"
-    "  AND c.version_id IS NOT NULL"
-    " WHERE a.group_id = $1 AND a.id = ANY($2) GROUP BY 1, 2, 3, 4 ORDER BY 1, 3, 5"
+    " FROM (SELECT id, CASE WHEN purse_account_id IS NULL THEN id ELSE purse_account_id END AS purse"
+    "   FROM accounts_account WHERE group_id = $1 AND id = ANY($2)) AS a"
+    " JOIN accounts_account m ON m.group_id = $1 AND (m.id = a.purse OR m.purse_account_id = a.purse)"
+    " JOIN charges_charge c ON c.group_id = $1 AND c.account_id = m.id AND c.id >= $3"
+    "  AND c.version_id IS NOT NULL GROUP BY 1, 2, 3, 4 ORDER BY 1, 3, 5"
 )
 
 
