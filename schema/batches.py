@@ -259,12 +259,11 @@ class BatchMutations:
         bands = [(each.band, each.price) for each in prices or ()]
         wish = Wish(kind, reason, bands, thresholds_by_name(thresholds), until)
         places = [uuid_of(each, "Area") for each in areas or ()]
-        text = None if numbers is None else numbers.text
         row = await journey.prepare_batch(
             scope=info.context.caller(),
             project_id=uuid_of(project, "Project"),
             wish=wish,
-            selection=Selection(places, states or (), tags or (), text),
+            selection=Selection(places, states or (), tags or (), _text(numbers)),
             models=info.context.ports.meter_models,
             at=info.context.now,
         )
@@ -341,6 +340,10 @@ class BatchSubscriptions:
             counts = [BatchCount(state=k, meters=v) for k, v in seen.counts.items()]
             moved = [item_of(row) for row in seen.moved]
             yield BatchProgress(batch=batch_of(seen.batch), counts=counts, changed=moved)
+
+
+def _text(numbers: MeterNumbersInput | None) -> str | None:
+    return None if numbers is None else numbers.text
 
 
 async def _step(info: Info, batch: str, act: Callable[..., Awaitable[BatchRow]]) -> Batch:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from backend.journeys.batch_run import run_batch
 from workers.context import WorkerContext
 
-_FOR_S = 8.0
+_FOR = timedelta(seconds=8)
 _PAUSE_S = 0.5  # so much later a place that became free at a bus is taken, and progress is told
 
 
@@ -19,14 +19,13 @@ async def batch_due(
 ) -> datetime | None:
     """Carry a batch on; gives when to look again. Raises NotFound."""
     ports, batch_id = context.ports, UUID(payload["batch_id"])
-    loop = asyncio.get_running_loop()
-    enough = loop.time() + _FOR_S
+    begun = ports.clock.now()
     while True:
         now = ports.clock.now()
         again = await run_batch(
             group_id=group_id, batch_id=batch_id, models=ports.meter_models, at=now
         )
         later = again is None or (again - now).total_seconds() > 2 * _PAUSE_S
-        if later or loop.time() >= enough:
+        if later or now - begun >= _FOR:
             return again
         await asyncio.sleep(_PAUSE_S)

@@ -12,13 +12,14 @@ from schema.scalars import ref
 from workers.models import meter_models
 
 from ..world import World, make_account, make_meter
+from .batch_things import make_batch_things
 
 _ANOTHER = Actor("operator", "op-other", "wen", "203.0.113.9")
 _WHY = "smoke in the shaft"
 
 
 async def make_supply_things(world: World, *, prefix: str) -> dict[str, str]:
-    """Opaque ids: ProtectedMeter, EmergencyMeter, and a SupplyRequest that another operator asked for."""
+    """Opaque ids: ProtectedMeter, EmergencyMeter, a SupplyRequest that another asked for, and batches."""
     at, models = world.clock.now(), meter_models()
     account, meters = await make_account(world, no=f"4{prefix}0001"), []
     for number in (191, 192):
@@ -43,4 +44,5 @@ async def make_supply_things(world: World, *, prefix: str) -> dict[str, str]:
         "ProtectedMeter": ref("Meter", protected),
         "EmergencyMeter": ref("Meter", emergency),
         "SupplyRequest": ref("SupplyRequest", asked[1].id),
+        **await make_batch_things(world, prefix=prefix),
     }

@@ -31,7 +31,7 @@ from ..world import (
     reading_of,
 )
 from .alarm_things import make_alarm_things
-from .batch_things import make_batch_things, no_batch_things
+from .batch_things import no_batch_things
 from .charge_things import make_charge_things
 from .dormitory_things import make_dormitory_things
 from .money_things import make_money_things
@@ -162,7 +162,6 @@ async def make_things(world: World, *, prefix: str = "1") -> Things:
         SubmittedVersion=ref("TariffVersion", submitted.id),
         TariffChange=ref("TariffChange", change.id),
         **await make_alarm_things(world),
-        **await make_batch_things(world, prefix=prefix),
         **await make_money_things(world, prefix=prefix),
         **await make_reconcile_things(world, prefix=prefix),
         **await make_charge_things(world, prefix=prefix),
