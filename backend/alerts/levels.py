@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -42,6 +42,41 @@ _KEEP = (
     " low_2_hao = EXCLUDED.low_2_hao, overload_w = EXCLUDED.overload_w, set_by = EXCLUDED.set_by,"
     " set_at = EXCLUDED.set_at"
 )
+
+
+# What is not said stays as it is; the second level is never above the first.
+_FROM_THRESHOLDS = (
+    "INSERT INTO alerts_levels (group_id, meter_id, project_id, low_1_hao, low_2_hao, overload_w,"
+    " set_by, set_at) SELECT m.group_id, m.id, m.project_id, n.low_1, least(n.low_2, n.low_1),"
+    "  n.overload_w, $6, $7"
+    " FROM metering_meter m JOIN tenancy_project p ON p.group_id = m.group_id AND p.id = m.project_id"
+    " LEFT JOIN alerts_levels v ON v.group_id = m.group_id AND v.meter_id = m.id"
+    " CROSS JOIN LATERAL (SELECT CASE WHEN num_nulls($3::bigint, $4::bigint) = 2 THEN v.low_1_hao"
+    "   ELSE coalesce($3, v.low_1_hao, p.low_1_hao) END AS low_1,"
+    "  CASE WHEN num_nulls($3, $4) = 2 THEN v.low_2_hao"
+    "   ELSE coalesce($4, v.low_2_hao, p.low_2_hao) END AS low_2,"
+    "  coalesce($5::integer, v.overload_w) AS overload_w) AS n"
+    " WHERE m.group_id = $1 AND m.id = ANY($2)"
+    " ON CONFLICT (group_id, meter_id) DO UPDATE SET low_1_hao = EXCLUDED.low_1_hao,"
+    " low_2_hao = EXCLUDED.low_2_hao, overload_w = EXCLUDED.overload_w, set_by = EXCLUDED.set_by,"
+    " set_at = EXCLUDED.set_at"
+)
+
+
+async def keep_thresholds(
+    work: UnitOfWork,
+    *,
+    actor: Actor,
+    meter_ids: Sequence[UUID],
+    thresholds: Mapping[str, int],
+    at: datetime,
+) -> None:
+    """What meters are told to warn at is alarmed here too: `alarm1` and `alarm2` in hao, `overload_w` (0: no
+    limit). The caller audits the command that tells them."""
+    told = [thresholds.get(name) for name in ("alarm1", "alarm2")]
+    told.append(thresholds.get("overload_w") or None)
+    if any(each is not None for each in told):
+        await work.execute(_FROM_THRESHOLDS, work.group_id, list(meter_ids), *told, actor.name, at)
 
 
 async def levels_of_meters(work: UnitOfWork, *, meter_ids: Sequence[UUID]) -> dict[UUID, Levels]:

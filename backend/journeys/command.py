@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from backend.alerts.levels import keep_thresholds
 from backend.audit.operations import NewEntry, record_all
 from backend.control import command_steps as steps
 from backend.control import commands as control
@@ -158,7 +159,11 @@ async def command_meters(
     check_until(order, until, at)
     refused = _unable(meters, order.kind, models)
     if family_of(order.kind) is not Family.RELAY:
-        return await _ask(work, meters, order, None, refused, actor, at)
+        told = await _ask(work, meters, order, None, refused, actor, at)
+        if order.kind is CommandKind.THRESHOLDS:
+            asked, warns_at = list(told.commands), order.settings
+            await keep_thresholds(work, actor=actor, meter_ids=asked, thresholds=warns_at, at=at)
+        return told
     able = {meter.id: meter.project_id for meter in meters if meter.id not in refused}
     held = await supplies.lock_supplies(work, meters=able)
     refused |= _refused_by_emergency(held, order.kind) | _refused_by_protection(held, order.kind)

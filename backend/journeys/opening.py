@@ -16,6 +16,7 @@ from backend.accounts import operations as accounts
 from backend.accounts import queries as places
 from backend.accounts.models import Account
 from backend.accounts.openings import fingerprint, keep_opening, opened_by
+from backend.alerts.levels import keep_thresholds
 from backend.audit.operations import record
 from backend.control.command_rules import CommandKind, order_of
 from backend.control.rules import VendSource
@@ -145,6 +146,13 @@ async def _open(
             )
             await ask_command(
                 work, meter=meter, order=order, models=models, actor=scope.actor, at=at
+            )
+            await keep_thresholds(
+                work,
+                actor=scope.actor,
+                meter_ids=[meter.id],
+                thresholds=each.thresholds,
+                at=at,
             )
     if (new.credit.grant or new.credit.cash) and not holds_money:
         raise Conflict("no meter that is sold to serves this account: nothing can be credited")

@@ -11,8 +11,10 @@ from backend.alerts.alarm_rules import AlarmKind
 from backend.alerts.alarms import NewAlarm, acknowledge, end_alarms, raise_alarms
 from backend.alerts.levels import Levels, set_project_levels
 from backend.alerts.operations import close_cases, open_case
+from backend.control.command_rules import CommandKind
 from backend.journeys.alarm_levels import meter_levels, set_meter_levels
 from backend.journeys.alarms import Looked
+from backend.journeys.command import command_meter
 from backend.journeys.watch import watch_lines, watch_meters
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
@@ -73,6 +75,35 @@ async def test_a_meter_has_levels_of_its_own_and_one_that_holds_money_is_told_th
     )
     assert back == Levels(Money.parse("20"), Money.parse("5"), None)
     assert await look(ours) == Looked(0, 2)
+
+
+async def test_what_a_meter_is_commanded_to_warn_at_is_alarmed_here_too(
+    worlds: tuple[World, World],
+) -> None:
+    ours, theirs = worlds
+
+    async def told_by(**thresholds: int) -> Levels:
+        await command_meter(
+            scope=ours.scope,
+            meter_id=ours.meter.id,
+            kind=CommandKind.THRESHOLDS,
+            reason="a new tenant",
+            prices=None,
+            thresholds=thresholds,
+            models=meter_models(),
+            at=ours.clock.now(),
+        )
+        async with unit_of_work(ours.group_id) as work:
+            return await meter_levels(work, scope=ours.scope, meter_id=ours.meter.id)
+
+    twenty, five, three = (Money.parse(yuan) for yuan in ("20", "5", "3"))
+    assert await told_by(overdraft=100) == Levels(twenty, five, None)
+    assert await told_by(overload_w=3_000) == Levels(twenty, five, 3_000, own=True)
+    assert await told_by(alarm1=30_000) == Levels(three, three, 3_000, own=True)
+    assert await told_by(alarm1=200_000, alarm2=50_000) == Levels(twenty, five, 3_000, own=True)
+    async with unit_of_work(theirs.group_id) as work:
+        levels = await meter_levels(work, scope=theirs.scope, meter_id=theirs.meter.id)
+    assert levels == Levels(twenty, five, None)
 
 
 async def test_a_projects_levels_hold_where_a_meter_has_none_of_its_own(

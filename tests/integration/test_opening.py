@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from backend.accounts.models import Account
+from backend.alerts.levels import levels_of_meters
 from backend.journeys.cash_desk import open_shift
 from backend.journeys.opening import FirstCredit, NewHousehold, OpenedMeter, open_household
 from backend.kernel.db import unit_of_work
@@ -74,6 +75,10 @@ async def test_one_household_with_two_meters_thresholds_and_a_grant(
     assert street.wallet(1) == (2000, 0)
     for unit in (1, 2):
         assert street.box(unit).state().settings.alarm1_fen == 1000
+    ids = [meter.id for meter in street.meters.values()]
+    async with unit_of_work(street.world.group_id) as work:
+        levels = await levels_of_meters(work, meter_ids=ids)
+    assert [levels[id_].low_1 for id_ in ids] == [TEN, TEN], "the cloud alarms where the meter does"
     assert await street.value("SELECT source FROM control_vend") == "OPENING"
     async with unit_of_work(street.world.group_id) as work:
         served = await assignment_of_meter(work, meter_id=street.meters[1].id)
