@@ -129,6 +129,19 @@ async def keep_meter_levels(
     return after
 
 
+async def pass_levels_on(work: UnitOfWork, *, from_meter_id: UUID, to_meter_id: UUID) -> None:
+    """A meter that takes another's place is alarmed at its levels, unless it has some of its own."""
+    await work.execute(
+        "INSERT INTO alerts_levels (group_id, meter_id, project_id, low_1_hao, low_2_hao,"
+        " overload_w, set_by, set_at) SELECT group_id, $3, project_id, low_1_hao, low_2_hao,"
+        " overload_w, set_by, set_at FROM alerts_levels WHERE group_id = $1 AND meter_id = $2"
+        " ON CONFLICT DO NOTHING",
+        work.group_id,
+        from_meter_id,
+        to_meter_id,
+    )
+
+
 async def project_levels(work: UnitOfWork, *, scope: Scope, project_id: UUID) -> Levels:
     """A project's levels. Raises NotFound (C29)."""
     row = await work.fetchrow(

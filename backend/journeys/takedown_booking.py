@@ -12,6 +12,7 @@ from uuid import UUID
 
 from backend.accounts import operations as accounts
 from backend.accounts.queries import purses
+from backend.alerts.levels import pass_levels_on
 from backend.control import operations as control
 from backend.control.circuits import pass_on
 from backend.control.models import Vend
@@ -124,6 +125,7 @@ async def book_out(
             from_meter_id=meter.id,
             to_meter_id=takedown.to_meter_id,
         )
+        await pass_levels_on(work, from_meter_id=meter.id, to_meter_id=takedown.to_meter_id)
     await hold_purse(work, project_id=takedown.project_id, account_id=account_id, at=at)
     purse = (await purses(work, account_ids=[account_id]))[account_id]
     ending = _Ending(takedown, served, meter, takedown.final, purse, at)

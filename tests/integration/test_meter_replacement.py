@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from backend.alerts.levels import keep_meter_levels, levels_of_meters
 from backend.control.load_guards import lock_guarded
 from backend.control.rules import Wallet
 from backend.control.supplies import supplies_of_meters
@@ -115,6 +116,16 @@ async def test_what_is_wanted_of_a_circuit_is_wanted_of_its_new_meter(street: St
         at=at,
     )
     await guarded(world, guard, [old.id])
+    async with unit_of_work(world.group_id) as work:
+        levels = await keep_meter_levels(
+            work,
+            actor=world.scope.actor,
+            project_id=world.project.id,
+            meter_id=old.id,
+            low=(FIFTY, TWENTY),
+            overload_w=2_000,
+            at=at,
+        )
     await street.register(2)
     begun = await street.replace(1, 2, key="replace-1")
     await street.work()
@@ -124,6 +135,7 @@ async def test_what_is_wanted_of_a_circuit_is_wanted_of_its_new_meter(street: St
         supply = (await supplies_of_meters(work, meter_ids=[new.id]))[new.id]
         assert await followers(work, timetable_id=kept.id) == sorted([old.id, new.id])
         (under,) = await lock_guarded(work, meter_ids=[new.id])
+        assert await levels_of_meters(work, meter_ids=[new.id]) == {new.id: levels}
     assert supply.protected is not None
     assert supply.protected.reason == "a ventilator"
     assert supply.force is None
