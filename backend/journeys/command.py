@@ -187,12 +187,30 @@ async def ask(
     """A command that is no policy of an operator, in the caller's transaction: of the engine (`why`), or of
     another business (None). Raises Conflict (the meter's model cannot do it; a trip of what is protected,
     unless it is an emergency's)."""
-    refused = _unable([meter], order.kind, models)
-    if order.kind is CommandKind.TRIP and why is not Why.EMERGENCY and not refused:
+    told = await ask_all(
+        work, meters=[meter], order=order, models=models, actor=actor, at=at, why=why
+    )
+    return told.of(meter.id)
+
+
+async def ask_all(
+    work: UnitOfWork,
+    *,
+    meters: Sequence[Meter],
+    order: Order,
+    models: Mapping[str, MeterModel],
+    actor: Actor,
+    at: datetime,
+    why: Why | None = None,
+) -> Told:
+    """As `ask` for many meters at once. What one meter refuses costs the others nothing."""
+    refused = _unable(meters, order.kind, models)
+    if order.kind is CommandKind.TRIP and why is not Why.EMERGENCY:
         # Held until commit, so that no protection comes between this look and the command.
-        held = await supplies.lock_supplies(work, meters={meter.id: meter.project_id})
+        able = {meter.id: meter.project_id for meter in meters if meter.id not in refused}
+        held = await supplies.lock_supplies(work, meters=able)
         refused |= _refused_by_protection(held, order.kind)
-    return (await _ask(work, [meter], order, why, refused, actor, at)).of(meter.id)
+    return await _ask(work, meters, order, why, refused, actor, at)
 
 
 def _unable(

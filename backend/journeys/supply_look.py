@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from backend.alerts.operations import NewCase, close_cases, open_cases
@@ -19,13 +20,12 @@ from backend.control.supplies import MeterSupply, NewDecision
 from backend.control.supply_rules import Decision, Want, Why, decide
 from backend.control.timetables import off_now
 from backend.kernel.db import UnitOfWork, unit_of_work
-from backend.kernel.errors import Conflict
 from backend.kernel.scope import Actor
 from backend.metering import queries as metering
 from backend.metering.rules import MeterModel
 from backend.metering.supplied import SuppliedMeter, supplied_meters
 
-from .command import ask, call_off
+from .command import ask_all, call_off
 from .supply_facts import gather, inputs_of
 from .supply_owing import meters_of_purse, owing_meters
 from .supply_trips import TripsLeft
@@ -105,6 +105,7 @@ async def _look_at(
         await look.tend(supply, decision, meter, last)
         if _changed(supply, decision):
             look.kept.append(NewDecision(supply, decision, inputs_of(facts[meter.id])))
+    await look.give_wished()
     await supplies.keep_decisions(work, decisions=look.kept, at=at)
     note = "the relay is as it is wanted"
     await close_cases(work, kind=_NOT_OBEYED, subjects=look.there, note=note, at=at)
@@ -124,6 +125,7 @@ class _Look:
     cases: list[NewCase]
     there: list[str] = field(default_factory=list)
     kept: list[NewDecision] = field(default_factory=list)
+    wished: dict[tuple[CommandKind, Why], dict[UUID, _Wish]] = field(default_factory=dict)
     decided: int = 0
     commands: int = 0
     held: int = 0
@@ -139,7 +141,7 @@ class _Look:
                 why = f"not wanted any more: {decision.why}"  # never written: its row would tell
                 await call_off(self.work, command=last, why=why, actor=ENGINE, at=self.at)
             else:
-                await self._give(supply, decision, meter)  # the newer one of a family is meant
+                await self._wish(supply, decision, meter)  # the newer one of a family is meant
         elif decision.command is None:
             self.there.append(str(supply.meter_id))
         else:
@@ -147,31 +149,42 @@ class _Look:
             if not changed and last is not None and last.state is CommandState.FAILED:
                 self.cases.append(_not_obeyed(supply, decision, last.outcome or "it failed"))
             if changed or _again(meter, last, self.at):
-                await self._give(supply, decision, meter)
+                await self._wish(supply, decision, meter)
 
-    async def _give(self, supply: MeterSupply, decision: Decision, meter: SuppliedMeter) -> None:
-        """Ask for the command of a decision, or say in a case why not."""
+    async def _wish(self, supply: MeterSupply, decision: Decision, meter: SuppliedMeter) -> None:
+        """The command of a decision is to be given, or a limit holds it back, and a case says so."""
         assert decision.command is not None
         limited = decision.command is CommandKind.TRIP and decision.why not in _GIVERS
         if limited and (limit := await self.trips_left.take(supply, meter.gateway_id)):
             self.held += 1
             self.cases.append(_held(supply, decision, limit))
             return
-        order = Order(decision.command, f"supply: {decision.why}")
-        try:
-            await ask(
+        of_kind = self.wished.setdefault((decision.command, decision.why), {})
+        of_kind[supply.meter_id] = _Wish(supply, decision)
+
+    async def give_wished(self) -> None:
+        """Ask for all that is to be given, a few statements for each kind of it: at eleven at night a whole
+        house is switched off at once. What cannot be given is a case."""
+        for (kind, why), wishes in self.wished.items():
+            told = await ask_all(
                 self.work,
-                meter=await metering.meter_by_id(self.work, meter_id=supply.meter_id),
-                order=order,
+                meters=await metering.meters_by_ids(self.work, meter_ids=list(wishes)),
+                order=Order(kind, f"supply: {why}"),
                 models=self.models,
-                actor=_GIVERS.get(decision.why, ENGINE),
+                actor=_GIVERS.get(why, ENGINE),
                 at=self.at,
-                why=decision.why,
+                why=why,
             )
-        except Conflict as cannot:
-            self.cases.append(_not_obeyed(supply, decision, cannot.message))
-            return
-        self.commands += 1
+            self.commands += len(told.commands)
+            for meter_id, cannot in told.refused.items():
+                self.cases.append(_not_obeyed(*wishes[meter_id], cannot))
+
+
+class _Wish(NamedTuple):
+    """A command that is to be given, with what it follows from."""
+
+    supply: MeterSupply
+    decision: Decision
 
 
 def _changed(supply: MeterSupply, decision: Decision) -> bool:

@@ -106,6 +106,11 @@ async def meter_by_id(work: UnitOfWork, *, meter_id: UUID) -> Meter:
     return found
 
 
+async def meters_by_ids(work: UnitOfWork, *, meter_ids: Sequence[UUID]) -> list[Meter]:
+    """Those of the meters that this group has, by id, for journeys and jobs."""
+    return await Meter.filter(group_id=work.group_id, id__in=list(meter_ids)).order_by("id")
+
+
 async def gateway(work: UnitOfWork, *, scope: Scope, gateway_id: UUID) -> Gateway:
     """One gateway for an operator. Raises NotFound (C29)."""
     found = await Gateway.get_or_none(group_id=work.group_id, id=gateway_id)
