@@ -8,6 +8,7 @@ old a reading truly was. Its figures are written from C19 to C24 anew.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -55,11 +56,20 @@ class Found:
         self.words += other.words[: max(0, 20 - len(self.words))]
 
 
+def _nobody(_: object) -> None:
+    """Nobody cares."""
+
+
 class Oracle:
-    """The judge of one site. Hooks are called by the world when something truly happens."""
+    """The judge of one site, told by the world when something truly happens. `on_asked`, `on_cut`: customers
+    see a trip coming, and see the dark."""
+
+    on_asked: Callable[[Command], None]
+    on_cut: Callable[[Meter], None]
 
     def __init__(self, site: Site, name: str) -> None:
         self.found = Found()
+        self.on_asked = self.on_cut = _nobody
         self._site, self._name = site, name
         self._heard: dict[Purse, float] = {}
         self._dark: dict[Meter, float] = {}
@@ -107,6 +117,7 @@ class Oracle:
                 break
         elif words := self._against_restore(meter, at):
             self._breach(command, at, words)
+        self.on_asked(command)
 
     def leaves(self, command: Command, at: float) -> None:
         """A write leaves for the meter: what was changed before this instant is known."""
@@ -136,6 +147,7 @@ class Oracle:
                 purse = meter.purse
                 if purse is not None and self._right(purse) > 0 and self._should_be_on(meter, at):
                     self._due[meter] = purse.settled_at
+                self.on_cut(meter)
         elif not opens and meter in self._dark:
             del self._dark[meter]
             self.found.restores += not was_closed

@@ -18,7 +18,7 @@ from random import Random
 from typing import Any
 
 from backend.control.command_rules import CommandKind
-from backend.control.supply_rules import MoneyIn, Why
+from backend.control.supply_rules import MoneyIn
 from backend.kernel.clock import CHINA
 
 from .policy_clock import Lane, Loop
@@ -27,7 +27,7 @@ from .policy_fate import Fate, Fault
 from .policy_life import Life
 from .policy_oracle import Found, Oracle
 from .policy_worker import Worker
-from .policy_world import DAY_S, HOUR_S, PERIOD_S, Command, Gateway, Meter, Purse, Site
+from .policy_world import DAY_S, HOUR_S, PERIOD_S, Gateway, Meter, Purse, Site
 
 METERS, GATEWAYS, DAYS = 40, 4, 10
 _FIRST = datetime(2026, 9, 1, tzinfo=CHINA)
@@ -80,7 +80,7 @@ def play_site(seed: int, number: int) -> tuple[Found, Counter[Fault]]:
     engine = Engine(site, loop, fate, oracle)
     worker = Worker(engine, loop, fate, oracle)
     life = Life(engine, worker, loop, fate, oracle)
-    _let_customers_notice(oracle, life)
+    oracle.on_asked, oracle.on_cut = life.asked, life.cut
     for gateway in site.gateways:
         first = fate.draw.uniform(1, PERIOD_S)
         loop.at(first, partial(worker.sweep, gateway))
@@ -93,22 +93,6 @@ def play_site(seed: int, number: int) -> tuple[Found, Counter[Fault]]:
     life.begin()
     loop.run(site.days * DAY_S)
     return oracle.found, fate.struck
-
-
-def _let_customers_notice(oracle: Oracle, life: Life) -> None:
-    """Customers see the dark, and racers see it coming."""
-    asked, acted = oracle.asked, oracle.acted
-
-    def also_asked(command: Command, at: float) -> None:
-        asked(command, at)
-        life.asked(command)
-
-    def also_acted(command: Command, was_closed: bool, at: float) -> None:
-        acted(command, was_closed, at)
-        if command.why is Why.ARREARS and was_closed:
-            life.cut(command.meter)
-
-    oracle.asked, oracle.acted = also_asked, also_acted  # type: ignore[method-assign]
 
 
 def _site(draw: Random, loop: Loop) -> Site:

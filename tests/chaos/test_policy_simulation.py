@@ -56,9 +56,7 @@ def test_what_people_get_wrong_about_cuts_is_found(
     plant, word = BUGS[bug]
     plant(monkeypatch)
     said: list[str] = []
-    for number in range(_SITES):
-        found, _ = play_site(1, number)
-        said += found.words
-        if any(word in words for words in said):
-            return
-    pytest.fail(f"not found: {bug}; what was said is {said[:5]}")
+    sites = iter(range(_SITES))
+    while not any(word in words for words in said) and (number := next(sites, None)) is not None:
+        said += play_site(1, number)[0].words
+    assert any(word in words for words in said), f"what was said is {said[:5]}"
