@@ -15,12 +15,21 @@ from .supplies import lock_supplies
 from .timetable_rules import Timed, supply_at
 from .timetables import KeptTimetable, timetables_of_meters
 
-# Columns that go to the next meter together, unless somebody said something of it already.
-_OF_THE_CIRCUIT = (
-    (("policy", "policy_until", "policy_reason", "policy_by", "policy_at"), "n.policy = 'AUTO'"),
-    (("protected_reason", "protected_by", "protected_at", "review_at"), "n.protected_at IS NULL"),
-    (("timetable_id",), "n.timetable_id IS NULL"),
-    (("guard_id", "load_seen_at"), "n.guard_id IS NULL"),
+_NEXT = (
+    " FROM control_supply o WHERE o.group_id = $1 AND o.meter_id = $2 AND n.group_id = $1"
+    " AND n.meter_id = $3"
+)
+# What goes to the next meter together, unless somebody said something of it already.
+_PASSED_ON = (
+    "UPDATE control_supply n SET policy = o.policy, policy_until = o.policy_until,"
+    " policy_reason = o.policy_reason, policy_by = o.policy_by, policy_at = o.policy_at"
+    f"{_NEXT} AND n.policy = 'AUTO'",
+    "UPDATE control_supply n SET protected_reason = o.protected_reason,"
+    " protected_by = o.protected_by, protected_at = o.protected_at, review_at = o.review_at"
+    f"{_NEXT} AND n.protected_at IS NULL",
+    f"UPDATE control_supply n SET timetable_id = o.timetable_id{_NEXT} AND n.timetable_id IS NULL",
+    "UPDATE control_supply n SET guard_id = o.guard_id, load_seen_at = o.load_seen_at"
+    f"{_NEXT} AND n.guard_id IS NULL",
 )
 
 
@@ -30,15 +39,8 @@ async def pass_on(
     """A meter takes the place of another at the same circuit: what is wanted there, what protects it, its
     timetable and its guard are the new meter's too. What the cloud made of the old relay is not."""
     await lock_supplies(work, meters=dict.fromkeys((from_meter_id, to_meter_id), project_id))
-    for changed, unless in _OF_THE_CIRCUIT:
-        columns = ", ".join(f"{column} = o.{column}" for column in changed)
-        await work.execute(
-            f"UPDATE control_supply n SET {columns} FROM control_supply o WHERE o.group_id = $1"
-            f" AND o.meter_id = $2 AND n.group_id = $1 AND n.meter_id = $3 AND {unless}",
-            work.group_id,
-            from_meter_id,
-            to_meter_id,
-        )
+    for statement in _PASSED_ON:
+        await work.execute(statement, work.group_id, from_meter_id, to_meter_id)
 
 
 class Circuit(NamedTuple):

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backend.kernel.clock import CHINA
 from backend.kernel.money import Money
 from bots.dialogue import finish, step
 from bots.effects import (
@@ -361,25 +360,6 @@ def test_no_power_is_explained_from_what_was_observed(
     chat_with: ChatWith, one_meter: View, changes: dict[str, object], words: str
 ) -> None:
     assert words in chat_with(with_meter(one_meter, **changes)).say("没电").split("\n")[0]
-
-
-@pytest.mark.parametrize(
-    ("cause", "told"),
-    [
-        (CutCause.MALIGNANT_LOAD, "拔掉大功率电器"),
-        (CutCause.OVERLOAD, "拔掉大功率电器"),
-        (CutCause.TIMETABLE, "自动恢复"),
-        (CutCause.OPERATOR, "自动恢复"),
-    ],
-)
-def test_a_cut_that_ends_by_itself_is_told_with_its_hour(
-    chat_with: ChatWith, one_meter: View, now: datetime, cause: CutCause, told: str
-) -> None:
-    back = now + timedelta(minutes=10)
-    view = with_meter(one_meter, relay=Relay.OPEN, cut_cause=cause, back_at=back)
-    answer = chat_with(view).say("没电").split("\n")[1]
-    assert told in answer
-    assert f"{back.astimezone(CHINA):%H:%M} 自动恢复" in answer
 
 
 def test_data_older_than_two_periods_never_says_supply_is_normal(
