@@ -1,4 +1,4 @@
-"""A batch's event: rounds of a batch, a moment apart, as long as its lease allows."""
+"""A batch's event: rounds of a batch, a moment apart. When its worker dies the janitor takes it back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import UUID
 from backend.journeys.batch_run import run_batch
 from workers.context import WorkerContext
 
-_FOR = timedelta(seconds=8)
+_FOR = timedelta(minutes=5)
 _PAUSE_S = 0.5  # so much later a place that became free at a bus is taken, and progress is told
 
 

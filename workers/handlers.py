@@ -122,7 +122,7 @@ HANDLERS: dict[str, Handler] = {
     "statement.due": statement_due,
 }
 # Long work has a queue of its own: one long time-out would delay the recovery of every short job.
-SLOW_TOPICS = frozenset({"sweep.due", "bill.due", "proof.due", "statement.due"})
+SLOW_TOPICS = frozenset({"sweep.due", "batch.due", "bill.due", "proof.due", "statement.due"})
 # A person waits for these: they are begun where their bell is heard, not by a queue that is polled.
 URGENT_TOPICS = frozenset(
     {"payment.noticed", "vend.due", "command.due", "supply.due", "meter.refresh"}

@@ -24,12 +24,12 @@ CANCEL_WINDOW = timedelta(seconds=60)  # after the last confirmation nothing goe
 # What was seen in a preview is not so for ever; whom to ask may be at home.
 PREVIEW_LIFE, WAITING_LIFE = timedelta(minutes=30), timedelta(hours=24)
 LIFE = timedelta(hours=24)  # from its start: what is left then is cancelled, what failed stays so
-UNTENDED = timedelta(
-    minutes=15
-)  # a batch of trips that nobody carried on for so long asks a person
+# A batch of trips that nobody carried on for so long asks a person; any other's worker is gone.
+UNTENDED, FORGOTTEN = timedelta(minutes=15), timedelta(seconds=20)
 ALONE_WITHIN = timedelta(hours=1)
-# Commands on their way at once: a trip lives 120 s, so no more are given than a slow bus serves meanwhile.
-AT_A_GATEWAY, IN_A_PROJECT = 8, 4_000
+# Commands on their way at once: as many as keep a bus busy until the next round, and no more, for a trip
+# lives 120 s on the slowest bus too, and what waits for a bus takes a worker's place from others.
+AT_A_GATEWAY, IN_A_PROJECT = 4, 4_000
 _MOST_TEXT = 200_000
 _SERIAL = re.compile(r"[A-Za-z0-9-]{4,32}")
 
@@ -191,4 +191,3 @@ def _first_cell(line: str) -> str:
     separator = next((each for each in "\t;," if each in line), ",")
     row = next(iter(csv.reader(StringIO(line), delimiter=separator)), [])
     return (row[0] if row else "").strip().lstrip("=").strip('" ')[:64]
-

@@ -15,6 +15,7 @@ from backend.control import batch_items, batches
 from backend.control.batch_items import BatchItem
 from backend.control.batch_rules import (
     AT_A_GATEWAY,
+    FORGOTTEN,
     IN_A_PROJECT,
     LIFE,
     UNTENDED,
@@ -28,7 +29,7 @@ from backend.kernel.scope import Actor
 from backend.metering.queries import meters_with_gateways
 from backend.metering.rules import MeterModel
 from backend.metering.supplied import supplied_meters
-from backend.outbox.operations import reopen_if_done
+from backend.outbox.operations import reopen_if_done, take_back
 from backend.tenancy.queries import scope_of
 from backend.tenancy.rules import Permission
 
@@ -52,27 +53,29 @@ async def run_batch(
             batch = await batches.lock_batch(work, batch_id=batch_id)
             if batch.finished_at is not None or batch.starts_at is None:
                 return None
-            moved = await batch_items.settle_items(work, batch_id=batch.id, at=at)
+            await batch_items.settle_items(work, batch_id=batch.id, at=at)
             given = 0
             batch = await _halted(work, batch, at)
             if batch.state is BatchState.RUNNING and _begun(batch, at):
                 given = await _give(work, batch, models, at)
-                batch = replace(batch, tended_at=at)
-                await batches.save_batch(work, batch)
-            elif moved:
-                batches.ring(work, batch.id)
+            batch = await batches.save_batch(
+                work, replace(batch, tended_at=max(at, batch.tended_at or at))
+            )
             if given < _AT_ONCE:
                 return await _next_look(work, batch, at)
 
 
 async def tend_batches(*, group_id: int, at: datetime) -> None:
-    """Ring again for batches that lost their event, end previews and requests that expired."""
+    """Ring again for batches that lost their event or their worker, end previews and requests that
+    expired."""
     async with unit_of_work(group_id) as work:
         for batch in await batches.expire_batches(work, at=at):
             await audit(work, batch, "expire", RUNNER, at, {})
         for batch in await batches.batches_to_carry_on(work, at=at):
             due_at = max(at, batch.starts_at or at)
-            await reopen_if_done(work, topic=TOPIC, key=str(batch.id), due_at=due_at)
+            gone = batch.tended_at is not None and at - batch.tended_at > FORGOTTEN
+            ring_again = take_back if gone else reopen_if_done
+            await ring_again(work, topic=TOPIC, key=str(batch.id), due_at=due_at)
 
 
 def _begun(batch: Batch, at: datetime) -> bool:

@@ -145,6 +145,19 @@ async def postpone(work: UnitOfWork, *, topic: str, key: str, due_at: datetime) 
     work.notify(BELL, str(work.group_id))
 
 
+async def take_back(work: UnitOfWork, *, topic: str, key: str, due_at: datetime) -> None:
+    """Make an event due whoever has it leased: its worker is known to be gone, or bears a second one."""
+    await work.execute(
+        "UPDATE outbox_event SET due_at = $4, done_at = NULL, leased_until = NULL"
+        " WHERE group_id = $1 AND topic = $2 AND key = $3",
+        work.group_id,
+        topic,
+        key,
+        due_at,
+    )
+    work.notify(BELL, str(work.group_id))
+
+
 async def extend_lease(work: UnitOfWork, *, event_ids: Sequence[UUID], until: datetime) -> None:
     """Lease claimed events for longer: their work takes longer."""
     await work.execute(
