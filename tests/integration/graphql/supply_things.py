@@ -44,5 +44,6 @@ async def make_supply_things(world: World, *, prefix: str) -> dict[str, str]:
         "ProtectedMeter": ref("Meter", protected),
         "EmergencyMeter": ref("Meter", emergency),
         "SupplyRequest": ref("SupplyRequest", asked[1].id),
+        **await make_dormitory_things(world, prefix=prefix),
         **await make_batch_things(world, prefix=prefix),
     }
