@@ -13,6 +13,7 @@ from workers.models import meter_models
 
 from ..world import World, make_account, make_meter
 from .batch_things import make_batch_things
+from .dormitory_things import make_dormitory_things
 
 _ANOTHER = Actor("operator", "op-other", "wen", "203.0.113.9")
 _WHY = "smoke in the shaft"

@@ -33,7 +33,6 @@ from ..world import (
 from .alarm_things import make_alarm_things
 from .batch_things import no_batch_things
 from .charge_things import make_charge_things
-from .dormitory_things import make_dormitory_things
 from .money_things import make_money_things
 from .occupancy_things import make_occupancy_things, no_occupancy_things
 from .reconcile_things import make_reconcile_things
@@ -167,7 +166,6 @@ async def make_things(world: World, *, prefix: str = "1") -> Things:
         **await make_charge_things(world, prefix=prefix),
         **await make_occupancy_things(world, prefix=prefix),
         **await make_supply_things(world, prefix=prefix),
-        **await make_dormitory_things(world, prefix=prefix),
         link=link,
         order_id=order.id,
     )
