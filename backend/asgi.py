@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.bootstrap import NOTICE_PATHS, build_ports
 from backend.callbacks.payment_notice import notice_routes
+from backend.callbacks.sms_receipt import sms_receipt_route
 from backend.kernel.clock import Clock
 from backend.kernel.db import Database, platform_connection
 from backend.kernel.settings import Settings
@@ -75,6 +76,7 @@ def build_app(settings: Settings, *, clock: Clock) -> Starlette:
         Route("/health", health),
         Route("/metrics", metrics),
         *notice_routes(ports, paths=NOTICE_PATHS),
+        sms_receipt_route(ports),
         *WechatCallback(ports, Conversation(ports, redis)).routes(),
         *PayPages(ports, pages=WEB / "h5").routes(),
         *export_routes(ports),

@@ -37,6 +37,7 @@ from .gateway_keys import GatewayKeyMutations
 from .history import HistoryQueries
 from .limits import Documents
 from .merchants import MerchantMutations
+from .messages import MessageMutations, MessageQueries
 from .meter_marks import MeterMarkQueries
 from .meter_prices import MeterPriceQueries
 from .meters import MeterMutations
@@ -58,6 +59,7 @@ from .tariffs import TariffMutations, TariffQueries
 from .timetables import TimetableMutations, TimetableQueries
 from .topups import TopUpQueries, TopUpSubscriptions
 from .valves import ValveMutations, ValveQueries
+from .webhooks import WebhookMutations, WebhookQueries
 from .what_if import WhatIfQueries
 
 log = logging.getLogger(__name__)
@@ -90,6 +92,8 @@ class Query(
     DryRunQueries,
     CaseQueries,
     AlarmQueries,
+    MessageQueries,
+    WebhookQueries,
     AuditQueries,
     HistoryQueries,
     PayLinkQueries,
@@ -129,6 +133,8 @@ class Mutation(
     ChargeMutations,
     CaseMutations,
     AlarmMutations,
+    MessageMutations,
+    WebhookMutations,
     ReconcileMutations,
     PayLinkMutations,
 ):

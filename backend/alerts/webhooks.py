@@ -11,6 +11,7 @@ from backend.kernel.db import Row, UnitOfWork
 from backend.kernel.errors import NotFound
 from backend.kernel.scope import Scope
 from backend.kernel.secrets import SecretBox
+from backend.tenancy.queries import project
 from backend.tenancy.rules import Permission
 
 from .webhook_rules import check_webhook
@@ -39,6 +40,7 @@ class OpenedWebhook:
 
 async def webhook(work: UnitOfWork, *, scope: Scope, project_id: UUID) -> Webhook | None:
     """The project's receiver, None when it has none. Raises NotFound (C29)."""
+    await project(work, scope=scope, project_id=project_id)
     if not scope.may(Permission.MESSAGE_READ, project_id):
         raise NotFound("no such project")
     row = await _row(work, project_id)

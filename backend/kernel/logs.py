@@ -12,7 +12,7 @@ _SECRET = re.compile(
     r"(?i)((?:password|secret|token|authorization|cookie|api_?v?3?_?key|code|sign(?:ature)?)"
     r"\\?[\"']?\s*[=:]\s*)(\\?\"[^\"]*\"|'[^']*'|[^\s\"',&}]+)"
 )
-_TOKEN_PATH = re.compile(r"(/(?:p|export)/)[A-Za-z0-9_.\-]+")
+_TOKEN_PATH = re.compile(r"(/(?:p|export|callbacks/aliyun-sms/\d+)/)[A-Za-z0-9_.\-]+")
 _BEARER = re.compile(r"(?i)(bearer\s+)\S+")
 _PEM = re.compile(r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", re.S)
 

@@ -52,6 +52,8 @@ def plain_xml(*, account: Account, said: Said, at: datetime) -> str:
         message |= {"MsgType": "text", "Content": said.text, "MsgId": str(said.message_id)}
     else:
         message |= {"MsgType": "event", "Event": said.event, "EventKey": said.event_key}
+        if said.event == "TEMPLATESENDJOBFINISH":
+            message |= {"MsgID": str(said.message_id), "Status": said.event_key}
     return _xml(message)
 
 

@@ -20,6 +20,7 @@ from starlette.routing import Route
 from backend.alerts.operations import queue_delivery
 from backend.alerts.ports import MessageChannel
 from backend.journeys.ports import Ports
+from backend.journeys.receipts import Receipt, take_receipts
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import NotFound
 from backend.kernel.metrics import BOT_MESSAGES
@@ -27,7 +28,14 @@ from backend.outbox import operations as outbox
 from backend.outbox.queries import outcome_of
 from backend.tenancy import queries as tenancy
 from bots.conversation import Conversation
-from bots.wechat.inbound import MAX_BODY_BYTES, Inbound, InboundRejected, receive, verify_endpoint
+from bots.wechat.inbound import (
+    MAX_BODY_BYTES,
+    Inbound,
+    InboundRejected,
+    Kind,
+    receive,
+    verify_endpoint,
+)
 from bots.wechat.keys import CallbackKeys
 from bots.wechat.menu import said
 from bots.wechat.outbound import SILENCE, render
@@ -115,6 +123,14 @@ class WechatCallback:
 
     async def _answer(self, account: _Account, inbound: Inbound) -> str:
         """The reply's text, empty for silence."""
+        if inbound.kind is Kind.TEMPLATE_SENT:
+            error = None if inbound.text == "success" else f"not received ({inbound.text})"
+            await take_receipts(
+                self._ports,
+                group_id=account.group_id,
+                channel=MessageChannel.WECHAT,
+                receipts=[Receipt((inbound.event_key,), error)],
+            )
         message = said(inbound)
         if message is None:
             return ""

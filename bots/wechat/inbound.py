@@ -56,6 +56,7 @@ class Kind(StrEnum):
     SCAN = "scan"
     CLICK = "click"
     UNSUBSCRIBE = "unsubscribe"
+    TEMPLATE_SENT = "templatesendjobfinish"
     OTHER = "other"
 
 
@@ -64,6 +65,7 @@ _EVENTS = {
     "scan": Kind.SCAN,
     "click": Kind.CLICK,
     "unsubscribe": Kind.UNSUBSCRIBE,
+    "templatesendjobfinish": Kind.TEMPLATE_SENT,
 }
 
 
@@ -81,7 +83,8 @@ class Inbound:
     """One message or event of one follower.
 
     `openid` wrote to `account` (the official account's original id, the sender of the reply).
-    `text` is empty unless kind is TEXT; `event_key` is the menu key or the QR scene. `dedupe_key`
+    `text` is what was written (TEXT), or how a template ended (TEMPLATE_SENT: `success` or why not), else
+    empty; `event_key` is the menu key, the QR scene, or the template message's number. `dedupe_key`
     is the same for each retry of one message: claim it before any side effect. `created_at` is
     WeChat's time, UTC.
     """
@@ -159,6 +162,9 @@ def _message(fields: Mapping[str, str]) -> Inbound:
         dedupe = _bounded(f"e:{openid}:{created}:{event}:{event_key}")
         scene = event_key.removeprefix(_QRSCENE)
         what = _EVENTS.get(event.lower(), Kind.OTHER)
+        if what is Kind.TEMPLATE_SENT:
+            number, status = fields.get("MsgID", "")[:20], fields.get("Status", "")[:80]
+            return Inbound(openid, account, what, status, number, f"t:{number}", at)
         return Inbound(openid, account, what, "", scene, dedupe, at)
     message_id = fields.get("MsgId", "")
     if not _MESSAGE_ID.fullmatch(message_id):

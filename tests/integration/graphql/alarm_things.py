@@ -8,10 +8,12 @@ from backend.kernel.db import unit_of_work
 from schema.scalars import ref
 
 from ..world import World
+from .message_things import make_message_things
 
 
 async def make_alarm_things(world: World) -> dict[str, str]:
-    """Opaque ids: Alarm."""
+    """Opaque ids: Alarm. Whoever is alarmed is told: the project has a webhook."""
+    await make_message_things(world)
     async with unit_of_work(world.group_id) as work:
         (alarm,) = await raise_alarms(
             work,

@@ -12,6 +12,7 @@ from .door import Door as Door
 from .door import digits, mutation, unique
 from .dormitory_doors import DORMITORY_DOORS
 from .forecast_doors import FORECAST_DOORS
+from .message_doors import MESSAGE_DOORS
 from .money_doors import MONEY_DOORS
 from .occupancy_doors import OCCUPANCY_DOORS
 from .reconcile_doors import RECONCILE_DOORS
@@ -346,6 +347,7 @@ DOORS = (
         write=True,
     ),
     *ALARM_DOORS,
+    *MESSAGE_DOORS,
     *BATCH_DOORS,
     *MONEY_DOORS,
     *OCCUPANCY_DOORS,

@@ -115,6 +115,13 @@ def test_events_are_told_apart_and_keep_their_scene(inner: str, kind: Kind, even
     assert (inbound.kind, inbound.event_key, inbound.text) == (kind, event_key, "")
 
 
+def test_the_end_of_a_template_message_has_its_number_and_how_it_ended() -> None:
+    event = "<MsgType>event</MsgType><Event>TEMPLATESENDJOBFINISH</Event><MsgID>200163836</MsgID>"
+    inbound = delivered(event + "<Status>failed:user block</Status>")
+    said = (inbound.kind, inbound.event_key, inbound.text, inbound.dedupe_key)
+    assert said == (Kind.TEMPLATE_SENT, "200163836", "failed:user block", "t:200163836")
+
+
 def test_a_picture_is_something_else_and_still_has_its_id() -> None:
     inbound = delivered("<MsgType>image</MsgType><MsgId>7002</MsgId><PicUrl>x</PicUrl>")
     assert (inbound.kind, inbound.text, inbound.dedupe_key) == (Kind.OTHER, "", "m:7002")

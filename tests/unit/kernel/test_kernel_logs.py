@@ -36,6 +36,7 @@ SECRET = "s3cr3t-Value_9"
         "Cookie: s3cr3t-Value_9",
         "https://pay.example.com/p/s3cr3t-Value_9",
         "POST /p/s3cr3t-Value_9/pay HTTP/1.1",
+        "POST /callbacks/aliyun-sms/17/s3cr3t-Value_9",
     ],
 )
 def test_a_secret_is_hidden_however_it_is_written(text: str) -> None:
