@@ -8,14 +8,17 @@ from uuid import UUID
 import strawberry
 
 from backend.control.calendar_rules import CutWindow, window_of
+from backend.control.timetable_rules import timetable_of
 from backend.journeys import policy_dry_run as journey
 from backend.journeys.policy_dry_run import AccountCut, Count, DraftRule
+from backend.journeys.timetable_dry_run import AccountOff, timetable_dry_run
 from backend.kernel.money import Money
 
 from .context import Info
 from .paging import size
 from .resolvers import field
-from .scalars import minute_of, ref, uuid_of
+from .scalars import DecimalText, minute_of, ref, thousandths, uuid_of
+from .timetables import DayPlanInput, plans_of
 
 
 @strawberry.input(description="A cut window that is tried: as setCutWindow takes it.")
@@ -135,6 +138,33 @@ def _run_of(row: journey.DryRun) -> PolicyDryRun:
     )
 
 
+@strawberry.type(description="What a timetable would have kept a household from using in 31 days.")
+class TimetableOff:
+    """定时试算."""
+
+    account: strawberry.ID
+    no: str
+    name: str
+    days: int = strawberry.field(description="Those whose readings tell the whole day.")
+    off_minutes: int
+    at_night: int = strawberry.field(description="Minutes of them between 20:00 and 08:00.")
+    used: DecimalText = strawberry.field(
+        description="kWh that were used in the hours without power."
+    )
+
+
+def _off_of(row: AccountOff) -> TimetableOff:
+    return TimetableOff(
+        account=ref("Account", row.account_id),
+        no=row.no,
+        name=row.name,
+        days=row.off.days,
+        off_minutes=row.off.off_minutes,
+        at_night=row.off.at_night,
+        used=thousandths(row.off.used),
+    )
+
+
 @strawberry.type
 class DryRunQueries:
     """Reads."""
@@ -157,6 +187,23 @@ class DryRunQueries:
                 first=size(first), skip=skip, at=info.context.now,
             )
         )  # fmt: skip
+
+    @field(description="What a timetable would have kept households from using. Saves nothing.")
+    async def timetable_dry_run(
+        self,
+        info: Info,
+        project: strawberry.ID,
+        plans: list[DayPlanInput],
+        first: int = 50,
+        after_no: str | None = None,
+    ) -> list[TimetableOff]:
+        """Raises NotFound, Forbidden, InvalidInput (no such timetable)."""
+        found = await timetable_dry_run(
+            scope=info.context.caller(), project_id=uuid_of(project, "Project"),
+            timetable=timetable_of(plans_of(plans)),
+            first=size(first), after_no=after_no, at=info.context.now,
+        )  # fmt: skip
+        return [_off_of(row) for row in found]
 
 
 def _class_of(credit_class: strawberry.ID | None) -> UUID | None:

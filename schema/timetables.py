@@ -142,7 +142,8 @@ async def load_timing(work: UnitOfWork, info: Info, timing_id: UUID) -> Timing:
     return timing_of(await timetables.timing(work, scope=scope, timing_id=timing_id))
 
 
-def _plans(given: list[DayPlanInput]) -> dict[DayKind, list[Slot]]:
+def plans_of(given: list[DayPlanInput]) -> dict[DayKind, list[Slot]]:
+    """Day plans as they were written down. Raises InvalidInput for a kind of day twice."""
     if len({each.kind for each in given}) < len(given):
         raise InvalidInput("each kind of day once", field="plans")
     return {
@@ -191,7 +192,7 @@ class TimetableMutations:
             scope=context.caller(),
             project_id=uuid_of(project, "Project"),
             name=name,
-            timetable=timetable_of(_plans(plans)),
+            timetable=timetable_of(plans_of(plans)),
             at=context.now,
         )
         return timetable_as_shown(row)

@@ -6,9 +6,9 @@ after a cut, until money came, would not have been used; limits of trips are not
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -16,7 +16,8 @@ from backend.kernel.clock import business_day
 from backend.kernel.errors import InvalidInput
 from backend.kernel.money import HAO_PER_YUAN
 
-from .calendar_rules import CutCalendar, next_window, no_cut_day, public_holiday
+from .calendar_rules import CutCalendar, Mark, next_window, no_cut_day, public_holiday
+from .timetable_rules import Timetable, plan_on
 
 # Offices are closed and nobody is out: dark then is worst (reference/domain-notes.md 2.15).
 _NIGHT_FROM, _NIGHT_TO = 20, 8
@@ -145,3 +146,42 @@ def is_night(at: datetime, zone: ZoneInfo) -> bool:
 def _is_off(calendar: CutCalendar, at: datetime) -> bool:
     day = business_day(at, calendar.zone)
     return day.isoweekday() > 5 or public_holiday(day) or no_cut_day(calendar, day)
+
+
+class OffUse(NamedTuple):
+    """What a timetable would have kept somebody from using: days that are known, minutes without power, those
+    of them between 20:00 and 08:00, and the use in them (base units)."""
+
+    days: int
+    off_minutes: int
+    at_night: int
+    used: int
+
+
+def replay_timetable(
+    timetable: Timetable,
+    marks: Mapping[date, frozenset[Mark]],
+    days: Iterable[tuple[date, Sequence[int]]],
+) -> OffUse:
+    """A timetable on days whose use is known hour by hour; within an hour use is taken for even."""
+    known = off = night = used = 0
+    for day, hours in days:
+        known += 1
+        for hour, minutes in enumerate(_off_by_hour(timetable, marks, day)):
+            off += minutes
+            night += minutes if hour >= _NIGHT_FROM or hour < _NIGHT_TO else 0
+            used += hours[hour] * minutes // 60
+    return OffUse(known, off, night, used)
+
+
+def _off_by_hour(
+    timetable: Timetable, marks: Mapping[date, frozenset[Mark]], day: date
+) -> list[int]:
+    """The minutes of each hour of a day in which the circuit is off."""
+    found = [0] * 24
+    slots = plan_on(timetable, marks, day)
+    ends = [*(slot.minute for slot in slots[1:]), 24 * 60]
+    for slot, end in zip(slots, ends, strict=True):
+        for minute in range(slot.minute, end) if not slot.on else ():
+            found[minute // 60] += 1
+    return found

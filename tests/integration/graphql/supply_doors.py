@@ -18,6 +18,13 @@ SUPPLY_DOORS = (
         "query($id: ID!) { answer: supplyRequests(project: $id) { id } }",
     ),
     Door(
+        "Query.timetableDryRun",
+        "project",
+        "Project",
+        "query($id: ID!) { answer: timetableDryRun(project: $id, plans: [{kind: WORKDAY, slots: ["
+        '{start: "00:00", on: false}, {start: "06:00", on: true}]}]) { no } }',
+    ),
+    Door(
         "Mutation.protectMeter",
         "meter",
         "FreeMeter",

@@ -16,6 +16,7 @@ from backend.ledger.rules import AccountKey, AccountKind, move
 from schema.scalars import ref
 
 from ..charged import Home, make_home
+from ..forecasted import NINE, two_shops
 from ..world import START, World, new_id
 from .edge import Api, operator_token
 
@@ -148,3 +149,68 @@ async def test_one_group_is_tried_on_its_own_book_alone_and_by_class(
             skip=0,
             at=NOW,
         )
+
+
+TIMED = """query($p: ID!, $plans: [DayPlanInput!]!, $n: Int! = 50, $after: String) {
+  timetableDryRun(project: $p, plans: $plans, first: $n, afterNo: $after) {
+    no days offMinutes atNight used } }"""
+NOON = [
+    {
+        "kind": "WORKDAY",
+        "slots": [
+            {"start": "00:00", "on": True},
+            {"start": "12:00", "on": False},
+            {"start": "13:30", "on": True},
+        ],
+    },
+    {"kind": "WEEKEND", "slots": [{"start": "00:00", "on": True}]},
+]
+NIGHTS = [
+    {
+        "kind": "WORKDAY",
+        "slots": [
+            {"start": "00:00", "on": False},
+            {"start": "06:00", "on": True},
+            {"start": "23:00", "on": False},
+        ],
+    }
+]
+
+
+async def test_a_timetable_says_what_nobody_could_have_used_before_it_is_made(
+    worlds: tuple[World, World], api: Api
+) -> None:
+    ours, theirs = worlds
+    home = await two_shops(ours)
+    for world in worlds:
+        world.clock.instant = NINE
+    token = await operator_token(ours)
+
+    async def run(plans: object, **more: object) -> list[dict[str, Any]]:
+        given = {"p": ref("Project", ours.project.id), "plans": plans, **more}
+        found: list[dict[str, Any]] = (await api.data(TIMED, given, token=token))["timetableDryRun"]
+        return found
+
+    noon = {row["no"]: row for row in await run(NOON)}
+    # Twenty working days of four weeks, an hour and a half each, 1 kWh an hour.
+    assert noon[home.account.no] == {
+        "no": home.account.no,
+        "days": 28,
+        "offMinutes": 20 * 90,
+        "atNight": 0,
+        "used": "30.000",
+    }
+    nights = {row["no"]: row for row in await run(NIGHTS)}
+    assert nights[home.account.no]["offMinutes"] == nights[home.account.no]["atNight"] == 28 * 420
+    assert nights[home.account.no]["used"] == "19.600"
+    assert [row["no"] for row in await run(NIGHTS, n=1)] == [sorted(nights)[0]]
+    assert [row["no"] for row in await run(NIGHTS, n=1, after=sorted(nights)[0])] == [
+        sorted(nights)[1]
+    ]
+    foreign = {"p": ref("Project", theirs.project.id), "plans": NOON}
+    refused = await api.ask(TIMED, foreign, token=token)
+    assert refused["errors"][0]["extensions"]["code"] == "NOT_FOUND"
+    always = [{"kind": "WORKDAY", "slots": [{"start": "00:00", "on": True}]}]
+    given = {"p": ref("Project", ours.project.id), "plans": always}
+    refused = await api.ask(TIMED, given, token=token)
+    assert refused["errors"][0]["extensions"]["code"] == "INVALID_INPUT"
