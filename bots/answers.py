@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from backend.charges.forecast_rules import Basis
+from backend.control.state_rules import MeterState, shown
 from backend.kernel.money import ZERO
 
 from .intents import Span, Supply
@@ -79,6 +80,9 @@ def is_stale(*, view: View, meter: MeterView, now: datetime) -> bool:
     return not meter.online or meter.data_at is None or now - meter.data_at > view.fresh_for
 
 
+_ALARMED = (MeterState.ALARM_1, MeterState.ALARM_2, MeterState.ARREARS)
+
+
 def balance_answer(*, view: View, account: AccountView, meter: MeterView, now: datetime) -> str:
     """What is left on one meter, how long it lasts, and whether the figure is old."""
     name = meter_name(view, account, meter)
@@ -87,6 +91,9 @@ def balance_answer(*, view: View, account: AccountView, meter: MeterView, now: d
     at, left = data_time(meter.data_at, now), meter.remaining
     if left < ZERO:
         lines = [say("balance.owing", name=name, amount=owed(left), time=at)]
+    elif meter.state in _ALARMED:
+        state = shown(meter.state)
+        lines = [say("balance.alarm", state=state, name=name, amount=yuan(left), time=at)]
     else:
         lines = [say("balance.line", name=name, amount=yuan(left), time=at)]
     if meter.days_left is not None and left > ZERO:

@@ -11,10 +11,12 @@ from backend.accounts.queries import area_paths, bound_accounts, closed_accounts
 from backend.accounts.rules import mask_place
 from backend.charges.forecast_rules import Basis, Forecast
 from backend.charges.rules import Figures
+from backend.control.state_rules import MeterState as State
 from backend.control.supply_rules import SafetyLock, Why
 from backend.journeys.charge_figures import figures
 from backend.journeys.cut_cause import Cut, cuts_of_meters
 from backend.journeys.forecast_shown import Shown, forecasts_of_meters
+from backend.journeys.meter_states import meter_states
 from backend.journeys.views import MeterCreditState, MoneyState, TopUpView, topup_views
 from backend.kernel.clock import CHINA, Period, business_day, day_period
 from backend.kernel.db import UnitOfWork
@@ -51,6 +53,7 @@ async def view_of_customer(work: UnitOfWork, *, customer_id: UUID, at: datetime)
     priced = await prices_of_meters(work, meters=meters, in_cloud=in_cloud, at=at)
     serving = [meter.id for of_account in meters.values() for meter in of_account]
     cuts = await cuts_of_meters(work, meter_ids=serving, at=at)
+    states = await meter_states(work, meter_ids=serving)
     places = await area_paths(work, area_ids=[account.area_id for account in accounts])
     views = [
         seen.AccountView(
@@ -68,6 +71,7 @@ async def view_of_customer(work: UnitOfWork, *, customer_id: UUID, at: datetime)
                         priced[meter.id],
                         lasting.get(meter.id),
                         cuts.get(meter.id),
+                        states[meter.id],
                     )
                     for meter in meters[account.id]
                 ]
@@ -95,6 +99,7 @@ async def _meter(
     priced: Priced,
     lasting: Shown | None,
     cut: Cut | None,
+    state: State,
 ) -> seen.MeterView:
     """`in_cloud`: the figures of its purse when the cloud holds its money; `lasting`: None of a meter that is
     not sold to; `cut`: None when the cloud did not cut it."""
@@ -122,6 +127,7 @@ async def _meter(
         days_left=found.days_left,
         zero_at=found.zero_at,
         basis=found.basis,
+        state=state,
         cut_cause=None if cut is None else _cause(cut),
         back_at=None if cut is None else cut.back_at,
     )

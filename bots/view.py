@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from backend.charges.forecast_rules import Basis
+from backend.control.state_rules import MeterState
 from backend.kernel.money import ZERO, Money
 from backend.kernel.quantity import Quantity
 
@@ -127,7 +128,8 @@ class MeterView:
     """One meter that serves the account. `data_at` (zoned) is when `remaining` and `relay` were read.
 
     `remaining` is what is available for this meter (of its purse), None before the first reading. It lasts
-    for `days_left`, until `zero_at` (zoned; None: years away); without days, `basis` says why.
+    for `days_left`, until `zero_at` (zoned; None: years away); without days, `basis` says why. `state` as on
+    every list of meters.
     """
 
     id: str
@@ -145,6 +147,7 @@ class MeterView:
     bill: BillView | None = None
     zero_at: datetime | None = None
     basis: Basis = Basis.LEARNING
+    state: MeterState = MeterState.OPENED
 
 
 @dataclass(frozen=True, slots=True)
