@@ -185,7 +185,7 @@ class Life:
                 if used:
                     purse.priced[wrong] = [used, meant]
                 self._engine.paid(purse)
-                self._engine.mark_all(purse.meters)
+                self._oracle.booked(purse, self._loop.now)
 
         self._at(self._loop.now + self._draw.uniform(6, 60) * HOUR_S, mend)
 
