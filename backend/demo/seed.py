@@ -24,7 +24,9 @@ from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.scope import Actor, Scope
 from backend.metering import operations as metering
 from backend.metering.models import Gateway
+from backend.metering.queries import meters_of_gateway
 from backend.metering.readings import store_readings
+from backend.metering.tags import tag_meters
 from backend.tenancy import operations as tenancy
 from backend.tenancy import queries
 from backend.tenancy.models import Project
@@ -152,6 +154,9 @@ class Seeder:
         ]
         now = self.ports.clock.now()  # the accounts were opened a moment after the project
         await price_accounts(work, scope=scope, project_id=project.id, account_ids=opened, at=now)
+        meters = await meters_of_gateway(work, gateway_id=gateway.id)
+        ids, tag = [meter.id for meter in meters], site.homes[0].place[0]
+        await tag_meters(work, scope=scope, meter_ids=ids, tag=tag, on=True, at=now)
         return project
 
     async def _home(

@@ -21,7 +21,18 @@ from backend.kernel.clock import SystemClock
 from backend.kernel.migrate import migrate
 from backend.sandbox.embedded.services import EmbeddedServices
 
-from . import charging, forecasts, growth, lanes, paid, persist, restored, settling, whole_sweep
+from . import (
+    charging,
+    control_batch,
+    forecasts,
+    growth,
+    lanes,
+    paid,
+    persist,
+    restored,
+    settling,
+    whole_sweep,
+)
 from . import control as control_latency
 
 
@@ -65,7 +76,7 @@ def money(*, quick: bool) -> dict[str, Any]:
 
 
 def control(*, quick: bool) -> dict[str, Any]:
-    """Decisions and G7 in turn, on servers of their own. Raises NoCompiler."""
+    """Decisions, G7 and a batch in turn, on servers of their own. Raises NoCompiler."""
     folder = Path(tempfile.mkdtemp(prefix="shuidian-bench-"))
     folder.chmod(0o755)
     figures = control_latency.decisions(count=10_000 if quick else 100_000)
@@ -75,6 +86,9 @@ def control(*, quick: bool) -> dict[str, Any]:
             meters, commands = (10_000, 50) if quick else (100_000, 200)
             figures |= uvloop.run(
                 control_latency.run(services, folder, meters=meters, commands=commands)
+            )
+            figures |= uvloop.run(
+                control_batch.run(services, folder, meters=1_000 if quick else 10_000)
             )
             figures |= uvloop.run(restored.run(services, folder))
     finally:

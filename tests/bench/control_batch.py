@@ -43,6 +43,7 @@ from schema.bell import TopupBell
 from schema.context import Info
 from workers.models import meter_models
 
+from .control import _pause as pause
 from .control import _worker as worker
 from .lanes import HERE, NoCompiler, pinned
 
@@ -246,7 +247,7 @@ async def _runs(group_id: int) -> None:
                     group_id,
                 ):
                     return
-            await asyncio.sleep(0.1)
+            await pause(0.1)
 
 
 async def _trip(site: _Site, bell: TopupBell) -> _Seen:
