@@ -20,6 +20,8 @@ from backend.tenancy.rules import Permission
 
 from .alarm_rules import AlarmKind
 
+# What happened and is over: its alarm stands until somebody acknowledges it.
+HAPPENED = frozenset({AlarmKind.TAMPER})
 BELL = "alarm_raised"  # NOTIFY channel; the payload is the group's id
 
 
@@ -137,7 +139,8 @@ async def standing(
 async def acknowledge(
     work: UnitOfWork, *, scope: Scope, alarm_id: UUID, note: str, at: datetime
 ) -> Alarm:
-    """Say that somebody looks after an alarm; it ends only when its cause is gone.
+    """Say that somebody looks after an alarm; it ends only when its cause is gone, or with this when it is
+    of something that happened (HAPPENED).
 
     Raises NotFound, Forbidden, InvalidInput (the note says nothing), Conflict (acknowledged before).
     """
@@ -155,13 +158,17 @@ async def acknowledge(
     if row["acknowledged_at"] is not None:
         raise Conflict("the alarm was acknowledged before")
     known = await work.fetchrow(
-        "UPDATE alerts_alarm SET acknowledged_at = $3, acknowledged_by = $4, note = $5"
-        " WHERE group_id = $1 AND id = $2 RETURNING *",
+        "UPDATE alerts_alarm SET acknowledged_at = $3, acknowledged_by = $4, note = $5,"
+        " ended_at = CASE WHEN kind = ANY($6) THEN coalesce(ended_at, greatest(began_at, $3))"
+        "  ELSE ended_at END,"
+        " ended_why = CASE WHEN kind = ANY($6) THEN coalesce(ended_why, 'it was acknowledged')"
+        "  ELSE ended_why END WHERE group_id = $1 AND id = $2 RETURNING *",
         work.group_id,
         alarm_id,
         at,
         scope.actor.name,
         told,
+        [str(kind) for kind in HAPPENED],
     )
     assert known is not None
     await record(

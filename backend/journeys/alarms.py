@@ -65,7 +65,8 @@ _FOLLOW = (
 )
 _POWER = (
     "WITH open AS MATERIALIZED (SELECT meter_id, array_agg(kind) AS kinds FROM alerts_alarm"
-    "  WHERE group_id = $1 AND ended_at IS NULL AND kind = ANY($2) GROUP BY 1)"
+    "  WHERE group_id = $1 AND ended_at IS NULL AND kind = ANY($2)"
+    "   AND subject = meter_id::text GROUP BY 1)"
     " SELECT m.id, m.project_id, l.power_w, o.kinds, coalesce(v.overload_w, p.overload_w) AS most,"
     "  m.removed_at IS NOT NULL AS removed, s.account_id"
     " FROM metering_meter m JOIN metering_latest l ON l.group_id = m.group_id AND l.meter_id = m.id"

@@ -25,6 +25,17 @@ CREATE TABLE alerts_levels (
 );
 CALL isolate_tenant_table('alerts_levels', 'SELECT, INSERT, UPDATE, DELETE');
 
+-- How often a meter said that its cover was opened, of those that tell it.
+CREATE TABLE alerts_cover (
+    group_id bigint NOT NULL,
+    meter_id uuid NOT NULL,
+    opens integer NOT NULL CHECK (opens >= 0),
+    told_at timestamptz NOT NULL,
+    PRIMARY KEY (group_id, meter_id),
+    FOREIGN KEY (group_id, meter_id) REFERENCES metering_meter (group_id, id)
+);
+CALL isolate_tenant_table('alerts_cover', 'SELECT, INSERT, UPDATE');
+
 -- `level`: 1 notice, 2 warning, 3 urgent. `detail`: the values as they were seen last.
 CREATE TABLE alerts_alarm (
     group_id bigint NOT NULL,

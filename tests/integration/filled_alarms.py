@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backend.alerts.covers import keep_covers
 from backend.alerts.levels import keep_meter_levels
 from backend.journeys.alarms import tend_alarms
 from backend.kernel.db import unit_of_work
@@ -22,5 +23,6 @@ async def fill_alarms(world: World) -> None:
             overload_w=5_000,
             at=at,
         )
+        await keep_covers(work, opens={world.meter.id: 1}, at=at)
     looked = await tend_alarms(group_id=world.group_id, at=at)
     assert looked.began

@@ -94,6 +94,7 @@ class Dlt645Driver(BareDriver):
             current_ma=found.get("current_ma"),
             power_w=found.get("power_w"),
             meter_clock=clock,
+            cover_opens=found.get("cover_opens"),
         )
 
     async def wallet(self) -> Wallet:

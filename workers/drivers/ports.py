@@ -47,9 +47,9 @@ class MeterSnapshot(NamedTuple):
 
     `total` since the meter was new in the unit of its kind (Wh, litres, Wh of heat), `bands` in Wh by
     name (BANDS), `cold_wh` of a heat and cold meter, voltage in mV, current in mA, power in W
-    (positive: drawn from the grid); what a meter does not have is None. `meter_clock` is the
-    meter's own time as an instant in UTC, None when it is not a date. `raw` is the register or data
-    bytes that were read, in the profile's order.
+    (positive: drawn from the grid); what a meter does not have is None. `cover_opens`: how often its
+    cover was opened since it was new. `meter_clock` is the meter's own time as an instant in UTC, None
+    when it is not a date. `raw` is the register or data bytes that were read, in the profile's order.
     """
 
     total: int
@@ -64,6 +64,7 @@ class MeterSnapshot(NamedTuple):
     power_w: int | None = None
     meter_clock: datetime | None = None
     cold_wh: int | None = None
+    cover_opens: int | None = None
 
     def snapshot(self) -> MeterSnapshot:
         """See Taken.snapshot: this one."""

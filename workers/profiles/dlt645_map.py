@@ -17,6 +17,7 @@ TARGET_UNITS: Mapping[str, tuple[str, int]] = {
     "voltage_mv": ("V", 1000),
     "current_ma": ("A", 1000),
     "power_w": ("kW", 1000),
+    "cover_opens": ("times", 1),
 }
 
 

@@ -37,6 +37,7 @@ def answer_2007(
     if di in state.settings:
         return bytes.fromhex(state.settings[di])
     shown = {
+        "03300D00": _bcd(state.cover_opens, 3),
         "04000503": _status_3(state),
         "040005FF": bytes(4) + _status_3(state) + bytes(8),
         "04000401": bytes.fromhex(address)[::-1],

@@ -51,6 +51,7 @@ class State645:
     kept: bool = False
     clock_s: int = 0
     prepaid: bool = True
+    cover_opens: int = 0
     settings: Mapping[str, str] = field(default_factory=lambda: dict(FACTORY))
 
     @property

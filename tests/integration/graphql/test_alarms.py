@@ -105,7 +105,7 @@ async def test_who_may_only_read_acknowledges_nothing(
     api: Api, worlds: tuple[World, World]
 ) -> None:
     world = worlds[0]
-    await raised(world, TAMPER)
+    await raised(world, DRIFT)
     reader = await operator_token(world, project_id=world.project.id, role="auditor")
     manager = await operator_token(world, project_id=world.project.id, role="manager")
     listed = "query($p: ID!) { alarms(project: $p) { edges { node { id } } } }"
