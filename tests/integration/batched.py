@@ -14,7 +14,7 @@ from backend.control.batch_rules import ItemState
 from backend.control.batches import Batch
 from backend.control.command_rules import CommandKind, CommandState
 from backend.journeys import batch as journey
-from backend.journeys import serve_command
+from backend.journeys import serve_command, supply
 from backend.journeys.batch import Wish
 from backend.journeys.batch_run import run_batch
 from backend.journeys.batch_selection import Selection
@@ -222,3 +222,14 @@ async def assign_all(world: World, meters: list[Meter], account: Account) -> lis
                 )
             )
     return found
+
+
+async def protect(site: Site, index: int) -> None:
+    """A meter is put on the protected list."""
+    await supply.protect_meter(
+        scope=site.world.scope,
+        meter_id=site.meters[index].id,
+        reason="the fire pump",
+        review_at=site.at + timedelta(days=90),
+        at=site.at,
+    )
