@@ -17,6 +17,8 @@ from .message_rules import MessageTerms
 from .ports import MessageChannel
 from .terms import terms_of
 
+_ORDER = [str(channel) for channel in MessageChannel]
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -193,12 +195,12 @@ async def messages_page(
         limit,
     )
     tries = await work.fetch(
-        "SELECT * FROM alerts_delivery WHERE group_id = $1 AND message_id = ANY($2) ORDER BY id",
+        "SELECT * FROM alerts_delivery WHERE group_id = $1 AND message_id = ANY($2)",
         work.group_id,
         [row["id"] for row in rows],
     )
     found: dict[UUID, list[Delivery]] = {row["id"]: [] for row in rows}
-    for row in tries:
+    for row in sorted(tries, key=lambda row: _ORDER.index(row["channel"])):
         found[row["message_id"]].append(_delivery(row))
     return [(_message(row), found[row["id"]]) for row in rows]
 
