@@ -23,6 +23,7 @@ from .queries import (
     tariff_of,
     version,
     version_before,
+    version_beside,
     version_of,
 )
 from .rules import TariffKind, Terms
@@ -114,15 +115,18 @@ async def draft_version(
 async def submit_version(
     work: UnitOfWork, *, scope: Scope, version_id: UUID, confirm_jumps: bool, at: datetime
 ) -> Version:
-    """Hand a draft to a second person. Raises NotFound, Forbidden, InvalidInput (a price is many times
-    the former one and `confirm_jumps` is not said), Conflict (it is no draft, or would hold too early).
+    """Hand a draft to a second person. A first version is compared with another tariff of its kind.
+
+    Raises NotFound, Forbidden, InvalidInput (a price is many times the former one and `confirm_jumps` is not
+    said), Conflict (it is no draft, or would hold too early).
     """
     draft = await _locked(work, scope, version_id, Permission.TARIFF_WRITE)
     if draft.state is not VersionState.DRAFT:
         raise Conflict(f"this version is {draft.state} already")
     before = await version_before(work, tariff_id=draft.tariff_id, at=draft.effective_at)
     _refuse_late(draft, before, at)
-    told = jumps(None if before is None else before.terms, draft.terms)
+    known = before or await version_beside(work, version=draft)
+    told = jumps(None if known is None else known.terms, draft.terms)
     if told and not confirm_jumps:
         raise InvalidInput("many times the former price: " + "; ".join(told), field="confirmJumps")
     return await _moved(work, scope, draft, VersionState.SUBMITTED, at, told=told)

@@ -176,6 +176,21 @@ async def version_before(work: UnitOfWork, *, tariff_id: UUID, at: datetime) -> 
     return None if row is None else version_of(row)
 
 
+async def version_beside(work: UnitOfWork, *, version: Version) -> Version | None:
+    """The approved version of another tariff of its kind in its project that came last: what prices there are
+    about."""
+    row = await work.fetchrow(
+        "SELECT v.* FROM tariffs_version v JOIN tariffs_tariff t ON t.group_id = v.group_id"
+        " AND t.id = v.tariff_id AND t.kind = $4 WHERE v.group_id = $1 AND v.project_id = $2"
+        " AND v.tariff_id <> $3 AND v.state = 'APPROVED' ORDER BY v.effective_at DESC, v.id DESC LIMIT 1",
+        work.group_id,
+        version.project_id,
+        version.tariff_id,
+        version.terms.kind,
+    )
+    return None if row is None else version_of(row)
+
+
 async def version_at(work: UnitOfWork, *, tariff_id: UUID, at: datetime) -> Version:
     """The version of a tariff that holds at an instant. Raises NotFound when none does."""
     row = await work.fetchrow(

@@ -14,12 +14,14 @@ from backend.journeys.charge_figures import figures
 from backend.journeys.supply_doubts import doubted
 from backend.journeys.supply_facts import gather
 from backend.kernel.db import unit_of_work
+from backend.kernel.errors import InvalidInput
 from backend.kernel.money import ZERO, Money
 from backend.metering.supplied import supplied_meters
+from backend.tariffs.rules import TariffKind
 from workers.models import meter_models
 
 from .charged import Home, make_home
-from .priced import assign, flat, in_force, make_tariff
+from .priced import assign, flat, in_force, make_draft, make_tariff, submit
 from .world import START, World
 
 MEANT, TYPED = 6_000, 600_000  # hao a kWh
@@ -101,6 +103,26 @@ async def test_who_owes_by_the_price_that_was_meant_too_is_judged_like_anybody(
     assert (await _decided(ours)).held_back == (await _decided(theirs)).held_back
     assert (await _decided(ours)).why is not Why.PAID
     assert "PRICE_DOUBTED" not in await _cases(ours)
+
+
+async def test_the_first_price_of_a_tariff_is_compared_with_another_tariff_of_its_kind(
+    worlds: tuple[World, World],
+) -> None:
+    ours, theirs = worlds
+    await in_force(ours, await make_tariff(ours), terms=flat(MEANT))
+    for world, kind, told in (
+        (ours, TariffKind.ELECTRICITY, ["flat: 6000 -> 600000"]),
+        (ours, TariffKind.WATER, []),
+        (theirs, TariffKind.ELECTRICITY, []),
+    ):
+        tariff = await make_tariff(world, name=f"Offices {kind}", kind=kind)
+        draft = await make_draft(world, tariff, terms=flat(TYPED, kind))
+        if told:
+            with pytest.raises(InvalidInput, match="many times"):
+                await submit(world, draft, confirm_jumps=False)
+        submitted = await submit(world, draft, confirm_jumps=bool(told))
+        assert set(told) <= set(submitted.jumps)
+        assert bool(submitted.jumps) == bool(told)
 
 
 async def test_what_one_group_doubts_another_does_not_see(homes: tuple[Home, Home]) -> None:
