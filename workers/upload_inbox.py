@@ -13,7 +13,7 @@ from datetime import datetime
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import InvalidInput, NotFound
 from backend.metering import queries as metering
-from backend.metering.queries import SweptMeter
+from backend.metering.models import Meter
 from backend.metering.readings import store_readings
 from workers.drivers.modbus import decode_snapshot
 from workers.drivers.ports import MeterSnapshot
@@ -33,7 +33,7 @@ class Uploads:
         """See UploadInbox.uploaded. Raises NotFound (no such meter there), InvalidInput (not a block of
         its profile), FrameError, WrongModel."""
         async with unit_of_work(gateway.group_id) as work:
-            meters = await metering.meters_to_sweep(work, gateway_id=gateway.gateway_id)
+            meters = await metering.meters_of_gateway(work, gateway_id=gateway.gateway_id)
         meter = next((each for each in meters if each.bus_address == str(address)), None)
         if meter is None:
             raise NotFound(f"no meter is registered at address {address} of this gateway")
@@ -49,7 +49,7 @@ class Uploads:
         raise InvalidInput(f"reports of {gateway.link} are not kept: poll the meter {meter}")
 
 
-def _decoded(meter: SweptMeter, registers: bytes) -> MeterSnapshot:
+def _decoded(meter: Meter, registers: bytes) -> MeterSnapshot:
     layout = profile_of(meter.profile).map
     if not isinstance(layout, ModbusMap):
         raise InvalidInput(f"{meter.profile} does not speak Modbus")

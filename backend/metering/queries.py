@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from sys import intern
 from typing import NamedTuple
 from uuid import UUID
@@ -18,7 +18,7 @@ from backend.tenancy.rules import Permission
 from .history import newest_until, oldest_within, readings_of_meters, with_packed
 from .models import Gateway, Meter, MeterAssignment
 from .readings import COLUMNS, Reading, reading_of
-from .rules import CreditMode, MeterKind
+from .rules import CreditMode, MeterKind, tries_of_sweep
 
 _LATEST = ", ".join(f"l.{column}" for column in COLUMNS[1:])
 
@@ -339,16 +339,18 @@ async def gateway_to_sweep(work: UnitOfWork, *, gateway_id: UUID) -> SweptGatewa
 
 
 class SweptMeter(NamedTuple):
-    """A meter as a sweep needs it; `heard_at` is its last reading, else when it was registered."""
+    """A meter as a sweep needs it; `tries`: how often it is asked in this one, see `tries_of_sweep`."""
 
     id: UUID
     serial: str
     profile: str
     bus_address: str
-    heard_at: datetime
+    tries: int
 
 
-async def meters_to_sweep(work: UnitOfWork, *, gateway_id: UUID) -> list[SweptMeter]:
+async def meters_to_sweep(
+    work: UnitOfWork, *, gateway: SweptGateway, at: datetime
+) -> list[SweptMeter]:
     """The meters on a gateway's bus, by bus address. Bare rows: a sweep of 100,000 meters makes no
     objects of the ORM (reference/baselines.md section 8), and texts that are alike are kept once."""
     rows = await work.fetch(
@@ -358,11 +360,19 @@ async def meters_to_sweep(work: UnitOfWork, *, gateway_id: UUID) -> list[SweptMe
         " WHERE m.group_id = $1 AND m.gateway_id = $2 AND m.removed_at IS NULL"
         " ORDER BY length(m.bus_address), m.bus_address",
         work.group_id,
-        gateway_id,
+        gateway.id,
     )
+    period = timedelta(minutes=gateway.minutes)
+    first = int(at.timestamp() // period.total_seconds())
     return [
-        SweptMeter(id_, serial, intern(profile), intern(address), heard_at)
-        for id_, serial, profile, address, heard_at in rows
+        SweptMeter(
+            id_,
+            serial,
+            intern(profile),
+            intern(address),
+            tries_of_sweep(silent_for=at - heard_at, period=period, number=number),
+        )
+        for number, (id_, serial, profile, address, heard_at) in enumerate(rows, first)
     ]
 
 

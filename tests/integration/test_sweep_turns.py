@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 from backend.kernel.db import unit_of_work
-from backend.metering.queries import latest_of_meters
+from backend.metering.queries import gateway_by_id, latest_of_meters
 from backend.sandbox.embedded.services import EmbeddedServices
 from workers.bus_lease import BusLease
 from workers.links.lane import Priority
@@ -106,4 +106,6 @@ async def test_one_sweep_reads_meters_of_three_protocols_past_one_that_is_silent
     meters = [post.world.meter, silent, valve, electric]
     async with unit_of_work(post.world.group_id) as work:
         latest = await latest_of_meters(work, meter_ids=[meter.id for meter in meters])
+        gateway = await gateway_by_id(work, gateway_id=post.world.gateway.id)
     assert set(latest) == {post.world.meter.id, valve.id, electric.id}
+    assert gateway.silent_since is None

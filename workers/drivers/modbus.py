@@ -56,7 +56,7 @@ class ModbusDriver(ModbusSettings):
             if not (names := fallback_blocks(self._map)):
                 raise
             return reader.snapshot(await self._blocks(blocks_to_read(self._map, names)))
-        return RegistersTaken(reader, registers)
+        return RegistersTaken(reader, b"".join(registers))
 
     async def _blocks(self, blocks: Iterable[Block]) -> dict[str, bytes]:
         found: dict[str, bytes] = {}

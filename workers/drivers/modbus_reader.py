@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from backend.kernel.money import Money
@@ -174,6 +175,10 @@ class SnapshotReader:
         self._layout, self._model = layout, model
         self._plans: dict[tuple[str, ...], _Plan] = {}
         self._blocks = blocks_to_read(layout)
+        ends = list(accumulate(2 * block.count for block in self._blocks))
+        self._parts = [
+            slice(end - 2 * b.count, end) for end, b in zip(ends, self._blocks, strict=True)
+        ]
         self._default = _Plan(layout, self._blocks, model)
         self._questions: dict[int, tuple[Question, ...]] = {}
 
@@ -189,9 +194,11 @@ class SnapshotReader:
             )
         return asked
 
-    def read(self, registers: Sequence[bytes]) -> MeterSnapshot:
-        """The snapshot in the answers' register bytes, in the order of `questions`."""
-        return self._default.snapshot(registers)
+    def read(self, registers: bytes) -> MeterSnapshot:
+        """The snapshot in the answers' register bytes, joined in the order of `questions`."""
+        if len(self._parts) == 1:
+            return self._default.snapshot((registers,))
+        return self._default.snapshot([registers[part] for part in self._parts])
 
     def snapshot(self, blocks: Mapping[str, bytes]) -> MeterSnapshot:
         """The snapshot in the register bytes of `blocks` (name to bytes): pure, also for stored bytes.
@@ -210,10 +217,10 @@ class SnapshotReader:
 
 
 class RegistersTaken(NamedTuple):
-    """The register bytes of one reading, in the order of `SnapshotReader.questions`."""
+    """The register bytes of one reading, joined in the order of `SnapshotReader.questions`."""
 
     reader: SnapshotReader
-    registers: Sequence[bytes]
+    registers: bytes
 
     def snapshot(self) -> MeterSnapshot:
         """See Taken.snapshot."""
