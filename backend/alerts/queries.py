@@ -96,8 +96,8 @@ async def delivered_at(work: UnitOfWork, *, keys: Sequence[str]) -> dict[str, da
     """When news of each key (as `tell_customers` took it) was first accepted by a provider, for whom and by
     which channel ever; what nobody is known to have been told has no entry, nor what did not arrive."""
     rows = await work.fetch(
-        # Each person's message has the key, a dash and eight letters. The bounds are made here: made of a row in
-        # SQL, row-level security would keep them from the index.
+        # Each person's message has the key, a dash and eight letters. The bounds are made here: made of a
+        # row in SQL, row-level security would keep them from the index.
         "SELECT k.key, min(d.sent_at) AS at FROM unnest($2::text[], $4::text[], $5::text[])"
         "  AS k(key, above, below)"
         " JOIN alerts_delivery d ON d.group_id = $1 AND d.channel = ANY($3) AND d.state = 'SENT'"

@@ -16,10 +16,10 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from backend.kernel.clock import Clock
-from backend.sandbox.answers import CutAnswer, control, json_object, text_of
+from backend.sandbox.answers import control, json_object, text_of
 from backend.sandbox.faults import Faults
 
-FAULTS = ("http_500", "redirect", "drop_answer")
+FAULTS = ("http_500", "redirect")
 _FRESH_S = 300
 
 
@@ -61,7 +61,7 @@ class _Receiver:
             return Response(status_code=401)
         news = json.loads(body)
         self._heard[request.headers.get("x-shuidian-delivery", "")] = news
-        return CutAnswer() if self._faults.take("drop_answer") else Response(status_code=204)
+        return Response(status_code=204)
 
     async def secret(self, request: Request) -> Response:
         """Set what both sides know."""
