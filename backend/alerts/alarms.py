@@ -20,15 +20,14 @@ from backend.tenancy.rules import Permission
 
 from .alarm_rules import AlarmKind
 
-# What happened and is over: its alarm stands until somebody acknowledges it.
-HAPPENED = frozenset({AlarmKind.TAMPER})
 BELL = "alarm_raised"  # NOTIFY channel; the payload is the group's id
 
 
 @dataclass(frozen=True, slots=True)
 class NewAlarm:
     """What has crossed its threshold. `subject`: what it is one alarm of (an id, as text); the others name
-    where it is shown. `level` as AlarmLevel, 1 to 3. `detail`: the values of now, for people."""
+    where it is shown. `level` as AlarmLevel, 1 to 3. `detail`: the values of now, for people. `until_seen`:
+    it tells what happened and is over, and stands until somebody acknowledges it."""
 
     project_id: UUID
     kind: AlarmKind
@@ -38,6 +37,7 @@ class NewAlarm:
     gateway_id: UUID | None
     level: int
     detail: Mapping[str, str]
+    until_seen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,12 @@ class Alarm:
 
 _RAISE = (
     "WITH raised AS (INSERT INTO alerts_alarm AS a (group_id, id, project_id, kind, level, subject,"
-    "  account_id, meter_id, gateway_id, detail, began_at)"
+    "  account_id, meter_id, gateway_id, detail, until_seen, began_at)"
     " SELECT $1, n.id, n.project_id, n.kind, n.level, n.subject, n.account_id, n.meter_id,"
-    "  n.gateway_id, n.detail, $11 FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::smallint[],"
-    "   $6::text[], $7::uuid[], $8::uuid[], $9::uuid[], $10::jsonb[]) AS n(id, project_id, kind,"
-    "   level, subject, account_id, meter_id, gateway_id, detail)"
+    "  n.gateway_id, n.detail, n.until_seen, $12 FROM unnest($2::uuid[], $3::uuid[], $4::text[],"
+    "   $5::smallint[], $6::text[], $7::uuid[], $8::uuid[], $9::uuid[], $10::jsonb[], $11::boolean[])"
+    "   AS n(id, project_id, kind, level, subject, account_id, meter_id, gateway_id, detail,"
+    "   until_seen)"
     " ON CONFLICT (group_id, kind, subject) WHERE ended_at IS NULL"
     "  DO UPDATE SET detail = EXCLUDED.detail WHERE a.detail IS DISTINCT FROM EXCLUDED.detail"
     " RETURNING a.*)"
@@ -103,6 +104,7 @@ async def raise_alarms(
         [alarm.meter_id for alarm in new],
         [alarm.gateway_id for alarm in new],
         [dict(alarm.detail) for alarm in new],
+        [alarm.until_seen for alarm in new],
         at,
     )
     if rows:
@@ -139,8 +141,8 @@ async def standing(
 async def acknowledge(
     work: UnitOfWork, *, scope: Scope, alarm_id: UUID, note: str, at: datetime
 ) -> Alarm:
-    """Say that somebody looks after an alarm; it ends only when its cause is gone, or with this when it is
-    of something that happened (HAPPENED).
+    """Say that somebody looks after an alarm; it ends only when its cause is gone, or with this when it stood
+    until it was seen.
 
     Raises NotFound, Forbidden, InvalidInput (the note says nothing), Conflict (acknowledged before).
     """
@@ -159,16 +161,14 @@ async def acknowledge(
         raise Conflict("the alarm was acknowledged before")
     known = await work.fetchrow(
         "UPDATE alerts_alarm SET acknowledged_at = $3, acknowledged_by = $4, note = $5,"
-        " ended_at = CASE WHEN kind = ANY($6) THEN coalesce(ended_at, greatest(began_at, $3))"
-        "  ELSE ended_at END,"
-        " ended_why = CASE WHEN kind = ANY($6) THEN coalesce(ended_why, 'it was acknowledged')"
-        "  ELSE ended_why END WHERE group_id = $1 AND id = $2 RETURNING *",
+        " ended_at = CASE WHEN until_seen THEN greatest(began_at, $3) ELSE ended_at END,"
+        " ended_why = CASE WHEN until_seen THEN 'it was acknowledged' ELSE ended_why END"
+        " WHERE group_id = $1 AND id = $2 RETURNING *",
         work.group_id,
         alarm_id,
         at,
         scope.actor.name,
         told,
-        [str(kind) for kind in HAPPENED],
     )
     assert known is not None
     await record(

@@ -37,6 +37,7 @@ async def note_covers(work: UnitOfWork, *, opens: Mapping[UUID, int], at: dateti
             gateway_id=row["gateway_id"],
             level=LEVELS[AlarmKind.TAMPER],
             detail={"meter": row["serial"], "opens": str(told[row["id"]])},
+            until_seen=True,
         )
         for row in rows
     ]

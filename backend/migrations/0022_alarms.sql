@@ -36,7 +36,8 @@ CREATE TABLE alerts_cover (
 );
 CALL isolate_tenant_table('alerts_cover', 'SELECT, INSERT, UPDATE');
 
--- `level`: 1 notice, 2 warning, 3 urgent. `detail`: the values as they were seen last.
+-- `level`: 1 notice, 2 warning, 3 urgent. `detail`: the values as they were seen last. `until_seen`: of what
+-- happened and is over; it stands until somebody acknowledges it.
 CREATE TABLE alerts_alarm (
     group_id bigint NOT NULL,
     id uuid NOT NULL,
@@ -51,6 +52,7 @@ CREATE TABLE alerts_alarm (
     meter_id uuid,
     gateway_id uuid,
     detail jsonb NOT NULL,
+    until_seen boolean NOT NULL,
     began_at timestamptz NOT NULL,
     ended_at timestamptz CHECK (ended_at >= began_at),
     ended_why text CHECK (ended_why <> ''),
