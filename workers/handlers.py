@@ -11,6 +11,7 @@ from backend.journeys.deliver import deliver
 from backend.journeys.notice import settle_notice
 from backend.journeys.refund_sending import pursue
 from backend.journeys.supply_look import restore_paid
+from backend.journeys.switched import tell_of
 from backend.journeys.webhook import send_webhook
 from workers.batch import batch_due
 from workers.charge import charge_due
@@ -80,6 +81,13 @@ async def _supply_due(
     return None
 
 
+async def _supply_switched(
+    context: WorkerContext, group_id: int, payload: Mapping[str, str]
+) -> datetime | None:
+    await tell_of(group_id=group_id, command_id=UUID(payload["command_id"]))
+    return None
+
+
 async def _sweep_due(
     context: WorkerContext, group_id: int, payload: Mapping[str, str]
 ) -> datetime | None:
@@ -111,6 +119,7 @@ HANDLERS: dict[str, Handler] = {
     "command.due": _command_due,
     "batch.due": batch_due,
     "supply.due": _supply_due,
+    "supply.switched": _supply_switched,
     "sweep.due": _sweep_due,
     "meter.refresh": _meter_refresh,
     "charge.due": _charge_due,

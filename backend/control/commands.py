@@ -96,6 +96,27 @@ async def command(work: UnitOfWork, *, scope: Scope, command_id: UUID) -> Comman
     return command_of(row)
 
 
+async def command_by_id(work: UnitOfWork, *, command_id: UUID) -> Command:
+    """One command of this group, for jobs. Raises NotFound."""
+    row = await work.fetchrow(
+        "SELECT * FROM control_command WHERE group_id = $1 AND id = $2", work.group_id, command_id
+    )
+    if row is None:
+        raise NotFound("no such command")
+    return command_of(row)
+
+
+async def last_trips(work: UnitOfWork, *, meter_ids: Sequence[UUID]) -> dict[UUID, Command]:
+    """The newest trip that each of the meters obeyed, if any."""
+    rows = await work.fetch(
+        "SELECT DISTINCT ON (meter_id) * FROM control_command WHERE group_id = $1"
+        " AND meter_id = ANY($2) AND kind = 'TRIP' AND state = 'VERIFIED' ORDER BY meter_id, id DESC",
+        work.group_id,
+        list(meter_ids),
+    )
+    return {row["meter_id"]: command_of(row) for row in rows}
+
+
 async def commands_of_meters(
     work: UnitOfWork, *, meter_ids: Sequence[UUID], limit: int
 ) -> dict[UUID, list[Command]]:

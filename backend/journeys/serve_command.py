@@ -26,6 +26,7 @@ from backend.metering.readings import Reading, store_readings
 
 from .command import WORKER, end_entry, expire
 from .supply_again import not_meant
+from .switched import note_switched
 
 # What a supply has to take back one day.
 _FORCES = frozenset({CommandKind.TRIP, CommandKind.KEEP_POWER})
@@ -172,6 +173,7 @@ async def _end_all(group_id: int, ends: Sequence[tuple[End, Reading | None]]) ->
             end_entry(each, WORKER, each.finished_at or ends[0][0].at) for each in found.values()
         ]
         await record_all(work, entries=entries)
+        await note_switched(work, ended=found.values(), at=ends[-1][0].at)
     return [command_id in found for command_id in command_ids]
 
 

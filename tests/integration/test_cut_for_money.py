@@ -95,7 +95,7 @@ class Shop:
         async with unit_of_work(self.post.world.group_id) as work:
             events = await claim(work, at=self.post.clock.now(), lease=LEASE, limit=100)
         for event in events:
-            if event.topic == "supply.due":
+            if event.topic in ("supply.due", "supply.switched"):
                 await HANDLERS[event.topic](
                     self.post.context, self.post.world.group_id, dict(event.payload)
                 )
@@ -262,3 +262,19 @@ async def test_what_decided_is_kept_with_all_that_it_was_taken_from(shop: Shop) 
     assert cut.inputs["balance"] == -8_000
     assert cut.inputs["warned_for"] == 86_400
     assert cut.inputs["relay"] is True
+
+
+async def test_the_shop_hears_of_the_cut_and_of_the_power_once_each(shop: Shop) -> None:
+    await _in_the_dark(shop)
+    await shop.rung()
+    await shop.paid(5)
+    await shop.post.serve(await shop.newest())
+    await shop.rung()
+    async with unit_of_work(shop.post.world.group_id) as work:
+        rows = await work.fetch(
+            "SELECT event, params FROM alerts_message WHERE event IN ('cut', 'restored') ORDER BY id"
+        )
+    assert [row["event"] for row in rows] == ["cut", "restored"]
+    cut, restored = (row["params"] for row in rows)
+    assert (cut["why"], cut["back"]) == ("余额用完", "充值到账后自动恢复")
+    assert restored["why"] == "充值已到账"
