@@ -122,8 +122,8 @@ class Engine:
             before = purse.balance
             self._post(purse, used)
             meter.charged_wh = meter.read_wh
-            crossed = before >= 0 or before > -purse.overdraft
-            if purse.balance < 0 and (crossed or (len(self.site.prices) > 1 and self._may_cut())):
+            doubts = len(self.site.prices) > 1 and purse.balance < 0
+            if purse.balance <= -purse.overdraft < before or (doubts and self._may_cut()):
                 self.mark_all(purse.meters)
         if not purse.low and self._alarm(purse) is Edge.FIRES:
             purse.low, purse.warned_at = True, None
