@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -57,8 +58,9 @@ class Watch:
         self._known |= {row.no: (row.state, row.tries) for row in moved}
         if rows:
             self._since = max(row.changed_at for row in rows) - _COMMITTED_LATE
-        if not moved and batch == self._last:
+        told = replace(batch, tended_at=None)  # that it is looked after is no news
+        if not moved and told == self._last:
             return []
-        self._last = batch
+        self._last = told
         parts = [moved[n : n + _AT_ONCE] for n in range(0, len(moved), _AT_ONCE)] or [[]]
         return [Seen(batch, counts[batch.id], part) for part in parts]

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from backend.alerts.operations import NewCase, close_cases, open_cases
 from backend.control import batch_items, batches
 from backend.control.batch_items import BatchItem
 from backend.control.batch_rules import (
@@ -40,6 +41,7 @@ RUNNER = Actor("system", "batch", "batch runner")
 _AT_ONCE = 200  # meters of one transaction
 _AGAIN = timedelta(seconds=1)
 _OPEN = (BatchState.RUNNING, BatchState.PAUSED, BatchState.CANCELLED)
+_HALTED, _FAILED = "BATCH_HALTED", "BATCH_FAILED"
 _NO_MORE_RIGHT = "who asked for it may not control meters any more"
 
 
@@ -103,7 +105,16 @@ async def _halted(work: UnitOfWork, batch: Batch, at: datetime) -> Batch:
         return batch
     paused = await batches.save_batch(work, replace(batch, state=BatchState.PAUSED, note=note))
     await audit(work, paused, "pause", RUNNER, at, {"note": note})
+    await _tell(work, paused, _HALTED, {"why": note, "reason": batch.reason}, at)
     return paused
+
+
+async def _tell(
+    work: UnitOfWork, batch: Batch, kind: str, detail: Mapping[str, str], at: datetime
+) -> None:
+    """A person is to look: a case, which ends with the batch."""
+    case = NewCase(batch.project_id, kind, str(batch.id), detail)
+    await open_cases(work, cases=[case], at=at)
 
 
 async def _may_still(work: UnitOfWork, batch: Batch) -> bool:
@@ -178,6 +189,12 @@ async def _next_look(work: UnitOfWork, batch: Batch, at: datetime) -> datetime |
         ended = await batches.save_batch(work, replace(batch, state=state, finished_at=at))
         told = {str(each): number for each, number in counts.items() if number}
         await audit(work, ended, "end", RUNNER, at, told)
+        for kind in (_HALTED, _FAILED):
+            note = "the batch ended"
+            await close_cases(work, kind=kind, subjects=[str(batch.id)], note=note, at=at)
+        if failed := counts[ItemState.FAILED]:
+            detail = {"failed": str(failed), "reason": batch.reason}
+            await _tell(work, ended, _FAILED, detail, at)
         return None
     if counts[ItemState.ASKED] or batch.state is BatchState.RUNNING:
         return max(at + _AGAIN, batch.starts_at)

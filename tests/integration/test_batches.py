@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from backend.alerts.queries import cases_page
 from backend.audit.queries import entries
 from backend.control.batch_rules import BatchState, ItemState
 from backend.control.command_rules import CommandKind, CommandState
@@ -40,6 +41,20 @@ async def site(worlds: tuple[World, World]) -> Site:
     """Ours; the other group has as many meters of the same numbers."""
     worlds[1].clock = worlds[0].clock
     return await make_site(worlds[0])
+
+
+async def cases(site: Site) -> list[str]:
+    """The kinds of the project's open cases."""
+    async with unit_of_work(site.world.group_id) as work:
+        found = await cases_page(
+            work,
+            scope=site.world.scope,
+            project_id=site.world.project.id,
+            only_open=True,
+            before=None,
+            limit=10,
+        )
+    return [case.kind for case in found]
 
 
 async def test_above_the_limit_a_second_operator_has_the_last_word_and_never_who_asked(
@@ -205,6 +220,7 @@ async def test_what_failed_is_asked_again_and_what_was_overtaken_is_not(site: Si
     assert await site.round(made) is None
     assert await site.states(made) == {ItemState.OVERTAKEN: 1, FAILED: 2}
     assert (await site.now(made)).state is BatchState.DONE
+    assert await cases(site) == ["BATCH_FAILED"]
     before = len(await site.commands())
     await journey.retry_batch(scope=site.ling, batch_id=made.id, at=site.at)
     await site.round(made)
@@ -213,6 +229,7 @@ async def test_what_failed_is_asked_again_and_what_was_overtaken_is_not(site: Si
     assert len(await site.commands()) == before + 2
     assert await site.states(made) == {ItemState.OVERTAKEN: 1, DONE: 2}
     assert sorted(item.tries for item in await site.items(made)) == [0, 1, 1]
+    assert await cases(site) == []
     with pytest.raises(Conflict, match="nothing failed"):
         await journey.retry_batch(scope=site.ling, batch_id=made.id, at=site.at)
 
@@ -233,6 +250,7 @@ async def test_whose_right_to_control_ended_has_no_batch_that_goes_on(site: Site
         BatchState.PAUSED,
         "who asked for it may not control meters any more",
     )
+    assert await cases(site) == ["BATCH_HALTED"]
     assert await site.states(made) == {DONE: 8, READY: 12}
 
 

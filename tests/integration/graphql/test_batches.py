@@ -117,11 +117,11 @@ async def test_who_watches_hears_of_each_meter_as_it_is_asked_and_as_it_obeys(
         assert first["changed"] == []
         await site.round(batch)
         asked = (await hear(ws))["payload"]["data"]["batchChanged"]
-        assert [each["state"] for each in asked["changed"]] == ["ASKED"] * 6
+        assert [each["state"] for each in asked["changed"]] == ["ASKED"] * 4
         assert await site.obey(most=2) == 2
         await site.round(batch)
         some = (await hear(ws))["payload"]["data"]["batchChanged"]
-        assert [each["state"] for each in some["changed"]] == ["DONE"] * 2
+        assert sorted(each["state"] for each in some["changed"]) == ["ASKED"] * 2 + ["DONE"] * 2
         await site.obey()
         await site.round(batch)
         last = (await hear(ws))["payload"]["data"]["batchChanged"]
