@@ -60,10 +60,10 @@ async def test_a_write_is_audited_with_who_did_it_from_where(
         written = [
             one for one in await entries(work, before_seq=None, limit=20) if one.seq > before
         ]
-    # A closing takes meters down, a cancelled one hangs them again, a request that is granted acts: each
-    # is told too.
+    # A closing takes meters down, a cancelled one hangs them again, a request that is granted acts, levels
+    # are told to their meter by a command: each is told too.
     acts = {"Mutation.closeAccount": 2, "Mutation.cancelClosing": 1}
-    more = acts | {"Mutation.ruleSupplyRequest": 1}
+    more = acts | {"Mutation.ruleSupplyRequest": 1, "Mutation.setMeterAlarmLevels": 1}
     assert len(written) == 1 + more.get(door.field, 0)
     assert {(one.actor.kind, one.actor.address) for one in written} == {("operator", "203.0.113.9")}
 
