@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from uuid import UUID
 
 from backend.alerts.alarm_rules import AlarmKind
 from backend.alerts.operations import mark_delivery
-from backend.journeys.alarms import Looked
+from backend.journeys.alarms import Looked, tend_alarms
 from backend.journeys.shared_purse import share_purse
 from backend.journeys.supply_warned import warned_since
 from backend.kernel.db import unit_of_work
@@ -67,6 +68,23 @@ async def test_a_meter_that_runs_low_is_told_once_a_level_and_again_after_it_was
     ]
     assert await alarms(theirs, live=False) == []
     assert await told(theirs) == []
+
+
+async def test_workers_that_look_at_once_begin_one_episode_with_one_message(
+    worlds: tuple[World, World],
+) -> None:
+    ours, _theirs = worlds
+    await bind_customer(ours)
+    await holds(ours, "1")
+    at = ours.clock.now()
+    looks = await asyncio.gather(*(tend_alarms(group_id=ours.group_id, at=at) for _ in range(6)))
+    assert sum(each.began for each in looks) == 2
+    assert len(await alarms(ours)) == 2
+    assert len(await told(ours)) == 1
+    await holds(ours, "90")
+    at = ours.clock.now()
+    looks = await asyncio.gather(*(tend_alarms(group_id=ours.group_id, at=at) for _ in range(6)))
+    assert sum(each.ended for each in looks) == 2
 
 
 async def test_who_falls_through_all_levels_at_once_hears_of_the_gravest_only(
