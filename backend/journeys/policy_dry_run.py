@@ -13,6 +13,7 @@ from uuid import UUID
 
 from backend.accounts.queries import accounts_by_ids
 from backend.alerts.alarm_rules import money_hysteresis
+from backend.charges.credit import classes_of_project
 from backend.control.calendar_rules import CutCalendar, CutWindow
 from backend.control.calendars import cut_calendar
 from backend.control.dry_run_rules import CutRule, Move, WouldBeCut, check_rule, replay
@@ -124,6 +125,9 @@ async def dry_run(
     async with unit_of_work(scope.group_id) as work:
         calendar = await cut_calendar(work, scope=scope, project_id=project_id, at=since)
         scope.require(Permission.ACCOUNT_READ, project_id)
+        classes = await classes_of_project(work, scope=scope, project_id=project_id)
+        if class_id is not None and class_id not in {each.id for each in classes}:
+            raise NotFound("no such credit class")
         level = await _level(work, project_id)
         purses = await _purses(work, project_id, class_id)
     for place in range(0, len(purses), _AT_ONCE):

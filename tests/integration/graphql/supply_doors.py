@@ -18,6 +18,14 @@ SUPPLY_DOORS = (
         "query($id: ID!) { answer: supplyRequests(project: $id) { id } }",
     ),
     Door(
+        "Query.policyDryRun",
+        "creditClass",
+        "CreditClass",
+        "query($p: ID!, $id: ID!) { answer: policyDryRun(project: $p, draft: {}, creditClass: $id) {"
+        " lookedAt } }",
+        lambda mine: {"p": mine.Project},
+    ),
+    Door(
         "Query.timetableDryRun",
         "project",
         "Project",

@@ -137,7 +137,8 @@ async def test_one_group_is_tried_on_its_own_book_alone_and_by_class(
     assert await run(ours) == 0
     assert await run(ours, draft=DraftRule(overdraft=Money(0))) == 1
     assert await run(ours, draft=DraftRule(overdraft=Money(0)), class_id=made.id) == 1
-    assert await run(ours, draft=DraftRule(overdraft=Money(0)), class_id=new_id()) == 0
+    with pytest.raises(NotFound):
+        await run(ours, class_id=new_id())
     assert await run(theirs) == 1
     with pytest.raises(NotFound):
         await dry_run(
