@@ -1,4 +1,8 @@
-"""The only place that picks adapters. Returns frozen Ports; nothing is looked up later by name."""
+"""The only place that picks adapters. Returns frozen Ports; nothing is looked up later by name.
+
+An SDK is imported where its adapter is made: a worker has in memory those of the accounts it serves, and
+one that only collects readings has none of them.
+"""
 
 from __future__ import annotations
 
@@ -6,32 +10,14 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
 
 from backend.alerts.ports import MessageChannel, Notifier
-from backend.integrations.alipay import AlipayChannel
-from backend.integrations.alipay_config import AlipayConfig, Certificates
-from backend.integrations.alipay_message import AlipayMessenger
-from backend.integrations.alipay_oauth import AlipayLogin
-from backend.integrations.aliyun_sms import AliyunSms, AliyunSmsConfig, SmsTemplate
-from backend.integrations.chinapay import ChinapayChannel
-from backend.integrations.chinapay_config import ChinapayConfig
 from backend.integrations.published_keys import refuse_published
 from backend.integrations.registry import Registry
-from backend.integrations.unionpay import UnionpayChannel
-from backend.integrations.unionpay_config import UnionpayConfig
 from backend.integrations.webhook_sender import WebhookSender
-from backend.integrations.wechat_account import (
-    RedisTokenStore,
-    TokenStore,
-    WechatAccountConfig,
-)
-from backend.integrations.wechat_message import WechatMessenger
-from backend.integrations.wechat_oauth import WechatLogin
-from backend.integrations.wechat_pay import WechatPayChannel
-from backend.integrations.wechat_pay_config import WechatPayConfig
 from backend.journeys.ports import Ports, VisitorLogin
 from backend.kernel.clock import Clock
 from backend.kernel.secrets import SecretBox
@@ -40,6 +26,15 @@ from backend.metering.rules import MeterModel
 from backend.tenancy.queries import Credential
 from backend.topups.ports import PaymentChannel
 from backend.topups.rules import Channel
+
+if TYPE_CHECKING:
+    from backend.integrations.alipay_config import AlipayConfig
+    from backend.integrations.aliyun_sms import AliyunSmsConfig
+    from backend.integrations.chinapay_config import ChinapayConfig
+    from backend.integrations.unionpay_config import UnionpayConfig
+    from backend.integrations.wechat_account import WechatAccountConfig
+    from backend.integrations.wechat_message import WechatMessenger
+    from backend.integrations.wechat_pay_config import WechatPayConfig
 
 # Where each channel's notices come in; tenant and channel stand in the path (channels.md section 8).
 NOTICE_PATHS = {
@@ -96,16 +91,21 @@ def build_ports(
     have no default: a process that knows none can neither switch a meter nor send it prices."""
     urls = settings.provider_urls
     allow_http = not settings.production
-    tokens: TokenStore = RedisTokenStore(redis.Redis.from_url(settings.redis_url))
+    shared = redis.Redis.from_url(settings.redis_url)
     kept = _Kept(production=settings.production)
 
     notifiers: Registry[Callable[[Credential], Notifier]] = Registry()
 
     def wechat(credential: Credential) -> WechatMessenger:
-        account = wechat_account(credential, settings)
+        from backend.integrations.wechat_account import RedisTokenStore
+        from backend.integrations.wechat_message import WechatMessenger
+
+        account, tokens = wechat_account(credential, settings), RedisTokenStore(shared)
         return kept.get(credential, lambda: WechatMessenger(account, token_store=tokens))
 
     def sms(credential: Credential) -> Notifier:
+        from backend.integrations.aliyun_sms import AliyunSms
+
         config = _sms_config(credential, urls.get("SMS"), allow_http=allow_http)
         return kept.get(credential, lambda: AliyunSms(config))
 
@@ -113,6 +113,8 @@ def build_ports(
     where = _Where(settings.public_url, urls.get(Channel.ALIPAY), allow_http)
 
     def alipay(credential: Credential) -> Notifier:
+        from backend.integrations.alipay_message import AlipayMessenger
+
         config = _alipay_config(credential, where)
         return kept.get(credential, lambda: AlipayMessenger(config, clock=clock), use="messages")
 
@@ -145,7 +147,11 @@ def _visitor_logins(
 
     def login(credential: Credential) -> VisitorLogin:
         if credential.kind != Channel.ALIPAY:
+            from backend.integrations.wechat_oauth import WechatLogin
+
             return WechatLogin(wechat_account(credential, settings))
+        from backend.integrations.alipay_oauth import AlipayLogin
+
         return kept.get(
             credential,
             lambda: AlipayLogin(_alipay_config(credential, where), clock=clock),
@@ -160,31 +166,32 @@ def _payment_channels(
 ) -> Callable[[int, Credential], PaymentChannel]:
     """The adapter of a merchant account, by the account's kind."""
     channels: Registry[Callable[[Credential, _Where], PaymentChannel]] = Registry()
-    channels.register(
-        name=Channel.WECHAT_PAY,
-        adapter=lambda credential, where: WechatPayChannel(
-            _wechat_pay_config(credential, where), clock=clock
-        ),
-    )
-    channels.register(
-        name=Channel.ALIPAY,
-        adapter=lambda credential, where: AlipayChannel(
-            _alipay_config(credential, where), clock=clock
-        ),
-    )
     files = settings.provider_urls.get("UNIONPAY_FILES")
-    channels.register(
-        name=Channel.UNIONPAY,
-        adapter=lambda credential, where: UnionpayChannel(
-            _unionpay_config(credential, where, files), clock=clock
-        ),
-    )
-    channels.register(
-        name=Channel.CHINAPAY,
-        adapter=lambda credential, where: ChinapayChannel(
-            _chinapay_config(credential, where), clock=clock
-        ),
-    )
+
+    def wechat_pay(credential: Credential, where: _Where) -> PaymentChannel:
+        from backend.integrations.wechat_pay import WechatPayChannel
+
+        return WechatPayChannel(_wechat_pay_config(credential, where), clock=clock)
+
+    def alipay(credential: Credential, where: _Where) -> PaymentChannel:
+        from backend.integrations.alipay import AlipayChannel
+
+        return AlipayChannel(_alipay_config(credential, where), clock=clock)
+
+    def unionpay(credential: Credential, where: _Where) -> PaymentChannel:
+        from backend.integrations.unionpay import UnionpayChannel
+
+        return UnionpayChannel(_unionpay_config(credential, where, files), clock=clock)
+
+    def chinapay(credential: Credential, where: _Where) -> PaymentChannel:
+        from backend.integrations.chinapay import ChinapayChannel
+
+        return ChinapayChannel(_chinapay_config(credential, where), clock=clock)
+
+    channels.register(name=Channel.WECHAT_PAY, adapter=wechat_pay)
+    channels.register(name=Channel.ALIPAY, adapter=alipay)
+    channels.register(name=Channel.UNIONPAY, adapter=unionpay)
+    channels.register(name=Channel.CHINAPAY, adapter=chinapay)
 
     def payment_channel(group_id: int, credential: Credential) -> PaymentChannel:
         make = channels.get(credential.kind)
@@ -201,6 +208,8 @@ def _payment_channels(
 
 
 def _wechat_pay_config(credential: Credential, where: _Where) -> WechatPayConfig:
+    from backend.integrations.wechat_pay_config import WechatPayConfig
+
     public = credential.public
     merchant, app = credential.key, public["app_id"]
     # The account is kept under the number of the one whose money it is; a service provider signs for it.
@@ -221,6 +230,8 @@ def _wechat_pay_config(credential: Credential, where: _Where) -> WechatPayConfig
 
 
 def _alipay_config(credential: Credential, where: _Where) -> AlipayConfig:
+    from backend.integrations.alipay_config import AlipayConfig, Certificates
+
     public = credential.public
     certificates = None
     if public.get("app_cert"):
@@ -237,6 +248,8 @@ def _alipay_config(credential: Credential, where: _Where) -> AlipayConfig:
 
 
 def _unionpay_config(credential: Credential, where: _Where, files: str | None) -> UnionpayConfig:
+    from backend.integrations.unionpay_config import UnionpayConfig
+
     return UnionpayConfig(
         mer_id=credential.key,
         certificate_pem=credential.public["certificate_pem"],
@@ -248,6 +261,8 @@ def _unionpay_config(credential: Credential, where: _Where, files: str | None) -
 
 
 def _chinapay_config(credential: Credential, where: _Where) -> ChinapayConfig:
+    from backend.integrations.chinapay_config import ChinapayConfig
+
     return ChinapayConfig(
         mer_id=credential.key,
         public_key_pem=credential.public["public_key_pem"],
@@ -258,6 +273,8 @@ def _chinapay_config(credential: Credential, where: _Where) -> ChinapayConfig:
 
 def wechat_account(credential: Credential, settings: Settings) -> WechatAccountConfig:
     """The official account behind a credential."""
+    from backend.integrations.wechat_account import WechatAccountConfig
+
     url = settings.provider_urls.get("WECHAT")
     return WechatAccountConfig(
         appid=credential.key,
@@ -268,6 +285,8 @@ def wechat_account(credential: Credential, settings: Settings) -> WechatAccountC
 
 
 def _sms_config(credential: Credential, url: str | None, *, allow_http: bool) -> AliyunSmsConfig:
+    from backend.integrations.aliyun_sms import AliyunSmsConfig, SmsTemplate
+
     templates = {
         event: SmsTemplate(
             code=mapping["code"],
