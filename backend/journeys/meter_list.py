@@ -142,15 +142,17 @@ async def _write(group_id: int, project_id: UUID, path: Path, zone: ZoneInfo, at
     """A page after the other, each read in a transaction of its own and written in a thread."""
     sheet = await asyncio.to_thread(Sheet, path, name="表计状态", columns=COLUMNS)
     after: str | None = None
-    while True:
-        async with unit_of_work(group_id) as work:
-            rows = await work.fetch(_PAGE, group_id, project_id, after, _AT_ONCE, at)
-            cells = await _cells(work, rows, zone)
-        await asyncio.to_thread(sheet.add, cells)
-        if len(rows) < _AT_ONCE:
-            break
-        after = rows[-1]["serial"]
-    await asyncio.to_thread(sheet.close)
+    try:
+        while True:
+            async with unit_of_work(group_id) as work:
+                rows = await work.fetch(_PAGE, group_id, project_id, after, _AT_ONCE, at)
+                cells = await _cells(work, rows, zone)
+            await asyncio.to_thread(sheet.add, cells)
+            if len(rows) < _AT_ONCE:
+                break
+            after = rows[-1]["serial"]
+    finally:
+        await asyncio.to_thread(sheet.close)  # it has files of its own until then
 
 
 async def _cells(
