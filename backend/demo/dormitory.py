@@ -1,17 +1,19 @@
 """House rules of the demo's dormitories: nights without power and what a room may draw, followed by no meter
-until an operator says so."""
+until an operator says so; and at what a room is alarmed."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from uuid import UUID
 
+from backend.alerts.levels import Levels, set_project_levels
 from backend.control.calendar_rules import DayKind
 from backend.control.load_guards import save_guard
 from backend.control.load_rules import LoadGuard
 from backend.control.timetable_rules import Slot, timetable_of
 from backend.journeys.timetable import make_timetable
 from backend.kernel.db import unit_of_work
+from backend.kernel.money import Money
 from backend.kernel.scope import Scope
 
 _NIGHTS = {
@@ -22,8 +24,12 @@ _NIGHTS = {
 _ROOMS = LoadGuard(most_w=2_500, step_w=800, allowed=((1_000, 1_200),))
 
 
+# Rooms pay little at a time.
+_ALARMED_AT = Levels(low_1=Money.parse("10"), low_2=Money.parse("3"), overload_w=2_200)
+
+
 async def house_rules(*, scope: Scope, project_id: UUID, at: datetime) -> None:
-    """Make a dormitory's timetable and load guard."""
+    """Make a dormitory's timetable, load guard and alarm levels."""
     await make_timetable(
         scope=scope,
         project_id=project_id,
@@ -34,4 +40,7 @@ async def house_rules(*, scope: Scope, project_id: UUID, at: datetime) -> None:
     async with unit_of_work(scope.group_id) as work:
         await save_guard(
             work, scope=scope, project_id=project_id, name="宿舍用电", guard=_ROOMS, at=at
+        )
+        await set_project_levels(
+            work, scope=scope, project_id=project_id, levels=_ALARMED_AT, at=at
         )
