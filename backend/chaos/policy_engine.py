@@ -99,7 +99,7 @@ class Engine:
         purse, row = meter.purse, meter.row
         if row.command is not None or (row.last is not None and row.last.unfinished) or meter.hold:
             return
-        spent = purse is not None and purse.balance + purse.overdraft <= 0
+        spent = purse is not None and purse.balance + purse.overdraft < 0
         if purse is None or not meter.closed or (spent and len(self.site.prices) == 1):
             meter.calm_until = self._loop.now + 6 * HOUR_S
         elif len(purse.meters) == 1 and not purse.low and meter.read_wh == meter.charged_wh:
@@ -122,8 +122,9 @@ class Engine:
             before = purse.balance
             self._post(purse, used)
             meter.charged_wh = meter.read_wh
-            doubts = len(self.site.prices) > 1 and purse.balance < 0
-            if purse.balance <= -purse.overdraft < before or (doubts and self._may_cut()):
+            owes = purse.balance < 0
+            crossed = purse.balance <= -purse.overdraft < before or before >= 0
+            if owes and (crossed or (len(self.site.prices) > 1 and self._may_cut())):
                 self.mark_all(purse.meters)
         if not purse.low and self._alarm(purse) is Edge.FIRES:
             purse.low, purse.warned_at = True, None

@@ -64,10 +64,8 @@ def _figures(purse: Purse, site: Site) -> tuple[Money, Money, Money]:
     if waiting:
         uncharged = Money(waiting * site.prices[version] // 1000)
     if len(site.prices) > 1:
-        used = {each: (wh, hao) for each, (wh, hao) in purse.priced.items()}
-        wh, hao = used.get(version, (0, 0))
-        used[version] = wh + waiting, hao + uncharged.hao
-        overdraft += doubtful([used[each] for each in sorted(used)])
+        used = [(wh, hao) for _, (wh, hao) in sorted(purse.priced.items())]
+        overdraft += doubtful([*used, (waiting, uncharged.hao)])
     return balance, uncharged, overdraft
 
 

@@ -172,12 +172,12 @@ JUMP = 5  # a price so many times the lowest one before it is believed only by a
 
 
 def doubtful(charged: Sequence[tuple[int, int]]) -> Money:
-    """How much of what was charged is doubtful because a price jumped: a figure that was typed a hundred times
-    too high cuts nobody, and keeps nobody in the dark who paid.
+    """How much of what was charged is doubtful because a price jumped: a figure that was typed a hundred
+    times too high cuts nobody, and keeps nobody in the dark who paid.
 
-    `charged`: use (base units) and hao by each version, in the order of the versions. What a version took
-    that costs more than JUMP times the lowest one before it is doubtful as far as it is more than that one
-    would have taken (reference/trust.md section 5: a bad tariff, no trips).
+    `charged`: use (base units) and hao by each version, in the order of the versions, then what is read and
+    not charged yet. What costs more than JUMP times the lowest price before it is doubtful as far as it is
+    more than that one would have taken (reference/trust.md section 5: a bad tariff, no trips).
     """
     found = 0
     lowest: tuple[int, int] | None = None

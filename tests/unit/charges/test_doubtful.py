@@ -24,6 +24,8 @@ _charged = st.tuples(st.integers(1, 10**6), st.integers(1, 10**9))
         ([(10_000, 60_000), (1_000, 60), (1_000, 6_000)], 5_940),  # a price typed far too low
         ([(10_000, 60_000), (0, 600_000)], 0),  # no use, no price
         ([(10_000, 60_000), (1_000, -600)], 0),  # given back
+        # Given back, but for what is read and not charged yet: it is not lost in the average.
+        ([(10_000, 60_000), (80_000, 480_000), (3_000, 1_800_000)], 1_782_000),
     ],
 )
 def test_only_what_a_price_takes_beyond_its_jump_is_doubtful(
