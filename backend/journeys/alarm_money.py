@@ -32,7 +32,7 @@ _EVENTS = {
 }
 _BELOW_NOTHING = -1  # hao
 _ENDS_WITH_ITS_PLACE = (*MONEY_KINDS, AlarmKind.DAYS_LEFT)
-_NEWS_AT_ONCE = 500  # episodes that begin in one transaction, each with its messages
+_NEWS_AT_ONCE = 2_000  # episodes that begin in one transaction, each with its messages
 
 # A purse is looked at up to twice its level, for what is read and not charged yet is not in its balance.
 _PLACES = (
