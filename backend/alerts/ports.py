@@ -52,10 +52,8 @@ class TemplateRefused(Undeliverable):
     """The template or the signature is wrong, banned or missing: no message of this event can pass."""
 
 
-class Limited(DomainError):
+class Limited(Unavailable):
     """Too many messages to this number today: not before tomorrow."""
-
-    code = "LIMITED"
 
 
 class OutOfMoney(Unavailable):

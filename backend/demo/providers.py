@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from .messages import SMS_TEXTS
 from .plan import DemoGroup
 from .secrets_file import DemoSecrets
 
@@ -88,4 +89,6 @@ async def register(
         )
         text = "验证码 ${code}，5 分钟内有效。您正在绑定电表账户，请勿告诉他人。"
         await tell("/sms/control/templates", {"code": "SMS_DEMO_BIND", "text": text})
+        for code, told_by in SMS_TEXTS.values():
+            await tell("/sms/control/templates", {"code": code, "text": told_by})
     return platform

@@ -40,6 +40,7 @@ from workers.profiles.loader import profile_of
 from workers.recording import reading_of
 
 from .dormitory import house_rules
+from .messages import SIGN_NAME, sms_templates
 from .plan import DemoGroup, Home, Site
 from .prices import price_accounts
 from .providers import PlatformKey
@@ -242,10 +243,12 @@ class Seeder:
         sms = SmsAccount(
             access_key_id=self.secrets.sms["access_key_id"],
             access_key_secret=self.secrets.sms["secret"],
-            sign_name="水电演示",
+            sign_name=SIGN_NAME,
             bind_template="SMS_DEMO_BIND",
         )
         await set_sms_account(self.ports, scope=scope, account=sms)
+        async with unit_of_work(scope.group_id) as work:
+            await sms_templates(work, scope=scope, at=self.ports.clock.now())
 
 
 async def _read_all(address: str, count: int) -> list[MeterSnapshot]:

@@ -29,7 +29,7 @@ async def test_a_number_nobody_has_is_answered_like_one_that_exists(town: Town) 
 async def test_the_code_of_another_groups_account_cannot_be_asked_for_here(town: Town) -> None:
     theirs = town.theirs.sites[0].homes[0]
     await town.say(f"绑定 {theirs.no}")
-    queued = await town.value("SELECT count(*) FROM alerts_delivery WHERE channel = 'SMS'")
+    queued = await town.value("SELECT count(*) FROM alerts_delivery WHERE event = 'bind_code'")
     assert queued == 0
 
 
@@ -78,7 +78,7 @@ async def test_five_wrong_codes_end_a_binding_and_no_phone_is_bombed(town: Town)
     assert await town.value("SELECT count(*) FROM accounts_binding") == 0
     for _ in range(8):
         await town.say(f"绑定 {town.shop.no}")
-    sent = await town.value("SELECT count(*) FROM alerts_delivery WHERE channel = 'SMS'")
+    sent = await town.value("SELECT count(*) FROM alerts_delivery WHERE event = 'bind_code'")
     assert sent == 5
 
 
