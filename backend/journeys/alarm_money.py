@@ -39,7 +39,7 @@ _PLACES = (
     "WITH open AS MATERIALIZED (SELECT subject::uuid AS ref, array_agg(kind) AS kinds,"
     "   max(detail->>'left') AS told FROM alerts_alarm"
     "  WHERE group_id = $1 AND ended_at IS NULL AND kind = ANY($2) GROUP BY 1),"
-    " served AS (SELECT s.id, s.meter_id, s.account_id, m.credit_mode, s.project_id,"
+    " served AS NOT MATERIALIZED (SELECT s.id, s.meter_id, s.account_id, m.credit_mode, s.project_id,"
     "   coalesce(a.purse_account_id, a.id) AS purse, coalesce(v.low_1_hao, p.low_1_hao) AS low_1,"
     "   coalesce(v.low_2_hao, p.low_2_hao) AS low_2"
     "  FROM metering_assignment s JOIN metering_meter m ON m.group_id = s.group_id"
