@@ -70,6 +70,8 @@ async def prepare_batch(
     """Make a preview: who takes part, who is left out and why, whether it takes a second operator. Nothing
     goes to any meter. Raises NotFound, Forbidden, InvalidInput."""
     order = wish.order(at)
+    if scope.actor.kind != "operator":
+        raise Forbidden("a batch is an operator's: his rights are asked for until it ends")
     async with unit_of_work(scope.group_id) as work:
         await project_door(work, scope=scope, project_id=project_id)
         _require(scope, project_id)
@@ -98,8 +100,13 @@ async def prepare_batch(
         await batch_items.add_items(
             work, project_id=project_id, batch_id=batch.id, items=items, at=at
         )
-        told = {"kind": str(order.kind), "reason": order.reason, "meters": count}
-        told |= {"leftOut": len(items) - count, "selection": dict(batch.selection)}
+        told: dict[str, str | int | bool | list[str] | None] = {
+            "kind": str(order.kind),
+            "reason": order.reason,
+            "meters": count,
+            "leftOut": len(items) - count,
+            "selection": [f"{name}: {value}" for name, value in batch.selection.items()],
+        }
         await audit(work, batch, "prepare", scope.actor, at, told)
     return batch
 

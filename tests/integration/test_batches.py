@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from backend.kernel import failpoints
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, Forbidden, NotFound
 from backend.kernel.failpoints import Moment, Place, SimulatedCrash
+from backend.kernel.scope import Actor
 from backend.outbox.operations import claim
 from backend.tenancy.rules import Permission
 from workers.batch import batch_due
@@ -326,6 +328,9 @@ async def test_a_batch_needs_the_right_to_control_as_well_and_shows_nothing_to_o
         half = admin_scope(site.world.group_id, permissions=frozenset({*reads, str(held)}))
         with pytest.raises(Forbidden):
             await site.prepare(site.numbers(0), scope=half)
+    machine = replace(site.world.scope, actor=Actor("system", "x", "some job"))
+    with pytest.raises(Forbidden, match="operator's"):
+        await site.prepare(site.numbers(0), scope=machine)
     made = await site.prepare(site.numbers(0))
     theirs = worlds[1].scope
     for step in (journey.confirm_batch, journey.pause_batch, journey.cancel_batch):
