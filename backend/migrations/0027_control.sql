@@ -10,7 +10,9 @@ DROP INDEX control_supply_wanted;
 CREATE INDEX control_supply_wanted ON control_supply (group_id, meter_id)
     WHERE policy <> 'AUTO' OR protected_at IS NOT NULL OR emergency_at IS NOT NULL OR force IS NOT NULL
         OR owing OR safety IS NOT NULL OR timetable_id IS NOT NULL;
-CREATE INDEX ledger_account_arrears ON ledger_account (group_id, id) WHERE kind LIKE '%\_ARREARS';
+CREATE INDEX ledger_account_arrears ON ledger_account (group_id, id)
+    WHERE kind IN (
+        'ENERGY_ARREARS', 'FIXED_FEE_ARREARS', 'LOSS_ARREARS', 'PUBLIC_ARREARS', 'SERVICE_ARREARS');
 
 -- How many trips the engine gave over all groups, and how many meters there are: it tells no content.
 CREATE INDEX control_command_trips_at ON control_command (issued_at) WHERE kind = 'TRIP';
