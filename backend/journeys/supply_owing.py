@@ -9,8 +9,8 @@ from uuid import UUID
 from backend.kernel.db import UnitOfWork
 from backend.outbox.operations import emit_all
 
-# Of each group the accounts that were ever in arrears: the index on ledger_account is of those alone. Row-level
-# security lets no index serve what is joined by coalesce or LIKE, so neither is used.
+# Of each group the accounts that were ever in arrears: the index on ledger_account is of those alone.
+# Row-level security lets no index serve what is joined by coalesce or LIKE, so neither is used.
 _OWING = (
     "SELECT DISTINCT s.meter_id, m.project_id FROM ledger_account l"
     " JOIN ledger_balance b ON b.group_id = l.group_id AND b.account_id = l.id AND b.balance_hao > 0"
