@@ -11,6 +11,7 @@ import pytest
 
 from backend.alerts.queries import cases_page
 from backend.audit.queries import entries
+from backend.control.batch_items import lock_next
 from backend.control.batch_rules import BatchState, ItemState
 from backend.control.command_rules import CommandKind, CommandState
 from backend.control.supplies import supplies_of_meters
@@ -150,6 +151,23 @@ async def test_a_bus_gets_no_more_at_once_than_it_serves_in_time(site: Site) -> 
     assert await site.states(made) == {DONE: 20}
     ended = await site.now(made)
     assert (ended.state, ended.finished_at) == (BatchState.DONE, site.at)
+
+
+async def test_a_project_has_no_more_on_its_way_than_leaves_room_for_who_pays(site: Site) -> None:
+    first = await site.confirmed(site.numbers(0, 1, 2))
+    await site.round(first)
+    made = await site.prepare(site.numbers())
+    for most, expected in ((5, 2), (3, 0), (2, 0), (100, 5)):
+        async with unit_of_work(site.world.group_id) as work:
+            found = await lock_next(
+                work,
+                batch_id=made.id,
+                project_id=made.project_id,
+                at_a_gateway=4,
+                in_a_project=most,
+                limit=50,
+            )
+        assert len(found) == expected  # of the first gateway one, of the other four
 
 
 async def test_what_was_protected_after_the_preview_is_refused_by_this_way_too(site: Site) -> None:
