@@ -11,7 +11,8 @@ import gc
 import json
 import logging
 import signal
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -31,6 +32,7 @@ from backend.kernel.db import Database, unit_of_work
 from backend.kernel.errors import DomainError, Unavailable
 from backend.kernel.metrics import EVENTS
 from backend.kernel.settings import Settings
+from backend.kernel.together import TogetherByGroup
 from backend.metering.retention import Retention
 from backend.outbox import operations as outbox
 from backend.tenancy.queries import all_groups
@@ -65,6 +67,17 @@ _RESTART_S = 1.0
 _GIVEN_UP = {"message.send": given_up, "webhook.send": webhook_given_up}
 
 
+async def _finish_all(group_id: int, events: Sequence[tuple[UUID, datetime]]) -> Sequence[None]:
+    """What a crash of PostgreSQL forgets of this is done once more, as all work may be; messages are not
+    sent twice for that."""
+    async with unit_of_work(group_id, durable=False) as work:
+        await outbox.finish_all(work, event_ids=[each for each, _ in events], at=events[-1][1])
+    return [None] * len(events)
+
+
+_finished = TogetherByGroup(_finish_all)
+
+
 async def handle_event(ctx: dict[str, Any], job: dict[str, Any]) -> None:
     """Do one event, then finish it or have it back later. Handlers are idempotent (C12)."""
     context: WorkerContext = ctx["context"]
@@ -80,8 +93,11 @@ async def handle_event(ctx: dict[str, Any], job: dict[str, Any]) -> None:
         log.error("event failed", extra={"fields": {"topic": topic, "error": error}})
     now = context.ports.clock.now()
     give_up = error is not None and job["attempts"] >= GIVE_UP_AFTER.get(topic, 10**9)
-    # What a crash of PostgreSQL forgets of this is done once more, as all work may be; messages are not.
-    async with unit_of_work(group_id, durable=topic == "message.send") as work:
+    if error is None and again_at is None and topic not in _GIVEN_UP:
+        await _finished(group_id, (event_id, now))
+        EVENTS.labels(topic=topic, outcome="done").inc()
+        return
+    async with unit_of_work(group_id) as work:
         if error is not None and not give_up:
             await outbox.retry(work, event_id=event_id, at=now, error=error)
         elif again_at is not None:

@@ -99,12 +99,17 @@ async def finish(work: UnitOfWork, *, event_id: UUID, at: datetime) -> None:
 
     A sent message's payload (phone number, code, text) is not kept.
     """
+    await finish_all(work, event_ids=[event_id], at=at)
+
+
+async def finish_all(work: UnitOfWork, *, event_ids: Sequence[UUID], at: datetime) -> None:
+    """As `finish` for many by one statement."""
     await work.execute(
         "UPDATE outbox_event SET done_at = $3, leased_until = NULL, last_error = NULL,"
         " payload = CASE WHEN topic = 'message.send' THEN '{}' ELSE payload END"
-        " WHERE group_id = $1 AND id = $2",
+        " WHERE group_id = $1 AND id = ANY($2)",
         work.group_id,
-        event_id,
+        list(event_ids),
         at,
     )
 
