@@ -62,11 +62,7 @@ async def deliver(ports: Ports, *, group_id: int, payload: Mapping[str, str]) ->
     refused: DomainError | None = None
     try:
         provider_id = await ports.notifier(channel, ready.credential).send(ready.message)
-    except OutOfMoney as empty:
-        async with unit_of_work(group_id) as work:
-            await _case(work, payload, _NO_MONEY, str(channel), {"reason": empty.message}, at)
-        raise
-    except (Undeliverable, Limited) as refusal:
+    except (Undeliverable, Limited, OutOfMoney) as refusal:
         refused = refusal
     at = ports.clock.now()
     async with unit_of_work(group_id) as work:
@@ -75,11 +71,16 @@ async def deliver(ports: Ports, *, group_id: int, payload: Mapping[str, str]) ->
             return None
         if isinstance(refused, Limited):
             return await _limited(work, ready.delivery, refused.message, at)
+        detail = {"reason": refused.message}
         if isinstance(refused, TemplateRefused):
             subject = f"{channel} {ready.delivery.event}"
-            detail = {"reason": refused.message}
             await _case(work, payload, "MESSAGE_TEMPLATE", subject, detail, at)
-        await _refuse(work, ready.delivery, refused.message, at)
+        if isinstance(refused, OutOfMoney):
+            await _case(work, payload, _NO_MONEY, str(channel), detail, at)
+        else:
+            await _refuse(work, ready.delivery, refused.message, at)
+    if isinstance(refused, OutOfMoney):
+        raise refused
     return None
 
 
