@@ -16,10 +16,11 @@ from backend.alerts.ports import Outgoing
 from backend.kernel.clock import SetClock
 from backend.kernel.errors import Unavailable
 from workers.bus_lease import BusLease, Hold
-from workers.buses import Bus, Buses, OfGateway
+from workers.buses import Bus, Buses, OfGateway, OnBus
 from workers.drivers.access import Access
+from workers.drivers.ports import Driver
 from workers.links.errors import LinkDown, NoAnswer
-from workers.protocols.framing import Framing
+from workers.protocols.framing import Exchange, Framing
 from workers.virtual import rtu
 from workers.virtual.bus import BusLine, VirtualBus
 from workers.virtual.models import PLANNERS
@@ -84,7 +85,11 @@ class SimBuses(Buses):
     def _made(self, gateway: OfGateway) -> Bus:
         assert gateway.address is not None, "every gateway of the simulation is dialled"
         exchange = partial(self._exchange, gateway.address)
-        return Bus(gateway, self._lease, partial(self._near, exchange), None)
+
+        def make(meter: OnBus, _no_link: Exchange) -> Driver:
+            return self._near(meter, exchange)
+
+        return Bus(gateway, self._lease, make, None)
 
     async def _exchange(self, address: str, request: bytes, expected: Framing, /) -> bytes:
         """One question, one answer, on the virtual clock. Raises what a link raises."""
