@@ -77,7 +77,7 @@ def _worker(options: argparse.Namespace) -> int:
         return 0 if asyncio.run(is_fresh(settings.redis_url)) else 1
     if options.metrics_port:
         start_http_server(options.metrics_port, addr=options.metrics_host)
-    uvloop.run(run_worker(settings, clock=SystemClock()))
+    uvloop.run(run_worker(settings, clock=SystemClock(), only=options.only))
     return 0
 
 
@@ -267,6 +267,11 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
 
     worker = words.add_parser("worker", help="run the worker: outbox, vends, sweeps, messages")
+    worker.add_argument(
+        "--only",
+        choices=["events", "sweeps"],
+        help="half of the work: on more than a few thousand meters run one process for each",
+    )
     worker.add_argument(
         "--check", action="store_true", help="exit 0 while this host's worker lives"
     )

@@ -75,12 +75,14 @@ async def command_due(
     priority = priority_of(task.command.kind)
     try:
         bus = await context.buses.bus(task.gateway)
-        async with bus.turn(priority) as turn:
+        held = bus.turn(priority)
+        async with held as turn:
             # Asked again with the bus in hand: while we waited it may have ended or been served.
-            fresh = await journey.take(group_id=group_id, command_id=command_id, at=clock.now())
-            if fresh is None:
+            if held.waited:
+                task = await journey.take(group_id=group_id, command_id=command_id, at=clock.now())
+            if task is None:
                 return None
-            return await _Errand(context, group_id, fresh, turn.driver(fresh.meter)).run()
+            return await _Errand(context, group_id, task, turn.driver(task.meter)).run()
     except CommandExpired as late:
         await journey.waits(group_id=group_id, command_id=command_id, why=late.message)
         raise LinkDown(late.message) from late

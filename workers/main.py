@@ -258,9 +258,17 @@ def worker_context(settings: Settings, *, clock: Clock) -> WorkerContext:
 
 
 async def run_worker(
-    settings: Settings, *, clock: Clock, stop: asyncio.Event | None = None
+    settings: Settings,
+    *,
+    clock: Clock,
+    stop: asyncio.Event | None = None,
+    only: str | None = None,
 ) -> None:
-    """Run until SIGTERM or SIGINT (or `stop`). Raises RuntimeError when a part ends by itself."""
+    """Run until SIGTERM or SIGINT (or `stop`). `only`: "events" or "sweeps", for a process of its own
+    each: then nobody who waits shares an event loop with ten thousand answers a second.
+
+    Raises RuntimeError when a part ends by itself.
+    """
     settle_memory()
     await Database.open(settings.database_url, pool_max=20)
     await Database.answers()
@@ -273,11 +281,13 @@ async def run_worker(
         serve=partial(handle_event, {"context": context}),
     )
     stop = stop or _stop_signals()
-    parts = [
-        asyncio.create_task(relay.run(), name="relay"),
-        asyncio.create_task(_forever(settings.redis_url, context, slow=False), name="events"),
-        asyncio.create_task(_forever(settings.redis_url, context, slow=True), name="sweeps"),
-    ]
+    url = settings.redis_url
+    parts = []
+    if only != "sweeps":
+        parts.append(asyncio.create_task(relay.run(), name="relay"))
+        parts.append(asyncio.create_task(_forever(url, context, slow=False), name="events"))
+    if only != "events":
+        parts.append(asyncio.create_task(_forever(url, context, slow=True), name="sweeps"))
     waiting = asyncio.create_task(stop.wait())
     log.info("worker runs", extra={"fields": {"groups": len(await all_groups())}})
     try:

@@ -1,6 +1,6 @@
 """G7 and what else makes control quick: from a command's commit to the first byte at its gateway.
 
-A worker of its own sweeps five hundred gateways whose buses take 100 ms an answer; meanwhile commands go to
+A worker sweeps five hundred gateways whose buses take 100 ms an answer; meanwhile commands go to
 meters behind fifty others, 50 a second. (Into a bus that is being swept a command waits for the exchange that
 is under way, which is the time of the bus and not ours.)
 """
@@ -72,7 +72,7 @@ async def run(
         await Database.open(services.app_dsn(), pool_max=8)
         try:
             async with _targets(services, folder, group_id) as targets:
-                with _worker(task, folder):
+                with workers(task, folder):
                     await _warm(group_id, targets)
                     await _sweep(group_id, swept)
                     free = await _command(group_id, targets, count=commands)
@@ -215,8 +215,8 @@ async def _registered(
 
 
 @contextmanager
-def _worker(task: dict[str, Any], folder: Path) -> Iterator[None]:
-    """The product's worker in a process of its own."""
+def workers(task: dict[str, Any], folder: Path) -> Iterator[None]:
+    """The product's worker as two processes: who waits has an event loop of its own."""
     told = {
         "SHUIDIAN_ENV": "demo",
         "SHUIDIAN_DATABASE_URL": task["dsn"],
@@ -224,18 +224,25 @@ def _worker(task: dict[str, Any], folder: Path) -> Iterator[None]:
         "SHUIDIAN_PUBLIC_URL": "http://127.0.0.1",
         "SHUIDIAN_SECRET_KEYS": task["keys"],
     }
-    line = [sys.executable, "-m", "backend.cli", "worker"]
     with (folder / "worker.log").open("ab") as log:
-        worker = subprocess.Popen(
-            leashed(line, death_signal=signal.SIGKILL, user=None),
-            env={**os.environ, **told},
-            stderr=log,
-        )
+        workers = [
+            subprocess.Popen(
+                leashed(
+                    [sys.executable, "-m", "backend.cli", "worker", "--only", part],
+                    death_signal=signal.SIGKILL,
+                    user=None,
+                ),
+                env={**os.environ, **told},
+                stderr=log,
+            )
+            for part in ("events", "sweeps")
+        ]
     try:
         yield
     finally:
-        worker.kill()
-        worker.wait()
+        for worker in workers:
+            worker.kill()
+            worker.wait()
 
 
 async def _sweep(group_id: int, gateways: list[str]) -> None:

@@ -44,7 +44,7 @@ from schema.context import Info
 from workers.models import meter_models
 
 from .control import _pause as pause
-from .control import _worker as worker
+from .control import workers
 from .lanes import HERE, NoCompiler, pinned
 
 HOLD_MS = 100
@@ -139,7 +139,7 @@ def _workers(task: dict[str, Any], folder: Path, count: int) -> Iterator[None]:
     if not count:
         yield
         return
-    with worker(task, folder), _workers(task, folder, count - 1):
+    with workers(task, folder), _workers(task, folder, count - 1):
         yield
 
 

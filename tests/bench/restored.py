@@ -11,13 +11,11 @@ import statistics
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 
 from backend.bootstrap import build_ports
 from backend.control.command_rules import CommandKind, Order
-from backend.control.supplies import note_owing
 from backend.control.supply_rules import Why
 from backend.journeys.command import ask
 from backend.journeys.supply_look import ENGINE
@@ -79,10 +77,7 @@ async def _cut(services: EmbeddedServices, town: Town) -> None:
     finally:
         await server.close()
     async with unit_of_work(group_id) as work:
-        meters = await Meter.filter(group_id=group_id)
-        projects: dict[UUID, UUID] = {meter.id: meter.project_id for meter in meters}
-        await note_owing(work, meters=projects)
-        for meter in meters:
+        for meter in await Meter.filter(group_id=group_id):
             await ask(
                 work,
                 meter=meter,
@@ -90,13 +85,15 @@ async def _cut(services: EmbeddedServices, town: Town) -> None:
                 models=meter_models(),
                 actor=ENGINE,
                 at=SystemClock().now(),
-                why=Why.ARREARS,
+                why=Why.FORCED_OFF,  # one for arrears would be decided anew before it is written
             )
 
     async def all_off() -> bool | None:
         return True if await town.value(_WAITS) == 0 else None
 
     await until(all_off, "every cut", within_s=120)
+    async with unit_of_work(group_id) as work:
+        await work.execute("UPDATE control_supply SET force_why = $1", Why.ARREARS)
 
 
 async def _pay(town: Town, numbers: list[str]) -> dict[str, datetime]:
