@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from strawberry import ID
+
 from backend.control.batches import Batch
 from backend.control.command_rules import CommandKind, CommandState
 from backend.journeys import batch as journey
@@ -25,7 +27,7 @@ from ..world import World, new_id
 _KINDS = ("Batch", "WaitingBatch", "PausedBatch", "FailedBatch")
 
 
-def no_batch_things() -> dict[str, str]:
+def no_batch_things() -> dict[str, ID]:
     """Ids that no batch has."""
     return {kind: ref("Batch", new_id()) for kind in _KINDS}
 
