@@ -13,7 +13,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE_SHOT = {"migrate"}
-OWN = {"api", "worker", "links", "migrate"}
+OWN = {"api", "worker", "sweeper", "links", "migrate"}
 _VARIABLE = re.compile(r"(?<!\$)\$\{([A-Z_]+)(:[-?][^}]*)?\}")
 _SECRET_NAME = re.compile(r"PASSWORD|SECRET|TOKEN|_KEYS?$|AUTH")
 
