@@ -46,9 +46,9 @@ ExportLinkResult = Annotated[ExportLink | AnyProblem, strawberry.union("ExportLi
 class ExportMutations:
     """Writes."""
 
-    @mutation(Permission.METER_READ)
+    @mutation(Permission.METER_EXPORT)
     async def export_meters(self, info: Info, project: strawberry.ID) -> ExportLinkResult:
-        """The present state of all meters of a project as XLSX. Needs `account:read` as well."""
+        """The present state of all meters of a project as XLSX, with who lives where."""
         scope, ports = info.context.caller(), info.context.ports
         of, at = uuid_of(project, "Project"), info.context.now
         link = await make_export_link(box=ports.box, scope=scope, project_id=of, at=at)

@@ -28,6 +28,7 @@ class Permission(StrEnum):
     METER_READ = "meter:read"
     METER_WRITE = "meter:write"
     METER_REFRESH = "meter:refresh"
+    METER_EXPORT = "meter:export"
     METER_CONTROL = "meter:control"
     METER_PROTECT = "meter:protect"
     BATCH_RUN = "batch:run"
@@ -71,6 +72,7 @@ PRESET_ROLES: dict[str, list[Permission]] = {
         Permission.METER_REPLACE,
         Permission.REPLACEMENT_APPROVE,
         Permission.METER_REFRESH,
+        Permission.METER_EXPORT,
         Permission.METER_PROTECT,
         Permission.SUPPLY_APPROVE,
         Permission.BATCH_APPROVE,

@@ -97,7 +97,7 @@ async def test_the_list_tells_of_each_meter_its_state_by_colour_mark_and_word(
             lost.id,
             at,
         )
-    token = await operator_token(world, project_id=world.project.id, role="auditor")
+    token = await operator_token(world, project_id=world.project.id, role="manager")
     answer = await browser.get(await path_of(api, world, token))
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
