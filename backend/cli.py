@@ -256,16 +256,7 @@ def _add_proofs(words: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     simulate.set_defaults(run=_simulate)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="shuidian", description="Prepaid electricity and water.")
-    words = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    serve = words.add_parser("serve", help="run the API: GraphQL, callbacks, pay page")
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=8000)
-    serve.add_argument("--behind-proxy", action="store_true", help="trust X-Forwarded-For")
-    serve.set_defaults(run=_serve)
-
+def _add_worker(words: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     worker = words.add_parser("worker", help="run the worker: outbox, vends, sweeps, messages")
     worker.add_argument(
         "--only",
@@ -278,6 +269,19 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--metrics-port", type=int, default=0, help="serve /metrics; 0: not at all")
     worker.add_argument("--metrics-host", default="127.0.0.1")
     worker.set_defaults(run=_worker)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="shuidian", description="Prepaid electricity and water.")
+    words = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = words.add_parser("serve", help="run the API: GraphQL, callbacks, pay page")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8000)
+    serve.add_argument("--behind-proxy", action="store_true", help="trust X-Forwarded-For")
+    serve.set_defaults(run=_serve)
+
+    _add_worker(words)
 
     links = words.add_parser("links", help="hold the lines that somebody dials in on")
     links.add_argument(

@@ -79,6 +79,8 @@ class Switch(BareDriver):
 
 
 class _Turn:
+    waited = True  # so that each command is asked for again with the bus in hand
+
     def __init__(self, line: Line, priority: Priority) -> None:
         self._line, self._turn = line, line.lane.turn(priority)
 

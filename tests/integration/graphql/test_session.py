@@ -73,6 +73,8 @@ async def test_an_operator_signs_in_sees_who_they_are_and_signs_out(
         "AUDIT_READ",
         "TARIFF_READ",
         "RECONCILE_READ",
+        "ALARM_READ",
+        "MESSAGE_READ",
     }
     out = "mutation { answer: logout { __typename ... on SignedOut { ok } } }"
     assert (await api.data(out, token=token))["answer"] == {"__typename": "SignedOut", "ok": True}
