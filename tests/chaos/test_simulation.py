@@ -39,7 +39,7 @@ async def play(services: EmbeddedServices, unique: str) -> Play:
 
 @pytest.mark.timeout(900)
 async def test_two_dozen_seeds_lose_and_double_nothing_and_die_at_every_place(play: Play) -> None:
-    tally = await play(range(1, 24))  # the 23rd strikes the last place
+    tally = await play(range(1, 25))  # the 24th strikes the last place
     assert tally.failed == []
     assert tally.never_hit == []
     assert tally.unregistered == []
@@ -59,10 +59,10 @@ async def test_a_seed_played_again_does_just_the_same(play: Play) -> None:
 
 # A seed that finds each, and what it says.
 FOUND = {
-    "a meter that credits twice what it was sold": (3, "a wallet did not grow by its sales"),
-    "a worker that takes the meter's count for its own number": (3, "meters took"),
-    "a refund that is asked for by a new number at each try": (3, "OverRefunded"),
-    "a lot that is not given back when its refund fails": (7, "the book is broken"),
+    "a meter that credits twice what it was sold": (1, "a wallet did not grow by its sales"),
+    "a worker that takes the meter's count for its own number": (4, "meters took"),
+    "a refund that is asked for by a new number at each try": (11, "OverRefunded"),
+    "a lot that is not given back when its refund fails": (1, "the book is broken"),
     "a charge that is kept by two commits": (3, "charges_charge_group_id_assignment_id_seq_key"),
 }
 
