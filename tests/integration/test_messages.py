@@ -151,6 +151,7 @@ async def test_the_night_holds_a_warning_and_lets_a_cut_and_its_end_through(ours
     (waits,) = await rows_of(world, "SELECT held_until FROM alerts_delivery")
     assert waits["held_until"] == START + 20 * HOUR
     for restored in (False, True):
+        world.clock.advance(timedelta(seconds=1))
         async with unit_of_work(world.group_id) as work:
             await tell_switched(
                 work,
