@@ -101,12 +101,15 @@ def _links(options: argparse.Namespace) -> int:
 def _migrate(_: argparse.Namespace) -> int:
     from backend.kernel.clock import SystemClock
     from backend.kernel.migrate import migrate
+    from backend.tenancy.provision import renew_preset_roles
 
     settings = _settings()
     if settings.owner_database_url is None:
         raise DomainError("SHUIDIAN_OWNER_DATABASE_URL is not set (see .env.example)")
     applied = asyncio.run(migrate(settings.owner_database_url, at=SystemClock().now()))
     print("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
+    if renewed := asyncio.run(renew_preset_roles(settings.owner_database_url)):
+        print(f"renewed the rights of {renewed} preset roles")
     return 0
 
 

@@ -24,6 +24,7 @@ from backend.kernel.settings import read_settings
 from backend.sandbox.embedded.broker import CLOUD, GATEWAY
 from backend.sandbox.embedded.child import is_free
 from backend.sandbox.embedded.services import EmbeddedServices
+from backend.tenancy.provision import renew_preset_roles
 from workers.gateway.identity import IdentityFile
 from workers.models import meter_models
 
@@ -129,6 +130,7 @@ async def _start(
         {},
     )
     await migrate(addresses.owner_dsn, at=clock.now())
+    await renew_preset_roles(addresses.owner_dsn)
     env = _environment(addresses, secrets, public_url, sandbox_url, ports)
     processes.start("links", "backend.cli", ["links"], env)
     processes.start("api", "backend.cli", ["serve", "--port", str(port)], env)

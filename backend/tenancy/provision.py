@@ -1,4 +1,4 @@
-"""A new group is made by the platform (owner role), never by the application."""
+"""What the platform does with groups as the owner role, never the application: make one, renew its roles."""
 
 from __future__ import annotations
 
@@ -44,3 +44,30 @@ async def add_group(
     finally:
         await connection.close()
     return group_id
+
+
+async def renew_preset_roles(owner_dsn: str) -> int:
+    """Give the preset roles of every group what they are to hold in this version; how many changed.
+
+    Part of an upgrade: a right that came with it would be nobody's in a group that was there before.
+    """
+    changed = 0
+    connection = await asyncpg.connect(owner_dsn)
+    try:
+        for row in await connection.fetch("SELECT tenancy_groups() AS group_id"):
+            async with connection.transaction():
+                await connection.execute(
+                    "SELECT set_config('app.group_id', $1, true)", str(row["group_id"])
+                )
+                for name, permissions in PRESET_ROLES.items():
+                    done: str = await connection.execute(
+                        "UPDATE tenancy_role SET permissions = $3"
+                        " WHERE group_id = $1 AND name = $2 AND permissions <> $3",
+                        row["group_id"],
+                        name,
+                        [str(permission) for permission in permissions],
+                    )
+                    changed += int(done.removeprefix("UPDATE "))
+    finally:
+        await connection.close()
+    return changed
