@@ -21,7 +21,7 @@ from backend.journeys.batch import Wish
 from backend.journeys.batch_selection import Selection
 from backend.kernel.db import UnitOfWork
 from backend.metering.tags import tag_meters, tags_of_project
-from backend.tenancy.batch_limit import set_batch_limit
+from backend.tenancy.project_settings import set_batch_limit
 from backend.tenancy.rules import Permission
 
 from .batch_watch import Watch

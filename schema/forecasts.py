@@ -13,7 +13,7 @@ from backend.charges.forecast_rules import Basis, Forecast, Measured, Miss, mape
 from backend.charges.forecasts import ProjectDay
 from backend.journeys import forecast_shown as journey
 from backend.kernel.money import Money
-from backend.tenancy import operations as tenancy
+from backend.tenancy import project_settings
 from backend.tenancy.rules import Permission
 
 from .context import Info
@@ -184,7 +184,7 @@ class ForecastMutations:
     ) -> DaysLeftWarningResult:
         """Warn customers so many days before their money ends."""
         async with info.context.work() as work:
-            row = await tenancy.set_warning(
+            row = await project_settings.set_warning(
                 work,
                 scope=info.context.caller(),
                 project_id=uuid_of(project, "Project"),

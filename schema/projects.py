@@ -12,7 +12,7 @@ from backend.accounts import queries as accounts_queries
 from backend.accounts.models import Area as AreaRow
 from backend.kernel.money import Money
 from backend.metering import queries as metering
-from backend.tenancy import operations, queries
+from backend.tenancy import operations, project_settings, queries
 from backend.tenancy.models import Project as ProjectRow
 from backend.tenancy.rules import Permission
 
@@ -163,7 +163,7 @@ class ProjectMutations:
         """How often the meters of a project are read, and after how many missed sweeps one is lost."""
         context, project_id = info.context, uuid_of(project, "Project")
         async with context.work() as work:
-            row = await operations.set_collection(
+            row = await project_settings.set_collection(
                 work,
                 scope=context.caller(),
                 project_id=project_id,
@@ -180,7 +180,7 @@ class ProjectMutations:
         """After how many days of silence a meter is charged provisionally; 0: only when asked."""
         context, project_id = info.context, uuid_of(project, "Project")
         async with context.work() as work:
-            row = await operations.set_estimates(
+            row = await project_settings.set_estimates(
                 work,
                 scope=context.caller(),
                 project_id=project_id,

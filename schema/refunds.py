@@ -14,7 +14,7 @@ from backend.journeys.correction import Corrected, correct_topup
 from backend.journeys.refund import approve_refund, refundable, refuse_refund, request_refund
 from backend.kernel.db import UnitOfWork
 from backend.kernel.money import Money
-from backend.tenancy import operations as tenancy
+from backend.tenancy import project_settings
 from backend.tenancy.rules import Permission
 from backend.topups import refunds as rows
 from backend.topups.refund_rules import RefundState
@@ -232,7 +232,7 @@ class RefundMutations:
         project_id = uuid_of(project, "Project")
         scope, at = info.context.caller(), info.context.now
         async with info.context.work() as work:
-            row = await tenancy.set_refund_limit(
+            row = await project_settings.set_refund_limit(
                 work, scope=scope, project_id=project_id, alone=alone, at=at
             )
         return project_of(row)

@@ -12,21 +12,15 @@ from backend.audit.operations import record
 from backend.kernel.db import UnitOfWork
 from backend.kernel.errors import Conflict, InvalidInput, RateLimited
 from backend.kernel.ids import uuid7
-from backend.kernel.money import Money
 from backend.kernel.scope import Scope
 from backend.kernel.secrets import SecretBox
 
 from .models import Operator, Project
-from .queries import project
 from .rules import (
     PRESET_ROLES,
     SESSION_IDLE,
     SESSION_LIFE,
     Permission,
-    check_collection,
-    check_estimates,
-    check_refund_limit,
-    check_warning,
     failures_after,
     locked_until,
 )
@@ -57,119 +51,6 @@ async def add_project(
         after={"code": code, "name": name, "kind": kind},
     )
     return project
-
-
-async def set_collection(
-    work: UnitOfWork,
-    *,
-    scope: Scope,
-    project_id: UUID,
-    sweep_minutes: int,
-    lost_after_sweeps: int,
-    at: datetime,
-) -> Project:
-    """How often a project's meters are read, and after how many missed sweeps one is lost (A8, C26).
-
-    Raises NotFound, Forbidden, InvalidInput.
-    """
-    found = await project(work, scope=scope, project_id=project_id)
-    scope.require(Permission.PROJECT_WRITE, project_id)
-    check_collection(sweep_minutes=sweep_minutes, lost_after_sweeps=lost_after_sweeps)
-    before = {"sweepMinutes": found.sweep_minutes, "lostAfterSweeps": found.lost_after_sweeps}
-    after = {"sweepMinutes": sweep_minutes, "lostAfterSweeps": lost_after_sweeps}
-    if before == after:
-        return found
-    found.sweep_minutes, found.lost_after_sweeps = sweep_minutes, lost_after_sweeps
-    await Project.filter(group_id=work.group_id, id=project_id).update(
-        sweep_minutes=sweep_minutes, lost_after_sweeps=lost_after_sweeps
-    )
-    await record(
-        work,
-        actor=scope.actor,
-        action="project:collection:set",
-        subject=str(project_id),
-        at=at,
-        project_id=project_id,
-        before=before,
-        after=after,
-    )
-    return found
-
-
-async def set_refund_limit(
-    work: UnitOfWork, *, scope: Scope, project_id: UUID, alone: Money, at: datetime
-) -> Project:
-    """Up to how much of one order an operator refunds without a second one (C30).
-
-    Raises NotFound, Forbidden, InvalidInput.
-    """
-    found = await project(work, scope=scope, project_id=project_id)
-    scope.require(Permission.PROJECT_WRITE, project_id)
-    alone_fen = check_refund_limit(alone)
-    before = Money.of_fen(found.refund_alone_fen)
-    found.refund_alone_fen = alone_fen
-    await Project.filter(group_id=work.group_id, id=project_id).update(refund_alone_fen=alone_fen)
-    await record(
-        work,
-        actor=scope.actor,
-        action="project:refund_limit:set",
-        subject=str(project_id),
-        at=at,
-        project_id=project_id,
-        before={"alone": str(before)},
-        after={"alone": str(alone)},
-    )
-    return found
-
-
-async def set_estimates(
-    work: UnitOfWork, *, scope: Scope, project_id: UUID, after_days: int, at: datetime
-) -> Project:
-    """After how many days of silence a CLOUD meter is charged provisionally (C15); 0: only when asked.
-
-    Raises NotFound, Forbidden, InvalidInput.
-    """
-    found = await project(work, scope=scope, project_id=project_id)
-    scope.require(Permission.PROJECT_WRITE, project_id)
-    check_estimates(after_days)
-    before, found.estimate_after_days = found.estimate_after_days, after_days
-    await Project.filter(group_id=work.group_id, id=project_id).update(
-        estimate_after_days=after_days
-    )
-    await record(
-        work,
-        actor=scope.actor,
-        action="project:estimates:set",
-        subject=str(project_id),
-        at=at,
-        project_id=project_id,
-        before={"afterDays": before},
-        after={"afterDays": after_days},
-    )
-    return found
-
-
-async def set_warning(
-    work: UnitOfWork, *, scope: Scope, project_id: UUID, days_left: int, at: datetime
-) -> Project:
-    """How many days before their money ends customers are warned (A22). Raises NotFound, Forbidden,
-    InvalidInput."""
-    found = await project(work, scope=scope, project_id=project_id)
-    scope.require(Permission.PROJECT_WRITE, project_id)
-    check_warning(days_left)
-    before, found.warn_days_left = found.warn_days_left, days_left
-    await Project.filter(group_id=work.group_id, id=project_id).update(warn_days_left=days_left)
-    await record(
-        work,
-        actor=scope.actor,
-        action="project:warning:set",
-        subject=str(project_id),
-        at=at,
-        project_id=project_id,
-        before={"daysLeft": before},
-        after={"daysLeft": days_left},
-    )
-    return found
 
 
 async def ensure_roles(work: UnitOfWork, *, at: datetime) -> dict[str, UUID]:

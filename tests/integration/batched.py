@@ -25,7 +25,7 @@ from backend.metering import operations as metering
 from backend.metering.models import Meter, MeterAssignment
 from backend.metering.readings import store_readings
 from backend.tenancy import operations as tenancy
-from backend.tenancy.batch_limit import set_batch_limit
+from backend.tenancy.project_settings import set_batch_limit
 from backend.tenancy.queries import scope_of
 from workers.models import meter_models
 

@@ -13,7 +13,7 @@ from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Forbidden, InvalidInput, NotFound
 from backend.kernel.money import ZERO, Money
 from backend.outbox.operations import claim
-from backend.tenancy.operations import set_estimates
+from backend.tenancy.project_settings import set_estimates
 from workers.bus_lease import BusLease
 from workers.buses import Buses
 from workers.context import WorkerContext

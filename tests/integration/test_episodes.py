@@ -25,7 +25,7 @@ from backend.metering.episodes import (
 from backend.metering.models import Meter
 from backend.metering.operations import note_gateway
 from backend.metering.readings import store_readings
-from backend.tenancy.operations import set_collection
+from backend.tenancy.project_settings import set_collection
 
 from .world import START, World, admin_scope, make_account, make_meter, new_id, reading_of
 

@@ -20,7 +20,7 @@ from backend.journeys.shared_purse import share_purse
 from backend.kernel.db import unit_of_work
 from backend.kernel.money import Money
 from backend.metering.readings import store_readings
-from backend.tenancy.operations import set_warning
+from backend.tenancy.project_settings import set_warning
 
 from .charged import Home as CloudHome
 from .charged import add_meter, make_home

@@ -17,7 +17,7 @@ from backend.journeys.batch_selection import Selection
 from backend.kernel.db import unit_of_work
 from backend.kernel.scope import Scope
 from backend.metering import operations as metering
-from backend.tenancy.batch_limit import set_batch_limit
+from backend.tenancy.project_settings import set_batch_limit
 from schema.scalars import ref
 from workers.models import meter_models
 
