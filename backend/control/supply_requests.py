@@ -8,7 +8,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from backend.kernel.db import Row, UnitOfWork
-from backend.kernel.errors import Conflict, NotFound
+from backend.kernel.errors import NotFound
 from backend.kernel.ids import uuid7
 from backend.kernel.scope import Actor, Scope
 from backend.tenancy.queries import project as project_door
@@ -117,16 +117,6 @@ def _seen(scope: Scope, row: Row | None) -> SupplyRequest:
     if row is None or not scope.may(Permission.METER_READ, row["project_id"]):
         raise NotFound("no such supplyrequest")
     return _request_of(row)
-
-
-def check_ruling(request: SupplyRequest, *, actor: Actor, approved: bool, at: datetime) -> None:
-    """Raises Conflict: ruled before, expired, or approved by who asked for it (C30)."""
-    if request.state is not RequestState.OPEN:
-        raise Conflict(f"it was {request.state.lower()} before")
-    if at >= request.expires_at:
-        raise Conflict("it expired; ask for it again")
-    if approved and request.asked_by == actor.id:
-        raise Conflict("who asked for it cannot approve it: this takes a second operator")
 
 
 async def rule_request(

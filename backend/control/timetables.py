@@ -217,16 +217,6 @@ async def timings_of_project(
     return [_timing_of(row) for row in rows]
 
 
-def check_ruling(asked: Timing, *, actor: Actor, approved: bool, at: datetime) -> None:
-    """Raises Conflict: ruled before, expired, or approved by who asked for it (C30)."""
-    if asked.state is not TimingState.OPEN:
-        raise Conflict(f"it was {asked.state.lower()} before")
-    if at >= asked.expires_at:
-        raise Conflict("it expired; ask for it again")
-    if approved and asked.asked_by == actor.id:
-        raise Conflict("who asked for it cannot approve it: this takes a second operator")
-
-
 async def rule_timing(
     work: UnitOfWork, *, timing_id: UUID, approved: bool, actor: Actor, at: datetime
 ) -> Timing:

@@ -23,6 +23,7 @@ from backend.control.batch_rules import (
 )
 from backend.control.batches import Batch
 from backend.control.command_rules import CommandKind, Order, order_of
+from backend.control.second_word import check_second_word
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import Conflict, Forbidden, InvalidInput
 from backend.kernel.money import Money
@@ -145,10 +146,9 @@ async def rule_batch(*, scope: Scope, batch_id: UUID, approved: bool, at: dateti
     """
     async with unit_of_work(scope.group_id) as work:
         batch = await _locked(work, scope, batch_id, "ruled on", by=Permission.BATCH_APPROVE)
-        if at >= batch.expires_at:
-            raise Conflict("it expired; make another preview")
-        if approved and scope.actor.id == batch.asked_by:
-            raise Conflict("who asked for it cannot approve it: this takes a second operator")
+        check_second_word(
+            batch, waits_as=BatchState.WAITING, actor=scope.actor, approved=approved, at=at
+        )
         batch = replace(batch, ruled_by=scope.actor.id, ruled_name=scope.actor.name, ruled_at=at)
         if approved:
             batch = await _begin(work, batch, at)

@@ -14,8 +14,9 @@ from uuid import UUID
 from backend.audit.operations import record
 from backend.control import supplies, supply_requests
 from backend.control.command_rules import CommandKind, Order, check_reason
+from backend.control.second_word import check_second_word
 from backend.control.supplies import MeterSupply, Said
-from backend.control.supply_requests import RequestKind, SupplyRequest
+from backend.control.supply_requests import RequestKind, RequestState, SupplyRequest
 from backend.control.supply_rules import Why
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import Conflict, InvalidInput
@@ -106,7 +107,9 @@ async def rule_second(
         request = await supply_requests.lock_request(work, scope=scope, request_id=request_id)
         meter = await _meter(work, scope, request.meter_id, Permission.SUPPLY_APPROVE)
         actor = scope.actor
-        supply_requests.check_ruling(request, actor=actor, approved=approved, at=at)
+        check_second_word(
+            request, waits_as=RequestState.OPEN, actor=actor, approved=approved, at=at
+        )
         ruled = await supply_requests.rule_request(
             work, request_id=request.id, approved=approved, actor=actor, at=at
         )

@@ -14,6 +14,7 @@ from uuid import UUID
 from backend.audit.operations import record
 from backend.control import timetables
 from backend.control.command_rules import check_reason
+from backend.control.second_word import check_second_word
 from backend.control.timetable_rules import ALONE, Timetable, check_name
 from backend.control.timetables import KeptTimetable, Timing, TimingState
 from backend.kernel.db import UnitOfWork, unit_of_work
@@ -129,7 +130,9 @@ async def rule_timing(*, scope: Scope, timing_id: UUID, approved: bool, at: date
     async with unit_of_work(scope.group_id) as work:
         asked = await timetables.lock_timing(work, scope=scope, timing_id=timing_id)
         scope.require(Permission.SUPPLY_APPROVE, asked.project_id)
-        timetables.check_ruling(asked, actor=scope.actor, approved=approved, at=at)
+        check_second_word(
+            asked, waits_as=TimingState.OPEN, actor=scope.actor, approved=approved, at=at
+        )
         ruled = await timetables.rule_timing(
             work, timing_id=timing_id, approved=approved, actor=scope.actor, at=at
         )
