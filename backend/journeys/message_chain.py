@@ -20,7 +20,7 @@ from backend.kernel.db import UnitOfWork
 
 _ORDER = tuple(MessageChannel)
 # Whoever is not reached with these is switched off without a word, or never: a person must look.
-_MUST_REACH = frozenset({"low_2", "in_arrears", "cut_soon", "cut"})
+_MUST_REACH = frozenset({"low_2", "in_arrears", "cut"})
 
 
 @dataclass(frozen=True, slots=True)

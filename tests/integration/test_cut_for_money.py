@@ -125,17 +125,26 @@ async def _shop(post: Post) -> Shop:
     return Shop(post, home, await make_credential(post.world))
 
 
-async def _in_the_dark(shop: Shop) -> None:
-    """Used up on Monday morning, warned, cut on Tuesday."""
+async def _warned(shop: Shop) -> None:
+    """Used up on Monday morning, and the warning was taken."""
     await shop.home.pay("1")
     await shop.read()
     await shop.look()
     await shop.told()
+
+
+async def _to_be_cut(shop: Shop) -> Command:
+    """The trip that is asked for on Tuesday."""
+    await _warned(shop)
     shop.post.clock.instant = MONDAY + DAY
     await shop.read()
     assert (await shop.look()).commands == 1
-    trip = await shop.newest()
-    await shop.post.serve(trip)
+    return await shop.newest()
+
+
+async def _in_the_dark(shop: Shop) -> None:
+    """Cut on Tuesday."""
+    await shop.post.serve(await _to_be_cut(shop))
     assert (await shop.newest()).state is CommandState.VERIFIED
 
 
@@ -168,10 +177,7 @@ async def test_a_shop_is_warned_on_monday_cut_on_tuesday_and_has_power_as_soon_a
 
 
 async def test_nobody_is_cut_at_night_and_power_comes_back_at_night(shop: Shop) -> None:
-    await shop.home.pay("1")
-    await shop.read()
-    await shop.look()
-    await shop.told()
+    await _warned(shop)
     shop.post.clock.instant = MONDAY + DAY + timedelta(hours=12)
     await shop.read()
     assert (await shop.look()).commands == 0
@@ -196,14 +202,7 @@ async def test_too_little_money_leaves_it_as_it_is_and_the_next_payment_brings_p
 
 
 async def test_a_cut_that_nobody_wrote_yet_is_called_off_by_the_payment(shop: Shop) -> None:
-    await shop.home.pay("1")
-    await shop.read()
-    await shop.look()
-    await shop.told()
-    shop.post.clock.instant = MONDAY + DAY
-    await shop.read()
-    await shop.look()
-    trip = await shop.newest()
+    trip = await _to_be_cut(shop)
     await shop.paid(5)
     off = await shop.newest()
     assert off.id == trip.id
@@ -219,14 +218,7 @@ async def test_a_cut_that_nobody_wrote_yet_is_called_off_by_the_payment(shop: Sh
 async def test_a_cut_that_may_have_reached_the_meter_is_taken_back_without_waiting_for_its_end(
     shop: Shop,
 ) -> None:
-    await shop.home.pay("1")
-    await shop.read()
-    await shop.look()
-    await shop.told()
-    shop.post.clock.instant = MONDAY + DAY
-    await shop.read()
-    await shop.look()
-    trip = await shop.newest()
+    trip = await _to_be_cut(shop)
     await shop.post.announce(trip)  # and the worker dies: nobody knows whether it was written
     await shop.paid(5)
     close = await shop.newest()
