@@ -131,6 +131,17 @@ async def test_meters_are_chosen_by_area_with_all_below_by_state_and_by_tag(site
         await site.prepare(Selection(tags=["走廊"], numbers="A-1234"))
 
 
+async def test_a_state_is_looked_for_in_one_project_and_not_in_all_of_the_group(site: Site) -> None:
+    far = await make_project(site.world)
+    async with unit_of_work(site.world.group_id) as work:
+        states = await meter_states(work, meter_ids=[far.meter.id, site.meters[0].id])
+    assert len(set(states.values())) == 1, "there is one to be taken by mistake"
+    made = await site.prepare(Selection(states=list(MeterState)))
+    assert far.meter.id not in {item.meter_id for item in await site.items(made)}
+    ours = await site.prepare(Selection(states=[states[far.meter.id]]))
+    assert {item.serial for item in await site.items(ours)} >= {m.serial for m in site.meters}
+
+
 async def assignment_of(site: Site, index: int) -> UUID:
     """The assignment of a meter."""
     async with unit_of_work(site.world.group_id) as work:
