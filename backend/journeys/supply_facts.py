@@ -20,10 +20,10 @@ from backend.kernel.db import UnitOfWork
 from backend.kernel.money import ZERO, Money
 from backend.metering.rules import CreditMode, MeterModel
 from backend.metering.supplied import SuppliedMeter
-from backend.topups.queries import accounts_with_open_orders
 
 from .charge_figures import figures
 from .supply_doubts import doubted
+from .supply_owing import paying_accounts
 from .supply_warned import warned_since
 
 _NOTHING = Figures(ZERO, ZERO, ZERO)
@@ -46,7 +46,7 @@ async def gather(
     money = await figures(work, account_ids=account_ids) if account_ids else {}
     owing = {each: known for each, known in money.items() if known.available <= ZERO}
     doubts = await doubted(work, owing=owing, at=at)
-    paying = await accounts_with_open_orders(work, account_ids=account_ids)
+    paying = await paying_accounts(work, account_ids=account_ids)
     warned = await warned_since(work, account_ids=account_ids)
     held = await held_assignments(
         work, assignment_ids=[each.assignment_id for each in sold if each.assignment_id]

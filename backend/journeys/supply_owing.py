@@ -1,8 +1,9 @@
-"""Whose money in the cloud is used up, by meter: arrears are claims on a purse, and accounts share purses."""
+"""Whose money in the cloud is used up, or on its way: arrears are claims on a purse, and accounts share
+purses."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -35,6 +36,23 @@ _WAITING = (
     "  AND (c.owing OR c.force IS NOT NULL)"
     " WHERE a.group_id = $1 AND (a.id = ANY($2) OR a.purse_account_id = ANY($2))"
 )
+
+
+# Whoever draws from the purse may have paid: it is one purse.
+_PAYING = (
+    "SELECT a.id FROM (SELECT id, CASE WHEN purse_account_id IS NULL THEN id ELSE purse_account_id END"
+    "  AS purse FROM accounts_account WHERE group_id = $1 AND id = ANY($2)) AS a"
+    " WHERE EXISTS (SELECT FROM accounts_account m JOIN topups_order o ON o.group_id = m.group_id"
+    "  AND o.account_id = m.id AND o.state = 'CREATED'"
+    "  WHERE m.group_id = $1 AND (m.id = a.purse OR m.purse_account_id = a.purse))"
+)
+
+
+async def paying_accounts(work: UnitOfWork, *, account_ids: Sequence[UUID]) -> frozenset[UUID]:
+    """Those of the accounts to whose purse money may be on its way: an order of somebody who draws from it is
+    neither paid nor closed."""
+    rows = await work.fetch(_PAYING, work.group_id, list(account_ids))
+    return frozenset(row["id"] for row in rows)
 
 
 async def wake(work: UnitOfWork, *, topups: Mapping[UUID, UUID], at: datetime) -> None:

@@ -142,19 +142,6 @@ async def order_of_key(work: UnitOfWork, *, account_id: UUID, idempotency_key: s
     return None if row is None else order_of(row)
 
 
-async def accounts_with_open_orders(
-    work: UnitOfWork, *, account_ids: Sequence[UUID]
-) -> frozenset[UUID]:
-    """Those of the accounts of which money may be on its way: an order that is not paid and not closed."""
-    rows = await work.fetch(
-        "SELECT DISTINCT account_id FROM topups_order"
-        " WHERE group_id = $1 AND account_id = ANY($2) AND state = 'CREATED'",
-        work.group_id,
-        list(account_ids),
-    )
-    return frozenset(row["account_id"] for row in rows)
-
-
 async def live_order(
     work: UnitOfWork,
     *,

@@ -28,6 +28,7 @@ from workers.sweep import meter_refresh
 
 from .charged import Home, charge_due, make_home
 from .commanded import CLOUD, LEASE, Post
+from .test_shared_purse import share
 from .world import bind_customer, make_credential, make_order, pay
 
 MONDAY = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)  # ten o'clock in China
@@ -189,6 +190,46 @@ async def test_nobody_is_cut_at_night_and_power_comes_back_at_night(shop: Shop) 
     shop.post.clock.instant += timedelta(hours=13)
     await shop.paid(5)
     assert (await shop.newest()).kind is CommandKind.CLOSE
+
+
+@pytest.mark.parametrize("by_who_shares_the_purse", [False, True])
+async def test_nobody_is_cut_while_a_payment_is_on_its_way(
+    shop: Shop, by_who_shares_the_purse: bool
+) -> None:
+    await _warned(shop)
+    shop.post.clock.instant = MONDAY + DAY
+    await shop.read()
+    payer = shop.home
+    if by_who_shares_the_purse:
+        payer = await make_home(shop.post.world, no="300002")
+        await share(payer, shop.home)
+    await make_order(
+        shop.post.world,
+        credential_id=shop.credential_id,
+        account=payer.account,
+        assignment=payer.assignment,
+    )
+    assert (await shop.look()).commands == 0
+    assert await shop.why() is Why.PAYMENT_PENDING
+
+
+async def test_nobody_is_cut_by_an_old_reading(shop: Shop) -> None:
+    await _warned(shop)
+    shop.post.clock.instant = MONDAY + DAY
+    assert (await shop.look()).commands == 0
+    assert await shop.why() is Why.READING_IS_OLD
+
+
+async def test_nobody_is_cut_while_the_use_of_his_meter_waits_for_a_person(shop: Shop) -> None:
+    await _warned(shop)
+    shop.post.clock.instant = MONDAY + DAY
+    await shop.read()
+    shop.post.clock.advance(MINUTE)
+    now = shop.post.clock.now()
+    back = shop.home.reading(0, 1_000)  # of 3,000 Wh that it showed
+    await shop.home.read(back._replace(at=now, received_at=now, relay_closed=True))
+    assert (await shop.look()).commands == 0
+    assert await shop.why() is Why.BILLING_HOLD
 
 
 async def test_too_little_money_leaves_it_as_it_is_and_the_next_payment_brings_power(
