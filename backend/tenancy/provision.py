@@ -55,19 +55,19 @@ async def renew_preset_roles(owner_dsn: str) -> int:
     connection = await asyncpg.connect(owner_dsn)
     try:
         for row in await connection.fetch("SELECT tenancy_groups() AS group_id"):
-            async with connection.transaction():
-                await connection.execute(
-                    "SELECT set_config('app.group_id', $1, true)", str(row["group_id"])
+            # For the session: nobody has this connection before or after us.
+            await connection.execute(
+                "SELECT set_config('app.group_id', $1, false)", str(row["group_id"])
+            )
+            for name, permissions in PRESET_ROLES.items():
+                done: str = await connection.execute(
+                    "UPDATE tenancy_role SET permissions = $3"
+                    " WHERE group_id = $1 AND name = $2 AND permissions <> $3",
+                    row["group_id"],
+                    name,
+                    [str(permission) for permission in permissions],
                 )
-                for name, permissions in PRESET_ROLES.items():
-                    done: str = await connection.execute(
-                        "UPDATE tenancy_role SET permissions = $3"
-                        " WHERE group_id = $1 AND name = $2 AND permissions <> $3",
-                        row["group_id"],
-                        name,
-                        [str(permission) for permission in permissions],
-                    )
-                    changed += int(done.removeprefix("UPDATE "))
+                changed += int(done.removeprefix("UPDATE "))
     finally:
         await connection.close()
     return changed

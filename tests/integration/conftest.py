@@ -13,6 +13,15 @@ from backend.sandbox.embedded.services import EmbeddedServices
 from .commanded import Post, posts
 from .world import World, make_group
 
+PLATFORM_LIMIT = "backend.journeys.supply_trips.trips_of_the_platform_at_most"
+
+
+@pytest.fixture(autouse=True)
+def nobody_else_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The groups of other tests are on the same platform, and cut people in the same hour: how many it may
+    be together is the matter of one test alone, which sets it anew."""
+    monkeypatch.setattr(PLATFORM_LIMIT, lambda meters: 10_000)
+
 
 @pytest.fixture
 async def worlds(database: EmbeddedServices, unique: str) -> tuple[World, World]:

@@ -32,11 +32,8 @@ HOMES = RACES // TURNS
 
 @pytest.fixture
 async def street(worlds: tuple[World, World], monkeypatch: pytest.MonkeyPatch) -> Street:
-    """A street of households, all of them due at once: the limits of trips are another test's."""
+    """A street of households, all of them due at once: the limit of trips is another test's."""
     monkeypatch.setattr("backend.journeys.supply_trips.trips_at_most", lambda meters: 10_000)
-    monkeypatch.setattr(
-        "backend.journeys.supply_trips.trips_of_the_platform_at_most", lambda meters: 10_000
-    )
     return await make_street(worlds[0], homes=HOMES)
 
 

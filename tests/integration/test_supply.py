@@ -33,6 +33,7 @@ from workers.protocols import modbus
 from workers.sweep import meter_refresh
 
 from .commanded import WHY, Post
+from .conftest import PLATFORM_LIMIT
 from .world import admin_scope, make_meter, new_id
 
 TRIP, KEEP, RELEASE = CommandKind.TRIP, CommandKind.KEEP_POWER, CommandKind.RELEASE
@@ -367,15 +368,16 @@ def test_the_worker_knows_every_model_that_has_a_profile(services: EmbeddedServi
     assert set(context.ports.meter_models) == set(shipped_profiles())
 
 
-async def test_trips_beyond_the_limit_of_an_hour_wait_and_a_case_says_so(post: Post) -> None:
+async def slip(post: Post, *, meters: int) -> None:
+    """Force off, past all doors, so many meters of unit 1 that are on."""
     world = post.world
     ids = [world.meter.id]
-    for number in range(6):
+    for number in range(meters - 1):
         meter, _ = await make_meter(
             world, serial=f"MORE-{number}", bus_address=20 + number, account=world.account
         )
         ids.append(meter.id)
-    async with unit_of_work(world.group_id) as work:
+    async with unit_of_work(post.world.group_id) as work:
         for meter_id in ids:
             await work.execute(
                 "INSERT INTO control_supply (group_id, project_id, meter_id, policy, policy_reason,"
@@ -393,10 +395,29 @@ async def test_trips_beyond_the_limit_of_an_hour_wait_and_a_case_says_so(post: P
                 post.clock.now(),
             )
     await read(post)
+
+
+async def test_trips_beyond_the_limit_of_an_hour_wait_and_a_case_says_so(post: Post) -> None:
+    await slip(post, meters=7)
     assert await look(post) == Looked(decided=7, commands=5, held=2)
     assert await cases_of(post) == ["TRIPS_HELD"]
     post.clock.advance(timedelta(minutes=61))
     assert (await look(post)).held == 0
+
+
+async def test_trips_beyond_the_limit_of_the_platform_wait_whichever_group_gives_them(
+    both: tuple[Post, Post], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PLATFORM_LIMIT, lambda meters: 3)
+    ours, theirs = both
+    for post in both:
+        post.clock.advance(timedelta(days=4_000))  # no other test gives a trip in this hour
+        await slip(post, meters=2)
+    assert await look(ours) == Looked(decided=2, commands=2, held=0)
+    assert await look(theirs) == Looked(decided=2, commands=1, held=1)
+    assert (await cases_of(ours), await cases_of(theirs)) == ([], ["TRIPS_HELD"])
+    theirs.clock.advance(timedelta(minutes=61))
+    assert (await look(theirs)).held == 0
 
 
 async def test_each_change_of_a_decision_is_kept_with_all_that_it_was_taken_from(
