@@ -17,7 +17,7 @@ from backend.kernel.db import unit_of_work
 from .context import Info
 
 _AT_ONCE = 500  # meters of one event
-_COMMITTED_LATE = timedelta(seconds=30)  # an item may be told of after younger ones
+_COMMITTED_LATE = timedelta(seconds=3)  # an item may be told of after younger ones, or at the end
 
 
 class Seen(NamedTuple):
@@ -53,7 +53,8 @@ class Watch:
         async with unit_of_work(scope.group_id) as work:
             batch = await batches.batch(work, scope=scope, batch_id=self._batch_id)
             counts = await batch_items.count_items(work, batch_ids=[batch.id])
-            rows = await batch_items.items_moved(work, batch_id=batch.id, since=self._since)
+            since = self._since if batch.finished_at is None else None
+            rows = await batch_items.items_moved(work, batch_id=batch.id, since=since)
         moved = [row for row in rows if self._known.get(row.no) != (row.state, row.tries)]
         self._known |= {row.no: (row.state, row.tries) for row in moved}
         if rows:

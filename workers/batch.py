@@ -10,7 +10,7 @@ from uuid import UUID
 from backend.journeys.batch_run import run_batch
 from workers.context import WorkerContext
 
-_FOR = timedelta(minutes=5)
+_FOR = timedelta(seconds=15)  # its lease is 25 s: a killed worker's batch goes on soon
 _PAUSE_S = 0.5  # so much later a place that became free at a bus is taken, and progress is told
 
 

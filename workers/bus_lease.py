@@ -6,13 +6,14 @@ The lock ends with its connection, so a killed process blocks nobody.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from backend.kernel.errors import Unavailable
+from backend.kernel.together import Together
 
 _TRY_EVERY_S = 0.05
 _TAKE_WITHIN_S = 20.0
@@ -85,6 +86,9 @@ class BusLease:
         self._dsn = dsn
         self._connection: asyncpg.Connection[Any] | None = None
         self._asking = asyncio.Lock()
+        # A batch wants hundreds of buses at once: one question is of all that wait for the one before.
+        self._try = Together(self._try_all, most=1000)
+        self._call = Together(self._call_all, most=1000)
         self.held: set[int] = set()
         """The buses that are ours."""
         self._in_use: set[int] = set()
@@ -114,10 +118,10 @@ class BusLease:
         try:
             async with asyncio.timeout(_TAKE_WITHIN_S):
                 for pause in _pauses():
-                    if await self._ask("SELECT pg_try_advisory_lock($1, $2)", _LOCK_CLASS, key):
+                    if await self._try(key):
                         self.held.add(key)
                         return
-                    await self._ask("SELECT pg_notify($1, $2) IS NULL", _WANTED, str(key))
+                    await self._call(key)
                     await asyncio.sleep(pause)
         except TimeoutError:
             raise BusBusy("another worker holds this bus") from None
@@ -134,15 +138,32 @@ class BusLease:
         # Who asked for it comes first: without this pause our next turn would take it again at once.
         await asyncio.sleep(_GIVE_WAY_S)
 
-    async def _ask(self, sql: str, *arguments: object) -> bool:
+    async def _try_all(self, keys: Sequence[int]) -> list[bool]:
+        got = await self._ask(
+            "SELECT array_agg(pg_try_advisory_lock($1, k.key) ORDER BY k.no)"
+            " FROM unnest($2::integer[]) WITH ORDINALITY AS k(key, no)",
+            _LOCK_CLASS,
+            keys,
+        )
+        return list(got)
+
+    async def _call_all(self, keys: Sequence[int]) -> list[None]:
+        """Tell whoever has the buses that they are wanted."""
+        await self._ask(
+            "SELECT count(pg_notify($1, k.key)) FROM unnest($2::text[]) AS k(key)",
+            _WANTED,
+            [str(key) for key in set(keys)],
+        )
+        return [None] * len(keys)
+
+    async def _ask(self, sql: str, *arguments: object) -> Any:
         async with self._asking:
             if self._connection is None or self._connection.is_closed():
                 self.held.clear()  # the locks ended with their connection
                 self._connection = await asyncpg.connect(self._dsn)
                 self._connection.add_termination_listener(lambda _: self.held.clear())
                 await self._connection.add_listener(_WANTED, self._hear)
-            answer: bool = await self._connection.fetchval(sql, *arguments)
-            return answer
+            return await self._connection.fetchval(sql, *arguments)
 
     def _hear(self, _connection: object, process: int, _channel: str, payload: object) -> None:
         """Somebody wants a bus: give it back now, or after the turn that is under way."""

@@ -74,7 +74,7 @@ async def command_due(
         return None
     priority = priority_of(task.command.kind)
     try:
-        bus = await context.buses.bus(task.gateway)
+        bus = await context.buses.bus(task.meter.gateway)
         held = bus.turn(priority)
         async with held as turn:
             # Asked again with the bus in hand: while we waited it may have ended or been served.
@@ -127,7 +127,6 @@ class _Errand:
         self._clock = context.ports.clock
         self._group_id = group_id
         self._meter = task.meter
-        self._last = task.last
         self._driver = driver
         self._command: Command = task.command
         self._refusal: str | None = None
@@ -228,7 +227,7 @@ class _Errand:
     def _check_register(self, total: int) -> None:
         """Select before operate: nobody is cut because two meters were swapped. Addresses and serial
         numbers are compared by each protocol; this compares what the meter counts."""
-        last, profile = self._last, profile_of(self._meter.profile)
+        last, profile = self._meter.last, profile_of(self._meter.profile)
         kind = MeterKind(self._meter.kind)
         if last is None or may_be_the_same(
             last.total,

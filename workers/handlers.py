@@ -84,7 +84,9 @@ async def _supply_due(
 async def _supply_switched(
     context: WorkerContext, group_id: int, payload: Mapping[str, str]
 ) -> datetime | None:
-    await tell_of(group_id=group_id, command_id=UUID(payload["command_id"]))
+    # Before 0028 an event was of one command.
+    told = payload.get("command_ids") or payload["command_id"]
+    await tell_of(group_id=group_id, command_ids=[UUID(each) for each in told.split(",")])
     return None
 
 
@@ -131,7 +133,7 @@ HANDLERS: dict[str, Handler] = {
     "statement.due": statement_due,
 }
 # Long work has a queue of its own: one long time-out would delay the recovery of every short job.
-SLOW_TOPICS = frozenset({"sweep.due", "batch.due", "bill.due", "proof.due", "statement.due"})
+SLOW_TOPICS = frozenset({"sweep.due", "bill.due", "proof.due", "statement.due"})
 # A person waits for these: they are begun where their bell is heard, not by a queue that is polled.
 URGENT_TOPICS = frozenset(
     {"payment.noticed", "vend.due", "command.due", "supply.due", "meter.refresh"}

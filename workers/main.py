@@ -10,6 +10,7 @@ import asyncio
 import gc
 import json
 import logging
+import os
 import signal
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -53,14 +54,16 @@ from workers.housekeeping import (
     watch_all_meters,
 )
 from workers.janitor import tidy
+from workers.job_queue import QUEUE_EVENTS, QUEUE_SWEEPS, JobQueue
 from workers.links.door import DoorAddress
 from workers.models import meter_models
-from workers.relay import LEASE_EVENTS, LEASE_SWEEPS, QUEUE_EVENTS, QUEUE_SWEEPS, Relay
+from workers.relay import LEASE_EVENTS, LEASE_SWEEPS, Relay
 from workers.sweep import plan_sweeps
 
 log = logging.getLogger(__name__)
 _POLL_S = 0.2  # what a person waits for does not come by this queue
 _RESTART_S = 1.0
+_WAITS_FOR_OTHERS = 10  # a sweep has half an hour, who pays or commands has a moment
 
 
 # What is noted of work that was tried often enough.
@@ -270,13 +273,15 @@ async def run_worker(
     Raises RuntimeError when a part ends by itself.
     """
     settle_memory()
+    if only == "sweeps":
+        os.nice(_WAITS_FOR_OTHERS)
     await Database.open(settings.database_url, pool_max=20)
     await Database.answers()
     context = worker_context(settings, clock=clock)
     redis = await create_pool(redis_settings(settings.redis_url), job_serializer=_dump)
     relay = Relay(
         dsn=settings.database_url,
-        redis=redis,
+        queue=JobQueue(redis),
         clock=clock,
         serve=partial(handle_event, {"context": context}),
     )

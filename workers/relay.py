@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
-from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
 from backend.kernel.clock import Clock
@@ -23,20 +22,19 @@ from backend.kernel.metrics import OUTBOX_OLDEST_SECONDS
 from backend.outbox import operations as outbox
 from backend.outbox.queries import groups_due, oldest_due
 from workers.handlers import SLOW_TOPICS, URGENT_TOPICS
-from workers.heartbeat import beat
+from workers.job_queue import QUEUE_EVENTS, QUEUE_SWEEPS, Job, JobQueue
 
 log = logging.getLogger(__name__)
 
-QUEUE_EVENTS = "shuidian:events:v1"
-QUEUE_SWEEPS = "shuidian:sweeps:v1"
 # A killed worker's events wait for this: short, so that nothing is stuck a minute after the last kill.
 LEASE_EVENTS = timedelta(seconds=25)
 LEASE_SWEEPS = timedelta(minutes=15)
 TICK_S = 2.0
-BATCH = 100
-ROOM = 100  # urgent events under way in this process
+BATCH = 500
+# Urgent events under way in this process, most of which wait for buses. More than the commands that a batch
+# has on their way (control.batch_rules.IN_A_PROJECT), so that who pays meanwhile finds room.
+ROOM = 1000
 _LAST_WORDS_S = 10.0
-Job = dict[str, Any]
 
 
 class Relay:
@@ -46,14 +44,14 @@ class Relay:
         self,
         *,
         dsn: str,
-        redis: ArqRedis,
+        queue: JobQueue,
         clock: Clock,
         serve: Callable[[Job], Awaitable[None]],
         room: int = ROOM,
     ) -> None:
         """`serve` does one event, as a job of the queue would; `room` for so many urgent ones at once."""
         self._dsn = dsn
-        self._redis = redis
+        self._queue = queue
         self._clock = clock
         self._serve = serve
         self._room = room
@@ -92,7 +90,7 @@ class Relay:
             while not connection.is_closed():
                 self._rung.clear()
                 await self._relay_due()
-                await beat(self._redis)
+                await self._queue.beat()
                 await self._heed_bells()
         finally:
             await connection.close()
@@ -141,18 +139,22 @@ class Relay:
 
     async def _hand_on(self, group_id: int, claimed: list[outbox.Event]) -> None:
         """Begin or enqueue; what Redis does not take is given back at once. Raises RedisError, OSError."""
-        left = list(claimed)
+        left: dict[str, list[outbox.Event]] = {}
+        for event in claimed:
+            if event.topic in URGENT_TOPICS and self.under_way < self._room:
+                self._begin(event)
+            else:
+                name = QUEUE_SWEEPS if event.topic in SLOW_TOPICS else QUEUE_EVENTS
+                left.setdefault(name, []).append(event)
         try:
-            while left:
-                if left[0].topic in URGENT_TOPICS and self.under_way < self._room:
-                    self._begin(left[0])
-                else:
-                    await self._enqueue(left[0])
-                left.pop(0)
+            for name in list(left):
+                await self._queue.put_all(name, [_job_of(event) for event in left[name]])
+                del left[name]
         finally:
             if left:
+                event_ids = [event.id for events in left.values() for event in events]
                 async with unit_of_work(group_id) as work:
-                    await outbox.release(work, event_ids=[event.id for event in left])
+                    await outbox.release(work, event_ids=event_ids)
 
     def _begin(self, event: outbox.Event) -> None:
         task = asyncio.create_task(self._serve_in_time(_job_of(event)), name=event.topic)
@@ -178,15 +180,6 @@ class Relay:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)  # their transactions are rolled back
-
-    async def _enqueue(self, event: outbox.Event) -> None:
-        """The job carries the event; its id is only a hint against enqueuing one claim twice."""
-        await self._redis.enqueue_job(
-            "handle_event",
-            _job_of(event),
-            _job_id=f"{event.id}:{event.attempts}",
-            _queue_name=QUEUE_SWEEPS if event.topic in SLOW_TOPICS else QUEUE_EVENTS,
-        )
 
 
 def _job_of(event: outbox.Event) -> Job:

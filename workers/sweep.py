@@ -17,8 +17,14 @@ from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, DomainError, NotFound
 from backend.kernel.metrics import READINGS, SWEEP_SECONDS
 from backend.metering import queries as metering
+from backend.metering.on_buses import (
+    SweptGateway,
+    SweptMeter,
+    gateway_to_sweep,
+    meters_to_sweep,
+    sweep_plan,
+)
 from backend.metering.operations import note_gateway
-from backend.metering.queries import SweptGateway, SweptMeter
 from backend.metering.readings import Reading, store_readings
 from backend.outbox.operations import emit
 from backend.tenancy.queries import all_groups
@@ -43,7 +49,7 @@ async def plan_sweeps(context: WorkerContext) -> None:
     now = context.ports.clock.now()
     for group_id in await all_groups():
         async with unit_of_work(group_id) as work:
-            for gateway_id, minutes in await metering.sweep_plan(work):
+            for gateway_id, minutes in await sweep_plan(work):
                 period = timedelta(minutes=minutes)
                 start = now - (now - datetime.fromtimestamp(0, now.tzinfo)) % period
                 spread = int(period.total_seconds()) // _JITTER_SHARE
@@ -68,8 +74,8 @@ async def sweep_due(context: WorkerContext, group_id: int, payload: Mapping[str,
     clock = context.ports.clock
     async with unit_of_work(group_id) as work:
         gateway_id = UUID(payload["gateway_id"])
-        gateway = await metering.gateway_to_sweep(work, gateway_id=gateway_id)
-        meters = await metering.meters_to_sweep(work, gateway=gateway, at=clock.now())
+        gateway = await gateway_to_sweep(work, gateway_id=gateway_id)
+        meters = await meters_to_sweep(work, gateway=gateway, at=clock.now())
     known = len(meters)
     sweep = _Round(context, meters)
     with SWEEP_SECONDS.time():

@@ -355,7 +355,7 @@ class Queue:
     def __init__(self) -> None:
         self.jobs: list[dict[str, Any]] = []
 
-    async def enqueue_job(self, name: str, job: dict[str, Any], **how: object) -> None:
-        """Keep the job."""
-        self.jobs.append(job)
+    async def put_all(self, name: str, jobs: Sequence[dict[str, Any]]) -> None:
+        """Keep the jobs."""
+        self.jobs += jobs
         self.jobs.sort(key=lambda each: str(each["event_id"]))

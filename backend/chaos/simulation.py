@@ -116,9 +116,9 @@ class Simulation:
             self.field = SimField({g.address: g.serials for g in groups}, self.clock)
             buses = SimBuses(self.field, self.fate, self.clock)
             self.context = WorkerContext(self.ports, buses)
-            redis: Any = self.queue
+            queue: Any = self.queue
             self.relay = Relay(
-                dsn="", redis=redis, clock=self.clock, serve=_queued, room=0
+                dsn="", queue=queue, clock=self.clock, serve=_queued, room=0
             )  # all by the queue: a step serves one job
             self.office = Office(self.stage)
             self.mailbag = Mailbag(self.stage, self.field)

@@ -138,16 +138,19 @@ async def lock_next(
     """The items that may be asked now, at most `limit`: as many as keep the commands of batches that are on
     their way within so many at each gateway and in the project, turn by turn over the gateways."""
     rows = await work.fetch(
-        "WITH flight AS (SELECT gateway_id, count(*) AS n,"
-        "   count(*) FILTER (WHERE project_id = $3) AS ours FROM control_batch_item"
-        "   WHERE group_id = $1 AND state = 'ASKED' GROUP BY gateway_id),"
-        " placed AS (SELECT no, gateway_id, row_number() OVER (PARTITION BY gateway_id ORDER BY no) AS place"
-        "   FROM control_batch_item WHERE group_id = $1 AND batch_id = $2 AND state = 'READY')"
-        " SELECT i.* FROM control_batch_item i JOIN (SELECT p.no, p.place FROM placed p"
-        "   LEFT JOIN flight f ON f.gateway_id = p.gateway_id"
-        "   WHERE p.place + coalesce(f.n, 0) <= $4 ORDER BY p.place, p.no"
-        "   LIMIT greatest(least($6::bigint, $5 - (SELECT coalesce(sum(ours), 0) FROM flight)), 0)) q"
-        "  ON q.no = i.no WHERE i.group_id = $1 AND i.batch_id = $2 ORDER BY q.place, i.no FOR UPDATE OF i",
+        # Who is on the way has the first places at its gateway. No join of what waits with what flies: a
+        # batch is so new that the planner takes it for a few rows, and would walk one for each of the other.
+        "WITH pool AS (SELECT no, gateway_id, 0 AS waits, (project_id = $3)::integer AS ours"
+        "   FROM control_batch_item WHERE group_id = $1 AND state = 'ASKED'"
+        "  UNION ALL SELECT no, gateway_id, 1, 0"
+        "   FROM control_batch_item WHERE group_id = $1 AND batch_id = $2 AND state = 'READY'),"
+        " placed AS (SELECT no, waits, sum(ours) OVER () AS flying,"
+        "   row_number() OVER (PARTITION BY gateway_id ORDER BY waits, no) AS place FROM pool),"
+        " turns AS (SELECT no, flying, row_number() OVER (ORDER BY place, no) AS turn"
+        "   FROM placed WHERE waits = 1 AND place <= $4),"
+        " chosen AS (SELECT array_agg(no) AS nos FROM turns WHERE turn <= least($6::bigint, $5 - flying))"
+        " SELECT * FROM control_batch_item WHERE group_id = $1 AND batch_id = $2"
+        "  AND no = ANY((SELECT nos FROM chosen)::integer[]) ORDER BY no FOR UPDATE",
         work.group_id,
         batch_id,
         project_id,
@@ -165,7 +168,7 @@ async def mark_asked(
     await work.execute(
         "UPDATE control_batch_item i SET state = 'ASKED', command_id = c.command_id, note = NULL,"
         " changed_at = $5 FROM unnest($3::uuid[], $4::uuid[]) AS c(meter_id, command_id)"
-        " WHERE i.group_id = $1 AND i.batch_id = $2 AND i.meter_id = c.meter_id",
+        " WHERE i.group_id = $1 AND i.batch_id = $2 AND i.meter_id = ANY($3) AND i.meter_id = c.meter_id",
         work.group_id,
         batch_id,
         list(commands),
@@ -181,7 +184,7 @@ async def mark_failed(
     await work.execute(
         "UPDATE control_batch_item i SET state = 'FAILED', note = c.note, changed_at = $5"
         " FROM unnest($3::uuid[], $4::text[]) AS c(meter_id, note)"
-        " WHERE i.group_id = $1 AND i.batch_id = $2 AND i.meter_id = c.meter_id",
+        " WHERE i.group_id = $1 AND i.batch_id = $2 AND i.meter_id = ANY($3) AND i.meter_id = c.meter_id",
         work.group_id,
         batch_id,
         list(notes),

@@ -28,8 +28,8 @@ LIFE = timedelta(hours=24)  # from its start: what is left then is cancelled, wh
 UNTENDED, FORGOTTEN = timedelta(minutes=15), timedelta(seconds=20)
 ALONE_WITHIN = timedelta(hours=1)
 # Commands on their way at once: as many as keep a bus busy until the next round, and no more, for a trip
-# lives 120 s on the slowest bus too; and what is on its way takes a worker's places from who pays meanwhile.
-AT_A_GATEWAY, IN_A_PROJECT = 4, 100
+# lives 120 s on the slowest bus too; and what is on its way leaves places of a worker to who pays meanwhile.
+AT_A_GATEWAY, IN_A_PROJECT = 4, 800
 _MOST_TEXT = 200_000
 _SERIAL = re.compile(r"[A-Za-z0-9-]{4,32}")
 

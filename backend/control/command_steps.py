@@ -121,18 +121,6 @@ async def lock_unfinished(work: UnitOfWork, *, command_ids: Sequence[UUID]) -> d
     return {row["id"]: command_of(row) for row in rows}
 
 
-async def mark_started(work: UnitOfWork, *, command_ids: Sequence[UUID], at: datetime) -> None:
-    """A worker took them; the first time counts."""
-    await work.execute(
-        "UPDATE control_command SET started_at = $3 WHERE group_id = $1 AND id IN ("
-        " SELECT id FROM control_command WHERE group_id = $1 AND id = ANY($2) AND started_at IS NULL"
-        " ORDER BY id FOR UPDATE)",
-        work.group_id,
-        list(command_ids),
-        at,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Writing:
     """A write that is about to leave. `relay_closed`: as just read."""

@@ -26,7 +26,7 @@ _TRIES = 8
 class Command:
     """指令: an operator's order to one meter. Relays: True is closed, None was not read or not told.
 
-    `started_at`: a worker first took it; `sent_at`: the last of `writes` writes was announced;
+    `sent_at`: the last of `writes` writes was announced;
     `accepted_at`: the meter answered that write. `outcome`: how it ended, or why it waits. `why`: the rule
     of the supply that it serves, None for one of another business.
     """
@@ -41,7 +41,6 @@ class Command:
     requested_by: str
     issued_at: datetime
     expires_at: datetime
-    started_at: datetime | None
     writes: int
     sent_at: datetime | None
     accepted_at: datetime | None
@@ -70,7 +69,6 @@ def command_of(row: Row) -> Command:
         requested_by=row["requested_by"],
         issued_at=row["issued_at"],
         expires_at=row["expires_at"],
-        started_at=row["started_at"],
         writes=row["writes"],
         sent_at=row["sent_at"],
         accepted_at=row["accepted_at"],
@@ -96,21 +94,22 @@ async def command(work: UnitOfWork, *, scope: Scope, command_id: UUID) -> Comman
     return command_of(row)
 
 
-async def command_by_id(work: UnitOfWork, *, command_id: UUID) -> Command:
-    """One command of this group, for jobs. Raises NotFound."""
-    row = await work.fetchrow(
-        "SELECT * FROM control_command WHERE group_id = $1 AND id = $2", work.group_id, command_id
+async def commands_by_id(work: UnitOfWork, *, command_ids: Sequence[UUID]) -> list[Command]:
+    """Commands of this group in the order in which they were given, for jobs."""
+    rows = await work.fetch(
+        "SELECT * FROM control_command WHERE group_id = $1 AND id = ANY($2) ORDER BY id",
+        work.group_id,
+        list(command_ids),
     )
-    if row is None:
-        raise NotFound("no such command")
-    return command_of(row)
+    return [command_of(row) for row in rows]
 
 
 async def last_trips(work: UnitOfWork, *, meter_ids: Sequence[UUID]) -> dict[UUID, Command]:
     """The newest trip that each of the meters obeyed, if any."""
     rows = await work.fetch(
-        "SELECT DISTINCT ON (meter_id) * FROM control_command WHERE group_id = $1"
-        " AND meter_id = ANY($2) AND kind = 'TRIP' AND state = 'VERIFIED' ORDER BY meter_id, id DESC",
+        "SELECT c.* FROM unnest($2::uuid[]) AS m(id) CROSS JOIN LATERAL ("
+        "   SELECT * FROM control_command WHERE group_id = $1 AND meter_id = m.id AND kind = 'TRIP'"
+        "   AND state = 'VERIFIED' ORDER BY id DESC LIMIT 1) c",
         work.group_id,
         list(meter_ids),
     )

@@ -258,8 +258,8 @@ async def lock_supplies_of_commands(work: UnitOfWork, *, command_ids: Sequence[U
     """Hold the rows of the commands' meters until commit, before the commands' own: everybody in one
     order."""
     await work.execute(
-        "SELECT FROM control_supply WHERE group_id = $1 AND meter_id IN"
-        " (SELECT meter_id FROM control_command WHERE group_id = $1 AND id = ANY($2))"
+        "SELECT FROM control_supply WHERE group_id = $1 AND meter_id = ANY("
+        " ARRAY(SELECT meter_id FROM control_command WHERE group_id = $1 AND id = ANY($2)))"
         " ORDER BY meter_id FOR UPDATE",
         work.group_id,
         list(command_ids),
@@ -272,7 +272,8 @@ async def note_written(work: UnitOfWork, *, forces: Mapping[UUID, tuple[Force, d
     await work.execute(
         "UPDATE control_supply s SET force = f.kind, force_why = f.why, force_at = f.at"
         " FROM unnest($2::uuid[], $3::text[], $4::text[], $5::timestamptz[])"
-        "  AS f(meter_id, kind, why, at) WHERE s.group_id = $1 AND s.meter_id = f.meter_id",
+        "  AS f(meter_id, kind, why, at)"
+        " WHERE s.group_id = $1 AND s.meter_id = ANY($2) AND s.meter_id = f.meter_id",
         work.group_id,
         list(forces),
         [force.kind for force, _ in forces.values()],

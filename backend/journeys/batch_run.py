@@ -38,7 +38,7 @@ from .batch import TOPIC, audit
 from .command import command_meters
 
 RUNNER = Actor("system", "batch", "batch runner")
-_AT_ONCE = 200  # meters of one transaction
+_AT_ONCE = 200  # meters of one transaction: it holds the chain of the audit
 _AGAIN = timedelta(seconds=1)
 _OPEN = (BatchState.RUNNING, BatchState.PAUSED, BatchState.CANCELLED)
 _HALTED, _FAILED = "BATCH_HALTED", "BATCH_FAILED"

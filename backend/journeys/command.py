@@ -37,7 +37,7 @@ from backend.kernel.together import TogetherByGroup
 from backend.metering import queries as metering
 from backend.metering.models import Meter
 from backend.metering.rules import MeterKind, MeterModel
-from backend.outbox.operations import emit_all, postpone, reopen_if_done
+from backend.outbox.operations import emit_all, postpone_all, reopen_all_if_done
 from backend.tenancy.rules import Permission
 
 TOPIC = "command.due"
@@ -313,16 +313,18 @@ async def tend(*, group_id: int, at: datetime) -> None:
         await expire(work, [command for command in waiting if at >= command.over_at], at)
     async with unit_of_work(group_id) as work:
         waiting = await control.unfinished(work)
-        latest = {}
-        if waiting:
-            meter_ids = list({command.meter_id for command in waiting})
-            latest = await metering.latest_of_meters(work, meter_ids=meter_ids)
+        if not waiting:
+            return
+        meter_ids = list({command.meter_id for command in waiting})
+        latest = await metering.latest_of_meters(work, meter_ids=meter_ids)
+        heard, silent = list[str](), list[str]()
         for command in waiting:
             reading = latest.get(command.meter_id)
-            if reading is not None and at - reading.received_at <= _HEARD_JUST_NOW:
-                await postpone(work, topic=TOPIC, key=str(command.id), due_at=at)
-            else:
-                await reopen_if_done(work, topic=TOPIC, key=str(command.id), due_at=at)
+            just_now = reading is not None and at - reading.received_at <= _HEARD_JUST_NOW
+            (heard if just_now else silent).append(str(command.id))
+        if heard:
+            await postpone_all(work, topic=TOPIC, keys=heard, due_at=at)
+        await reopen_all_if_done(work, topic=TOPIC, keys=silent, due_at=at)
 
 
 async def expire(work: UnitOfWork, commands: Sequence[Command], at: datetime) -> None:

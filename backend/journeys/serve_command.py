@@ -20,8 +20,7 @@ from backend.control.commands import Command
 from backend.control.supply_rules import Force
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.together import TogetherByGroup
-from backend.metering import queries as metering
-from backend.metering.models import Gateway, Meter
+from backend.metering.on_buses import MeterOnBus, meters_on_buses
 from backend.metering.readings import Reading, store_readings
 
 from .command import WORKER, end_entry, expire
@@ -34,12 +33,10 @@ _FORCES = frozenset({CommandKind.TRIP, CommandKind.KEEP_POWER})
 
 @dataclass(frozen=True, slots=True)
 class CommandWork:
-    """What the worker needs to serve one command. `last`: the meter's latest reading, if any."""
+    """What the worker needs to serve one command."""
 
     command: Command
-    meter: Meter
-    gateway: Gateway
-    last: Reading | None
+    meter: MeterOnBus
 
 
 async def take(*, group_id: int, command_id: UUID, at: datetime) -> CommandWork | None:
@@ -51,7 +48,7 @@ async def take(*, group_id: int, command_id: UUID, at: datetime) -> CommandWork 
 async def _take_all(
     group_id: int, asked: Sequence[tuple[UUID, datetime]]
 ) -> list[CommandWork | None]:
-    # A start that a crash of PostgreSQL forgets is noted by the next who takes it.
+    # An end for being late that a crash of PostgreSQL forgets is noted by the next who takes it.
     async with unit_of_work(group_id, durable=False) as work:
         command_ids = [command_id for command_id, _ in asked]
         found = await steps.unfinished_of(work, command_ids=command_ids)
@@ -60,16 +57,10 @@ async def _take_all(
         for command in over:
             del found[command.id]
         await expire(work, over, asked[-1][1])
-        new = [each.id for each in found.values() if each.started_at is None]
-        if new:
-            await steps.mark_started(work, command_ids=new, at=asked[-1][1])
         meter_ids = [each.meter_id for each in found.values()]
-        meters = await metering.meters_with_gateways(work, meter_ids=meter_ids)
-        latest = await metering.latest_of_meters(work, meter_ids=meter_ids)
+        meters = await meters_on_buses(work, meter_ids=meter_ids)
     return [
-        None
-        if command is None
-        else CommandWork(command, *meters[command.meter_id], latest.get(command.meter_id))
+        None if command is None else CommandWork(command, meters[command.meter_id])
         for command in map(found.get, command_ids)
     ]
 

@@ -139,12 +139,19 @@ async def retry(
 
 async def postpone(work: UnitOfWork, *, topic: str, key: str, due_at: datetime) -> None:
     """Make a finished or waiting event due at `due_at`; one being worked on keeps its lease."""
+    await postpone_all(work, topic=topic, keys=[key], due_at=due_at)
+
+
+async def postpone_all(
+    work: UnitOfWork, *, topic: str, keys: Sequence[str], due_at: datetime
+) -> None:
+    """As `postpone` for many by one statement."""
     await work.execute(
         "UPDATE outbox_event SET due_at = $4, done_at = NULL"
-        " WHERE group_id = $1 AND topic = $2 AND key = $3",
+        " WHERE group_id = $1 AND topic = $2 AND key = ANY($3)",
         work.group_id,
         topic,
-        key,
+        list(keys),
         due_at,
     )
     work.notify(BELL, str(work.group_id))
@@ -185,12 +192,19 @@ async def release(work: UnitOfWork, *, event_ids: Sequence[UUID]) -> None:
 
 async def reopen_if_done(work: UnitOfWork, *, topic: str, key: str, due_at: datetime) -> None:
     """Make a finished event due again; one that waits or is worked on is left alone."""
+    await reopen_all_if_done(work, topic=topic, keys=[key], due_at=due_at)
+
+
+async def reopen_all_if_done(
+    work: UnitOfWork, *, topic: str, keys: Sequence[str], due_at: datetime
+) -> None:
+    """As `reopen_if_done` for many by one statement."""
     await work.execute(
         "UPDATE outbox_event SET due_at = $4, done_at = NULL"
-        " WHERE group_id = $1 AND topic = $2 AND key = $3 AND done_at IS NOT NULL",
+        " WHERE group_id = $1 AND topic = $2 AND key = ANY($3) AND done_at IS NOT NULL",
         work.group_id,
         topic,
-        key,
+        list(keys),
         due_at,
     )
 

@@ -45,6 +45,7 @@ from .lanes import build, responder
 
 HOLD_MS = 100
 TARGETS = 50
+UNITS = range(1, 5)
 A_SECOND = 50
 
 
@@ -118,7 +119,7 @@ async def _targets(
                 "serial": f"ASKED-{index}",
                 "meters": [
                     {"serial": f"ASKED-{index}-{unit}", "unit": unit, "average_w": 0}
-                    for unit in range(1, 5)
+                    for unit in UNITS
                 ],
             }
             for index in range(TARGETS)
@@ -135,22 +136,22 @@ async def _targets(
 
 @dataclass
 class _Ear:
-    """A proxy that passes bytes on and notes when those of a request came."""
+    """A proxy that passes bytes on and notes when those of a request came, by the unit that is asked."""
 
     server: asyncio.Server
-    came: asyncio.Queue[float]
+    came: dict[int, asyncio.Queue[float]]
 
     @classmethod
     async def before(cls, port: int) -> _Ear:
         """An ear before the gateway at `port`."""
-        came: asyncio.Queue[float] = asyncio.Queue()
+        came: dict[int, asyncio.Queue[float]] = {unit: asyncio.Queue() for unit in UNITS}
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
             back = asyncio.create_task(_pass_on(inner_reader, writer))
             try:
                 while data := await reader.read(4096):
-                    came.put_nowait(time.perf_counter())
+                    came[data[0]].put_nowait(time.perf_counter())
                     inner_writer.write(data)
             finally:
                 inner_writer.close()
@@ -193,7 +194,7 @@ async def _registered(
                 f"127.0.0.1:{ear.port}",
                 at,
             )
-            for unit in range(1, 5):
+            for unit in UNITS:
                 meter = uuid7(at)
                 await server.execute(
                     "INSERT INTO metering_meter (group_id, id, project_id, gateway_id, serial, profile,"
@@ -207,7 +208,7 @@ async def _registered(
                     str(unit),
                     at,
                 )
-                found.append(_Target(meter, gateway, ear.came))
+                found.append(_Target(meter, gateway, ear.came[unit]))
         await server.execute("VACUUM ANALYZE")
     finally:
         await server.close()

@@ -41,7 +41,7 @@ async def test_a_process_keeps_its_bus_from_turn_to_turn_until_another_asks(
     asked: list[str] = []
     ask = BusLease._ask
 
-    async def counted(self: BusLease, sql: str, *arguments: object) -> bool:
+    async def counted(self: BusLease, sql: str, *arguments: object) -> object:
         asked.append(sql)
         return await ask(self, sql, *arguments)
 

@@ -10,7 +10,6 @@ import asyncpg
 import pytest
 
 from backend.control.command_rules import CommandKind, CommandState
-from backend.control.commands import Command
 from backend.journeys import serve_command as journey
 from backend.journeys.command import tend
 from backend.kernel.db import unit_of_work
@@ -121,18 +120,18 @@ async def _as_many(one: Sequence[object], other: Sequence[object]) -> bool:
     return len(one) == len(other)
 
 
-async def _started(post: Post, asked: Command) -> bool:
-    return (await post.now(asked)).started_at is not None
-
-
 async def test_a_command_that_expires_while_it_waits_for_the_bus_is_not_written(
     post: Post,
 ) -> None:
     asked = await post.ask(TRIP)
     bus = await post.context.buses.bus(post.world.gateway)
-    async with bus.turn(Priority.READ):
+    async with bus.turn(Priority.READ) as turn:
+
+        async def wanted() -> bool:
+            return turn.wanted
+
         serving = asyncio.create_task(post.serve(asked))
-        await until(lambda: _started(post, asked))
+        await until(wanted)
         post.clock.advance(timedelta(seconds=120))
     await serving
     assert (await post.now(asked)).state is EXPIRED

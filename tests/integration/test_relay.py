@@ -10,15 +10,18 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from arq.connections import ArqRedis, RedisSettings, create_pool
+from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
 from backend.kernel.db import unit_of_work
 from backend.outbox.operations import emit
 from backend.sandbox.embedded.services import EmbeddedServices
-from workers.relay import QUEUE_EVENTS, Job, Relay
+from workers.job_queue import QUEUE_EVENTS, Job, JobQueue
+from workers.relay import Relay
 
 from . import commanded
 from .world import START, World
@@ -81,7 +84,7 @@ async def test_what_an_emptied_redis_or_a_dead_worker_held_is_handed_on_again_wi
     lose: Callable[[ArqRedis], Awaitable[None]],
 ) -> None:
     ours, theirs = worlds
-    relay = Relay(dsn=services.app_dsn(), redis=redis, clock=ours.clock, serve=nobody)
+    relay = Relay(dsn=services.app_dsn(), queue=JobQueue(redis), clock=ours.clock, serve=nobody)
     await told(ours)
     assert await handed_on(relay, redis, ours, START) == 1
     for tries in (1, 2, 3):
@@ -97,7 +100,7 @@ async def test_what_redis_does_not_take_is_handed_on_as_soon_as_it_is_back(
     worlds: tuple[World, World], services: EmbeddedServices, redis: ArqRedis
 ) -> None:
     ours, _theirs = worlds
-    relay = Relay(dsn=services.app_dsn(), redis=redis, clock=ours.clock, serve=nobody)
+    relay = Relay(dsn=services.app_dsn(), queue=JobQueue(redis), clock=ours.clock, serve=nobody)
     await told(ours)
     await asyncio.to_thread(services.valkey.stop)
     try:
@@ -120,7 +123,9 @@ async def test_what_a_person_waits_for_is_begun_where_its_bell_is_heard_and_queu
         begun.append(job)
         await done.wait()
 
-    relay = Relay(dsn=services.app_dsn(), redis=redis, clock=ours.clock, serve=serve, room=2)
+    relay = Relay(
+        dsn=services.app_dsn(), queue=JobQueue(redis), clock=ours.clock, serve=serve, room=2
+    )
     await told(ours, "a", "b", "c", topic="command.due")
     await told(theirs, topic="command.due")
     assert await handed_on(relay, redis, ours, START) == 1
@@ -142,9 +147,35 @@ async def test_what_failed_here_is_claimed_again_when_its_lease_has_run_out(
         tries.append(job["attempts"])
         raise ValueError("a fault of the handler")
 
-    relay = Relay(dsn=services.app_dsn(), redis=redis, clock=ours.clock, serve=serve)
+    relay = Relay(dsn=services.app_dsn(), queue=JobQueue(redis), clock=ours.clock, serve=serve)
     await told(ours, topic="command.due")
     for number, seconds in enumerate((0, 20, 26), start=1):
         assert await handed_on(relay, redis, ours, START + timedelta(seconds=seconds)) == 0
         await until(lambda: not relay.under_way)
         assert len(tries) == (1 if number < 3 else 2)
+
+
+async def test_what_is_queued_many_at_a_time_is_what_a_worker_of_arq_takes(
+    services: EmbeddedServices, redis: ArqRedis
+) -> None:
+    taken: list[Job] = []
+
+    async def handle_event(_ctx: dict[Any, Any], *jobs: Any, **_more: Any) -> None:
+        taken.extend(jobs)
+
+    jobs = [{"event_id": f"e-{number}", "attempts": 1, "group_id": number} for number in range(3)]
+    queue = JobQueue(redis)
+    await queue.put_all(QUEUE_EVENTS, jobs)
+    await queue.put_all(QUEUE_EVENTS, jobs[:1])  # the same claim once more is the same job
+    worker = Worker(
+        functions=[func(handle_event, name="handle_event")],
+        queue_name=QUEUE_EVENTS,
+        redis_settings=RedisSettings.from_dsn(services.valkey.url),
+        burst=True,
+        handle_signals=False,
+        job_serializer=lambda job: json.dumps(job).encode(),
+        job_deserializer=json.loads,
+    )
+    await worker.async_run()
+    await worker.close()
+    assert sorted(taken, key=lambda job: job["event_id"]) == jobs
