@@ -160,7 +160,7 @@ async def test_what_is_queued_many_at_a_time_is_what_a_worker_of_arq_takes(
 ) -> None:
     taken: list[Job] = []
 
-    async def handle_event(_ctx: dict[Any, Any], *jobs: Any, **_more: Any) -> None:
+    async def handle_event(ctx: dict[Any, Any], *jobs: Any, **more: Any) -> None:
         taken.extend(jobs)
 
     jobs = [{"event_id": f"e-{number}", "attempts": 1, "group_id": number} for number in range(3)]
