@@ -15,6 +15,7 @@ COPY pyproject.toml README.md ./
 COPY backend backend
 COPY bots bots
 COPY schema schema
+COPY web web
 COPY workers workers
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
  && /opt/shuidian/bin/pip install --no-deps /dist/*.whl \

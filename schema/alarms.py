@@ -21,6 +21,7 @@ from backend.tenancy.rules import Permission
 
 from .audit import KeyValue, pairs
 from .context import Info
+from .loaders import subject_of_alarm
 from .nodes import Node
 from .paging import Connection, project_page
 from .problems import AnyProblem
@@ -38,6 +39,7 @@ strawberry.enum(
 strawberry.enum(AlarmLevel, description="How much hurry: today, this hour, now.")
 _HEARD_LATE = timedelta(minutes=5)  # an alarm may be committed after younger ones
 _AT_ONCE = 200
+_WHO = Permission.ACCOUNT_READ
 
 
 @strawberry.type(description="An episode from the crossing until the cause is gone.")
@@ -58,6 +60,19 @@ class Alarm(Node):
     acknowledged_at: datetime | None
     acknowledged_by: str | None
     note: str | None
+
+    @field(description="The number of its meter, else of its gateway.")
+    async def serial(self, info: Info) -> str | None:
+        """By one statement for all alarms that are asked for."""
+        return (await subject_of_alarm(info.context, self.key)).serial
+
+    @field(description="Number and name of its account; null for who may not read accounts there.")
+    async def concerns(self, info: Info) -> str | None:
+        """By one statement for all alarms that are asked for."""
+        found = await subject_of_alarm(info.context, self.key)
+        if found.no is None or not info.context.caller().may(_WHO, found.project_id):
+            return None
+        return f"{found.no} {found.name}"
 
 
 @strawberry.type(description="At what money and power is alarmed.")

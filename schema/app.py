@@ -25,6 +25,7 @@ from backend.journeys.visitor import ALIPAY_COOKIE, COOKIE
 from backend.kernel.ids import token
 
 from .bell import TopupBell
+from .console_session import is_console, session_of_console
 from .context import Context
 from .guard import BodyGuard, checked_json
 from .schema import make_schema
@@ -77,17 +78,22 @@ class _View(GraphQL[Context, None]):
             visitor_cookie=request.cookies.get(COOKIE),
             alipay_cookie=request.cookies.get(ALIPAY_COOKIE),
             user_agent=request.headers.get("user-agent", ""),
+            console_session=session_of_console(request),
         )
         if isinstance(response, Response):
             response.headers["x-request-id"] = context.request_id
+            if isinstance(request, Request) and is_console(request):
+                context.console_response = response
             await _sign(context, request.headers.get("authorization"))
         return context
 
     async def on_ws_connect(self, context: Context) -> UnsetType | dict[str, object] | None:
-        """Sign in by `{"authorization": "Bearer .."}`; without it only pay links can be followed."""
-        given = (context.connection_params or {}).get("authorization")
-        if given is not None:
-            await _sign(context, given if isinstance(given, str) else "")
+        """Sign in by `{"authorization": "Bearer .."}`, by `{"console": true}` with the console's cookie;
+        without either only pay links can be followed."""
+        told = context.connection_params or {}
+        given = told.get("authorization")
+        if given is not None or told.get("console") is True:
+            await _sign(context, given if given is None or isinstance(given, str) else "")
             if context.scope is None:
                 raise ConnectionRejectionError
         return cast("UnsetType", UNSET)
@@ -130,11 +136,12 @@ class _View(GraphQL[Context, None]):
 
 
 async def _sign(context: Context, authorization: str | None) -> None:
-    """Give the context the rights behind a bearer token, if it is a live session."""
+    """Give the context the rights behind a bearer token, else the console's cookie, if that session lives."""
     match = _BEARER.match(authorization or "")
-    if match is None:
+    session = context.console_session if authorization is None else match and match[1]
+    if session is None:
         return
-    context.session = match[1]
+    context.session = session
     context.scope = await scope_of_token(
-        session=match[1], address=context.client_address, at=context.now
+        session=session, address=context.client_address, at=context.now
     )

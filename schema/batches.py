@@ -34,6 +34,7 @@ from .problems import AnyProblem
 from .resolvers import field, subscription
 from .rights import mutation
 from .scalars import ref, uuid_of
+from .served import MeterAccount, account_as_shown
 
 strawberry.enum(
     BatchState,
@@ -78,6 +79,14 @@ class BatchItem:
     command: strawberry.ID | None
     tries: int = strawberry.field(description="Commands before the present one.")
     changed_at: datetime
+    meter_key: strawberry.Private[UUID | None]
+
+    @field(description="Whom the meter serves now.")
+    async def serves(self, info: Info) -> MeterAccount | None:
+        """By two statements for all meters that are asked for. Raises Forbidden."""
+        if self.meter_key is None:
+            return None
+        return await account_as_shown(info.context, self.meter_key)
 
 
 def item_of(row: ItemRow) -> BatchItem:
@@ -92,6 +101,7 @@ def item_of(row: ItemRow) -> BatchItem:
         command=None if row.command_id is None else ref("Command", row.command_id),
         tries=row.tries,
         changed_at=row.changed_at,
+        meter_key=row.meter_id,
     )
 
 
@@ -100,6 +110,7 @@ class Batch(Node):
     """批量."""
 
     key: strawberry.Private[UUID]
+    asked_by_id: strawberry.Private[str]
     kind: CommandKind
     settings: list[BatchSetting]
     until: datetime | None
@@ -116,6 +127,11 @@ class Batch(Node):
     starts_at: datetime | None = strawberry.field(description="Until then all can be called off.")
     finished_at: datetime | None
     note: str | None
+
+    @field(description="The caller asked for it, so its second operator is somebody else.")
+    async def mine(self, info: Info) -> bool:
+        """Raises Unauthenticated."""
+        return self.asked_by_id == info.context.caller().actor.id
 
     @field(description="How many meters are in each state.")
     async def counts(self, info: Info) -> list[BatchCount]:
@@ -191,6 +207,7 @@ def batch_of(row: BatchRow) -> Batch:
     return Batch(
         id=ref("Batch", row.id),
         key=row.id,
+        asked_by_id=row.asked_by,
         kind=row.kind,
         settings=[BatchSetting(name=k, value=worded(k, v)) for k, v in row.settings.items()],
         until=row.until,

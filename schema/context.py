@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import strawberry
+from starlette.responses import Response
 from strawberry.dataloader import DataLoader
 
 from backend.journeys.pay_link import Visitor
@@ -30,7 +31,8 @@ class Context:
     """The caller's rights, the ports, and the DataLoaders of this request alone.
 
     `scope` is None for somebody who is not signed in. On a WebSocket it is what the connection
-    began with; a subscription asks `scope_now` at every event instead.
+    began with; a subscription asks `scope_now` at every event instead. `console_session` is what the
+    console's cookie holds; `console_response` the answer to its request, None for any other caller.
     """
 
     ports: Ports
@@ -43,6 +45,8 @@ class Context:
     visitor_cookie: str | None = None
     alipay_cookie: str | None = None
     user_agent: str = ""
+    console_session: str | None = None
+    console_response: Response | None = None
     connection_params: dict[str, object] | None = None
     loaders: dict[str, DataLoader[Any, Any]] = field(default_factory=dict)
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))

@@ -23,8 +23,10 @@ from backend.control.supplies import (
     supplies_of_meters,
 )
 from backend.enrolment.queries import Standing, standings
+from backend.journeys.alarm_shown import Subject, subjects_of_alarms
 from backend.journeys.charge_figures import figures
 from backend.journeys.forecast_shown import Shown, forecasts_of_accounts
+from backend.journeys.meter_choice import Served, served_by_meters
 from backend.journeys.meter_states import meter_states
 from backend.journeys.views import TopUpView, topup_views
 from backend.kernel.clock import Period
@@ -263,6 +265,36 @@ async def tags_of(context: Context, meter_id: UUID) -> list[str]:
         loader = context.loaders["tags"] = DataLoader(load_fn=load)
     tags: list[str] = await loader.load(meter_id)
     return tags
+
+
+async def served_of(context: Context, meter_id: UUID) -> Served | None:
+    """Whom a meter serves; of any number of meters it is two statements in all."""
+    loader = context.loaders.get("served")
+    if loader is None:
+
+        async def load(keys: Sequence[UUID]) -> list[Served | None]:
+            async with context.work() as work:
+                found = await served_by_meters(work, meter_ids=keys)
+            return [found.get(key) for key in keys]
+
+        loader = context.loaders["served"] = DataLoader(load_fn=load)
+    served: Served | None = await loader.load(meter_id)
+    return served
+
+
+async def subject_of_alarm(context: Context, alarm_id: UUID) -> Subject:
+    """What an alarm is about; of any number of alarms it is one statement in all."""
+    loader = context.loaders.get("alarms")
+    if loader is None:
+
+        async def load(keys: Sequence[UUID]) -> list[Subject]:
+            async with context.work() as work:
+                found = await subjects_of_alarms(work, alarm_ids=keys)
+            return [found[key] for key in keys]
+
+        loader = context.loaders["alarms"] = DataLoader(load_fn=load)
+    subject: Subject = await loader.load(alarm_id)
+    return subject
 
 
 async def batch_counts(context: Context, batch_id: UUID) -> dict[ItemState, int]:

@@ -21,9 +21,10 @@ from backend.metering.models import Gateway as GatewayRow
 from backend.metering.models import Meter as MeterRow
 from backend.metering.queries import MeterState
 from backend.metering.readings import Reading as Registers
-from backend.metering.rules import CreditMode, MeterModel
+from backend.metering.rules import CreditMode
 from backend.metering.rules import GatewayLink as Link
 from backend.metering.rules import MeterKind as Kind
+from backend.metering.rules import MeterModel as Model
 from backend.tenancy.rules import Permission
 
 from .circuits import Circuit, circuit_as_shown
@@ -41,6 +42,7 @@ from .loaders import (
     uplink_of,
 )
 from .meter_marks import MeterStateMark, mark_of
+from .models import MeterKind, MeterModel, model_of
 from .nodes import Node
 from .paging import size
 from .problems import AnyProblem
@@ -48,6 +50,7 @@ from .relay import Relay, relay_of
 from .resolvers import field
 from .rights import mutation
 from .scalars import DecimalText, ref, thousandths, uuid_of
+from .served import MeterAccount, account_as_shown, money_left
 from .supply import Supply, SupplyDecision, decision_of, supply_of
 
 strawberry.enum(
@@ -55,15 +58,6 @@ strawberry.enum(
     description="METER: the meter holds the money and cuts by itself. CLOUD: the cloud holds it, rates"
     " readings, cuts by command. NONE: read and controlled, not sold to.",
 )
-
-
-@strawberry.enum(description="What flows through a meter.")
-class MeterKind(Enum):
-    """电、水、热."""
-
-    ELECTRICITY = "ELECTRICITY"
-    WATER = "WATER"
-    HEAT = "HEAT"
 
 
 @strawberry.type(description="The share of one rate band: spike, peak, flat, valley or deep.")
@@ -106,6 +100,23 @@ class Meter(Node):
     online: bool = strawberry.field(description="Its gateway answers and it was read before.")
     selling_stopped: bool = strawberry.field(description="No vend until a person has checked it.")
     latest: Reading | None
+    registers: strawberry.Private[Registers | None]
+
+    @field(description="What it is, and how far that can be trusted; null for a profile of old.")
+    async def model(self, info: Info) -> MeterModel | None:
+        """Nobody's secret."""
+        found = info.context.ports.meter_models.get(self.profile)
+        return None if found is None else model_of(found)
+
+    @field(description="Whom it serves now.")
+    async def serves(self, info: Info) -> MeterAccount | None:
+        """By two statements for all meters that are asked for. Raises Forbidden."""
+        return await account_as_shown(info.context, self.key)
+
+    @field(description="What is left: in the meter, or available in the cloud; null: not known.")
+    async def balance(self, info: Info) -> Money | None:
+        """By a few statements for all meters that are asked for. Raises Forbidden."""
+        return await money_left(info.context, self.key, self.registers)
 
     @field(description="In which of the six states it is, with its colour and its mark.")
     async def state(self, info: Info) -> MeterStateMark:
@@ -240,6 +251,7 @@ def meter_of_state(state: MeterState) -> Meter:
         online=state.gateway_silent_since is None and state.latest is not None,
         selling_stopped=state.selling_stopped_at is not None,
         latest=None if state.latest is None else reading_of(state.latest),
+        registers=state.latest,
     )
 
 
@@ -256,6 +268,7 @@ def meter_of(row: MeterRow, gateway: GatewayRow, latest: Mapping[UUID, Registers
         online=gateway.silent_since is None and found is not None,
         selling_stopped=row.selling_stopped_at is not None,
         latest=None if found is None else reading_of(found),
+        registers=found,
     )
 
 
@@ -280,7 +293,7 @@ async def load_meter(work: UnitOfWork, info: Info, meter_id: UUID) -> Meter:
     return meter_of(row, gateway, await queries.latest_of_meters(work, meter_ids=[row.id]))
 
 
-def _known(profile: str, models: Mapping[str, MeterModel]) -> MeterModel:
+def _known(profile: str, models: Mapping[str, Model]) -> Model:
     if profile not in models:
         raise InvalidInput(
             f"no such meter model; there are: {', '.join(sorted(models))}", field="profile"

@@ -9,8 +9,16 @@ import strawberry
 from backend.metering.rules import MeterModel as Model
 
 from .context import Info
-from .meters import MeterKind
 from .resolvers import field
+
+
+@strawberry.enum(description="What flows through a meter.")
+class MeterKind(Enum):
+    """电、水、热."""
+
+    ELECTRICITY = "ELECTRICITY"
+    WATER = "WATER"
+    HEAT = "HEAT"
 
 
 @strawberry.enum(description="How far the facts of a model can be trusted.")

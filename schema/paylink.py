@@ -15,7 +15,8 @@ from backend.topups.rules import Channel, PayMethod, Way
 
 from .audit import KeyValue, pairs
 from .context import Info
-from .meters import MeterKind
+from .meter_marks import MeterStateMark, mark_of
+from .models import MeterKind
 from .problems import AnyProblem
 from .resolvers import field, subscription
 from .rights import open_mutation
@@ -40,6 +41,9 @@ class PayMeter:
     id: strawberry.ID
     name: str = strawberry.field(description="The last characters of its serial number.")
     kind: MeterKind
+    state: MeterStateMark | None = strawberry.field(
+        description="Told to the customer himself only: who was sent the link may pay, not look."
+    )
 
 
 @strawberry.type(description="What a pay link pays for; name and place are masked.")
@@ -109,6 +113,16 @@ def payer_topup_of(view: TopUpView) -> PayerTopUp:
     )
 
 
+def pay_meter_of(meter: journey.PayMeter) -> PayMeter:
+    """A meter that can be paid for, as the schema shows it."""
+    return PayMeter(
+        id=ref("Meter", meter.id),
+        name=meter.tail,
+        kind=MeterKind(meter.kind),
+        state=None if meter.state is None else mark_of(meter.state),
+    )
+
+
 def link_of(link: journey.OpenedLink) -> PayLink:
     """A pay link as the schema shows it."""
     return PayLink(
@@ -120,10 +134,7 @@ def link_of(link: journey.OpenedLink) -> PayLink:
         min=link.least,
         max=link.most,
         ways=[PayWay(channel=way.channel, method=way.method) for way in link.ways],
-        meters=[
-            PayMeter(id=ref("Meter", each.id), name=each.tail, kind=MeterKind(each.kind))
-            for each in link.meters
-        ],
+        meters=[pay_meter_of(each) for each in link.meters],
     )
 
 

@@ -38,6 +38,7 @@ from .history import HistoryQueries
 from .limits import Documents
 from .merchants import MerchantMutations
 from .messages import MessageMutations, MessageQueries
+from .meter_list import MeterListQueries
 from .meter_marks import MeterMarkQueries
 from .meter_prices import MeterPriceQueries
 from .meters import MeterMutations
@@ -83,6 +84,7 @@ class Query(
     MeterPriceQueries,
     SupplyQueries,
     BatchQueries,
+    MeterListQueries,
     MeterMarkQueries,
     CalendarQueries,
     TimetableQueries,

@@ -13,6 +13,7 @@ from backend.kernel.scope import Scope
 from backend.tenancy import queries
 from backend.tenancy.rules import Permission
 
+from . import console_session
 from .context import Info
 from .operators import Operator, operator_of
 from .problems import AnyProblem
@@ -102,11 +103,14 @@ class SessionMutations:
 
     @open_mutation(why="it is how one gets a session; tries are limited")
     async def login(self, info: Info, login: str, password: str) -> LoginResult:
-        """Sign in as name@group."""
+        """Sign in as name@group; the console is given its session in a cookie too."""
         context = info.context
         signed = await sign_in.sign_in(
             login=login, password=password, address=context.client_address, at=context.now
         )
+        if context.console_response is not None:
+            url = context.ports.public_url
+            console_session.keep(context.console_response, signed.token, public_url=url)
         return SignedIn(token=signed.token)
 
     @open_mutation(why="it ends the caller's own session")
@@ -116,4 +120,6 @@ class SessionMutations:
         if context.session is None:
             raise Unauthenticated("sign in first")
         await sign_in.sign_out(scope=scope, session=context.session, at=context.now)
+        if context.console_response is not None:
+            console_session.forget(context.console_response)
         return SignedOut()

@@ -8,33 +8,21 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from backend.accounts.queries import area as area_door
 from backend.control.batch_items import NewItem
 from backend.control.batch_rules import MOST_METERS, Candidate, LeftOut, left_out, numbers_of
 from backend.control.command_rules import CommandKind, Family, Order, family_of
 from backend.control.state_rules import MeterState
 from backend.control.supply_rules import Force, SupplyPolicy, Why
 from backend.kernel.db import Row, UnitOfWork
-from backend.kernel.errors import InvalidInput, NotFound
+from backend.kernel.errors import InvalidInput
 from backend.kernel.scope import Scope
 from backend.metering.rules import MeterModel
 from backend.tenancy.rules import Permission
 
 from .command import unable
+from .meter_choice import Choice, chosen_meters
 from .meter_states import meter_states
 
-_IN_PROJECT = (
-    "WITH RECURSIVE places AS (SELECT id FROM accounts_area"
-    "   WHERE group_id = $1 AND project_id = $2 AND id = ANY($3)"
-    "  UNION SELECT a.id FROM accounts_area a JOIN places p ON a.parent_id = p.id WHERE a.group_id = $1)"
-    " SELECT m.id FROM metering_meter m WHERE m.group_id = $1 AND m.project_id = $2"
-    "  AND m.removed_at IS NULL AND ($3::uuid[] IS NULL OR EXISTS (SELECT FROM metering_assignment s"
-    "   JOIN accounts_account c ON c.group_id = s.group_id AND c.id = s.account_id"
-    "   WHERE s.group_id = $1 AND s.meter_id = m.id AND s.ended_at IS NULL"
-    "    AND c.area_id IN (SELECT id FROM places)))"
-    "  AND ($4::text[] IS NULL OR EXISTS (SELECT FROM metering_tag t WHERE t.group_id = $1"
-    "   AND t.project_id = $2 AND t.tag = ANY($4) AND t.meter_id = m.id)) ORDER BY m.serial"
-)
 _NUMBERED = (
     "SELECT id, serial, project_id FROM metering_meter WHERE group_id = $1 AND serial = ANY($2)"
 )
@@ -119,17 +107,9 @@ async def _in_project(
 ) -> list[UUID]:
     if not (selection.areas or selection.states or selection.tags):
         raise InvalidInput("say by what meters are chosen", field="selection")
-    for area_id in selection.areas:
-        if (await area_door(work, scope=scope, area_id=area_id)).project_id != project_id:
-            raise NotFound("no such area")
-    rows = await work.fetch(
-        _IN_PROJECT,
-        work.group_id,
-        project_id,
-        list(selection.areas) or None,
-        list(selection.tags) or None,
-    )
-    return [row["id"] for row in rows]
+    choice = Choice(areas=selection.areas, tags=selection.tags)
+    found = await chosen_meters(work, scope=scope, project_id=project_id, choice=choice)
+    return [meter_id for meter_id, _ in found]
 
 
 async def _numbered(

@@ -1,7 +1,8 @@
 """What the holder of a pay link may do: pay for one account and follow that payment, nothing else.
 
 Forwarded links may pay, not look: names and places are masked; usage, balance and who pays are never
-told. A token is `<group code>.<random>`; a wrong, foreign or old one all get the same answer.
+told. A token is `<group code>.<random>`; a wrong, foreign or old one all get the same answer. Only the
+customer for whom it was made, known by the sealed cookie and still bound, also sees the meters' states.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from uuid import UUID
 
 from backend.accounts import queries as accounts
 from backend.accounts.rules import mask_place
+from backend.control.state_rules import MeterState
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import Conflict, InvalidInput, NotFound
 from backend.kernel.ids import token as new_token
@@ -25,6 +27,7 @@ from backend.topups.operations import create_link
 from backend.topups.queries import Link
 from backend.topups.rules import Channel, PayMethod, Way, browser_of, ways_to_offer
 
+from .meter_states import meter_states
 from .ports import Ports
 from .topup import Payer, start
 from .views import TopUpView, topup_views
@@ -36,11 +39,13 @@ _GONE = "this pay link is not valid any more"
 
 @dataclass(frozen=True, slots=True)
 class PayMeter:
-    """A meter that can be paid for; of its serial the last four characters are told."""
+    """A meter that can be paid for; of its serial the last four characters are told. `state`: None but for
+    the customer himself."""
 
     id: UUID
     tail: str
     kind: MeterKind
+    state: MeterState | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,14 @@ async def open_link(ports: Ports, *, token: str, visitor: Visitor) -> OpenedLink
         project = await tenancy.project_by_id(work, project_id=account.project_id)
         places = await accounts.area_paths(work, area_ids=[account.area_id])
         kinds = await tenancy.merchant_kinds(work, project_id=project.id)
-        meters = await metering.sold_meters(work, account_id=account.id)
+        meters = [
+            meter
+            for meter in await metering.sold_meters(work, account_id=account.id)
+            if link.meter_id in (None, meter.id)
+        ]
+        states = {}
+        if await _is_customer(work, ports, visitor, link):
+            states = await meter_states(work, meter_ids=[meter.id for meter in meters])
         known = await _known(work, ports, visitor, project.id, kinds)
     least, most = Money.of_fen(project.topup_min_fen), Money.of_fen(project.topup_max_fen)
     return OpenedLink(
@@ -137,9 +149,8 @@ async def open_link(ports: Ports, *, token: str, visitor: Visitor) -> OpenedLink
             known=known,
         ),
         meters=tuple(
-            PayMeter(meter.id, meter.serial[-4:], meter.kind)
+            PayMeter(meter.id, meter.serial[-4:], meter.kind, states.get(meter.id))
             for meter in meters
-            if link.meter_id in (None, meter.id)
         ),
     )
 
@@ -228,6 +239,16 @@ async def alipay_app(ports: Ports, *, token: str) -> tenancy.Credential | None:
             )
     except NotFound:
         return None
+
+
+async def _is_customer(work: UnitOfWork, ports: Ports, visitor: Visitor, link: Link) -> bool:
+    openid = visitor_openid(ports.box, group_id=work.group_id, cookie=visitor.cookie)
+    if openid is None:
+        return False
+    made_for = await accounts.customer(work, customer_id=link.customer_id)
+    if (made_for.channel, made_for.external_id) != ("WECHAT", openid):
+        return False
+    return await accounts.is_bound(work, customer_id=link.customer_id, account_id=link.account_id)
 
 
 async def _known(

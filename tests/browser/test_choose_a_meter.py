@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from backend.control.state_rules import MARKS, MeterState
 from backend.kernel.db import unit_of_work
 from backend.kernel.ids import token as new_token
 from backend.kernel.secrets import digest
@@ -17,6 +18,7 @@ from ..flows.town import Town, running_town
 from .chromium import chromium
 
 PHONE = "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Chrome/126.0 Mobile"
+IN_WECHAT = f"{PHONE} MicroMessenger/8.0.50"
 # The meter of the home, once more, with another serial number.
 _METER = (
     "INSERT INTO metering_meter SELECT (jsonb_populate_record(m, jsonb_build_object("
@@ -72,7 +74,7 @@ async def test_the_payer_chooses_the_meter_and_one_that_the_chat_named_is_only_s
         await tab.sees("立即支付 50 元")
         assert await tab.run("document.getElementById('meters-part').hidden")
         shown = await tab.run("document.getElementById('account-meter').textContent")
-        assert str(shown).startswith("电表 ")
+        assert shown == f"电表 {town.shop.meter[-4:]}", "whoever holds the link is told no state"
         await tab.send("Page.navigate", url=f"{town.api}/p/{general}")
         await tab.sees("给哪一块表充值")
         await tab.sees("电表 0042")
@@ -85,3 +87,23 @@ async def test_the_payer_chooses_the_meter_and_one_that_the_chat_named_is_only_s
         " JOIN metering_meter m ON m.id = a.meter_id"
     )
     assert serial == "SECOND-0042"
+
+
+async def test_the_customer_himself_sees_each_meters_state_by_its_one_colour_and_mark(
+    town: Town, tmp_path: Path
+) -> None:
+    await town.bind()
+    link = await general_link(town)
+    async with chromium(tmp_path / "wechat", user_agent=IN_WECHAT) as tab:
+        told = {"name": "sandbox_openid", "value": town.shop.openid, "url": town.sandbox}
+        await tab.send("Network.setCookie", **told)
+        await tab.send("Page.navigate", url=f"{town.api}/p/{link}")
+        await tab.sees("给哪一块表充值")
+        seen = await tab.run(
+            "[...document.querySelectorAll('#meters .state')].map(state => [state.textContent,"
+            " state.firstChild.style.color, state.firstChild.getAttribute('aria-hidden')])"
+        )
+        mark = MARKS[MeterState.OPENED]
+        red, green, blue = bytes.fromhex(mark.color[1:])
+        assert seen == [[mark.glyph + mark.word, f"rgb({red}, {green}, {blue})", "true"]] * 2
+        assert tab.errors == []

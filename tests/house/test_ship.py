@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 import yaml
@@ -155,6 +156,22 @@ def test_the_image_installs_by_hash_and_does_not_run_as_root() -> None:
         for path in source.split():
             assert (ROOT / path).exists(), path
             assert _sent_to_the_engine(path), f"{path} is kept out by .dockerignore"
+
+
+def test_the_wheel_brings_every_page_and_document_that_the_api_serves(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory"]
+    subprocess.run([*build, str(tmp_path)], cwd=ROOT, check=True, capture_output=True, timeout=100)
+    (wheel,) = tmp_path.glob("*.whl")
+    with ZipFile(wheel) as packed:
+        brought = set(packed.namelist())
+    served = [*(ROOT / "web").rglob("*.*"), *(ROOT / "schema/operations").rglob("*.graphql")]
+    assert len(served) > 10
+    missing = {str(path.relative_to(ROOT)) for path in served} - brought
+    assert not missing, missing
+    copied = re.findall(r"^COPY (\w+) \w+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    wheel_of = re.search(r"^packages = (.*)$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert wheel_of is not None
+    assert sorted(copied) == sorted(re.findall(r'"(\w+)"', wheel_of[1]))
 
 
 def _sent_to_the_engine(path: str) -> bool:

@@ -16,6 +16,11 @@ export const PAY_LINK = `query PayLink($token: String!) {
       id
       name
       kind
+      state {
+        color
+        glyph
+        word
+      }
     }
   }
 }`;

@@ -29,7 +29,12 @@ export class MeterChoice {
     $("meters-part").hidden = meters.length < 2;
     $("meters").textContent = "";
     put("account-meter", meters.length === 1 ? named(first) : "");
-    for (const meter of meters) $("meters").append(chip("meter", meter.id, named(meter), meter === first));
+    if (meters.length === 1) $("account-meter").append(...stateOf(first));
+    for (const meter of meters) {
+      const choice = chip("meter", meter.id, named(meter), meter === first);
+      choice.lastChild.append(...stateOf(meter));
+      $("meters").append(choice);
+    }
   }
 
   /** The id of the chosen meter; null where the backend knows which. */
@@ -41,6 +46,17 @@ export class MeterChoice {
 
 function named(meter) {
   return say("meter." + meter.kind.toLowerCase(), { name: meter.name });
+}
+
+/** A meter's state as the backend shows it everywhere, for the customer himself; nothing for anybody else. */
+function stateOf(meter) {
+  if (!meter.state) return [];
+  const shape = made("span", "glyph", meter.state.glyph);
+  shape.style.color = meter.state.color;
+  shape.setAttribute("aria-hidden", "true");
+  const state = made("span", "state");
+  state.append(shape, meter.state.word);
+  return [state];
 }
 
 function chip(group, value, text, first) {

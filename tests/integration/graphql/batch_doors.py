@@ -20,6 +20,19 @@ BATCH_DOORS = (
         "query($id: ID!) { answer: meterTags(project: $id) { tag meters } }",
     ),
     Door(
+        "Query.meters",
+        "project",
+        "Project",
+        "query($id: ID!) { answer: meters(project: $id) { edges { node { id } } } }",
+    ),
+    Door(
+        "Query.meters",
+        "areas",
+        "Area",
+        "query($p: ID!, $id: ID!) { answer: meters(project: $p, areas: [$id]) { edges { cursor } } }",
+        lambda mine: {"p": mine.Project},
+    ),
+    Door(
         "Mutation.prepareBatch",
         "project",
         "Project",

@@ -76,6 +76,36 @@ async def test_what_stands_is_listed_by_kind_and_hurry_and_what_stood_page_by_pa
     assert ended == {None, "closed again"}
 
 
+async def test_an_alarm_names_its_meter_and_whom_it_concerns(
+    api: Api, worlds: tuple[World, World]
+) -> None:
+    world = worlds[0]
+    project, meter, account = world.project.id, world.meter.id, world.account.id
+    alarms = [
+        NewAlarm(project, TAMPER, "one", account, meter, None, 3, {}),
+        NewAlarm(project, AlarmKind.GATEWAY_LOST, "two", None, None, world.gateway.id, 3, {}),
+    ]
+    async with unit_of_work(world.group_id) as work:
+        await raise_alarms(work, alarms=alarms, at=world.clock.now())
+    document = (
+        """query($p: ID!) { alarms(project: $p) { edges { node { kind serial concerns } } } }"""
+    )
+    asked = {"p": ref("Project", project)}
+    data = await api.data(document, asked, token=await operator_token(world))
+    told = {
+        e["node"]["kind"]: (e["node"]["serial"], e["node"]["concerns"])
+        for e in data["alarms"]["edges"]
+    }
+    assert told == {
+        "TAMPER": (world.meter.serial, f"{world.account.no} {world.account.name}"),
+        "GATEWAY_LOST": (world.gateway.serial, None),
+    }
+    async with unit_of_work(world.group_id) as work:
+        await work.execute("UPDATE tenancy_role SET permissions = '{project:read,alarm:read}'")
+    data = await api.data(document, asked, token=await operator_token(world))
+    assert {edge["node"]["concerns"] for edge in data["alarms"]["edges"]} == {None}
+
+
 async def test_levels_are_shown_and_set_for_a_project_and_for_a_meter(
     api: Api, worlds: tuple[World, World]
 ) -> None:

@@ -18,10 +18,11 @@ from .things import WRONG_TYPE, nothing
 PREPARE = """mutation($p: ID!, $text: String!, $kind: CommandKind!) { answer: prepareBatch(
   project: $p, kind: $kind, reason: "the riser is worked on", numbers: {text: $text}) {
     __typename ... on Problem { code message }
-    ... on Batch { id state second counts { state meters }
+    ... on Batch { id state second mine counts { state meters }
+      taken: items(states: [READY], first: 1) { edges { node { serial serves { no name } } } }
       items(states: [LEFT_OUT]) { edges { node { serial leftOut meter } } } } } }"""
 STEP = """mutation($id: ID!) { answer: %s { __typename ... on Problem { code message }
-  ... on Batch { state startsAt ruledBy } } }"""
+  ... on Batch { state mine startsAt ruledBy } } }"""
 CHANGED = """subscription($id: ID!) { batchChanged(id: $id) { batch { state }
   counts { state meters } changed { no serial state } } }"""
 
@@ -75,7 +76,10 @@ async def test_a_large_batch_goes_from_preview_to_approval_by_two_sessions(
     other = await operator_token(site.world, project_id=project_id, role="manager")
     made = await prepared(api, site, one)
     assert (made["state"], made["second"]) == ("DRAFT", True)
+    assert made["mine"]
     assert numbers(made["counts"]) == {"READY": 6, "LEFT_OUT": 1}
+    (taken,) = made["taken"]["edges"]
+    assert taken["node"]["serves"] == {"no": site.account.no, "name": site.account.name}
     (left,) = made["items"]["edges"]
     assert left["node"] == {"serial": "NOBODY-1", "leftOut": "UNKNOWN_NUMBER", "meter": None}
     by_manager = await step(api, other, made["id"], "confirmBatch(batch: $id)")
@@ -85,6 +89,7 @@ async def test_a_large_batch_goes_from_preview_to_approval_by_two_sessions(
     assert alone["code"] == "CONFLICT"
     begun = await step(api, other, made["id"], "ruleBatch(batch: $id, approved: true)")
     assert begun["state"] == "RUNNING"
+    assert not begun["mine"]
     assert begun["startsAt"] == (site.at + WINDOW).isoformat()
     assert await site.commands() == []
 

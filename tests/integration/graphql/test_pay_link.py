@@ -12,6 +12,7 @@ import pytest
 from backend.control.operations import mark_sending, note_error
 from backend.control.queries import next_vend
 from backend.control.rules import Wallet
+from backend.control.state_rules import MARKS, MeterState
 from backend.journeys.visitor import COOKIE, seal_visitor
 from backend.kernel.db import unit_of_work
 from backend.kernel.money import ZERO, Money
@@ -19,7 +20,7 @@ from backend.sandbox.embedded.services import EmbeddedServices
 from backend.topups.queries import order_by_id
 from schema.scalars import ref, uuid_of
 
-from ..world import BOX, World, make_credential, make_meter, make_order, new_id, pay
+from ..world import BOX, World, bind_customer, make_credential, make_meter, make_order, new_id, pay
 from .edge import Api, Body, operator_token
 from .things import WRONG_TYPE, Things, make_things, nothing, order_of_another_account
 from .till import Till, open_till
@@ -63,7 +64,7 @@ async def test_a_link_shows_what_it_pays_for_masked_and_no_balance(
     data = await api.data(PAY_LINK, {"token": things.link})
     shown = dict(data["payLink"])
     meters = shown.pop("meters")
-    assert meters[0] == {"id": things.Meter, "name": "0001", "kind": "ELECTRICITY"}
+    assert meters[0] == {"id": things.Meter, "name": "0001", "kind": "ELECTRICITY", "state": None}
     assert all(len(meter["name"]) <= 4 for meter in meters), "a serial is not told whole"
     for field, hidden in (("accountName", "Shop 100001"), ("place", "Building 1")):
         masked = shown.pop(field)
@@ -77,6 +78,34 @@ async def test_a_link_shows_what_it_pays_for_masked_and_no_balance(
         "max": "5000.00",
         "ways": [{"channel": "WECHAT_PAY", "method": "H5"}],
     }
+
+
+async def test_only_the_customer_himself_sees_his_meters_state_and_only_while_he_is_bound(
+    api: Api, worlds: tuple[World, World]
+) -> None:
+    world = worlds[0]
+    things = await make_things(world)
+    await bind_customer(world, external_id="o-li")
+
+    async def seen(openid: str, group_id: int = world.group_id) -> object:
+        sealed = seal_visitor(BOX, group_id=group_id, openid=openid)
+        asked = {"cookie": f"{COOKIE}={sealed}"}
+        body = (await api.post(PAY_LINK, {"token": things.link}, headers=asked)).json()
+        return body["data"]["payLink"]["meters"][0]["state"]
+
+    async with unit_of_work(world.group_id) as work:
+        made_for = await work.fetchval("SELECT customer_id FROM topups_link")
+        him = await work.fetchval(
+            "SELECT external_id FROM accounts_customer WHERE id = $1", made_for
+        )
+    assert await seen(him) is None, "he has no binding yet"
+    await bind_customer(world, external_id=him)
+    assert await seen(him) == MARKS[MeterState.OPENED]._asdict()
+    assert await seen("o-li") is None, "bound as well, but it was not made for him"
+    assert await seen(him, worlds[1].group_id) is None, "somebody of another group"
+    async with unit_of_work(world.group_id) as work:
+        await work.execute("UPDATE accounts_binding SET ended_at = bound_at")
+    assert await seen(him) is None
 
 
 async def test_a_payer_chooses_among_the_meters_of_the_link_and_no_other(
