@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-check demo-reset test bench-field bench-money bench-control chaos chaos-long simulate simulate-policy lint format lock ci
+.PHONY: help setup demo demo-check demo-reset test coverage bench-field bench-money bench-control chaos chaos-long simulate simulate-policy lint format lock ci
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,9 @@ demo-reset: setup ## remove the demo's data
 
 test: setup ## all tests
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+coverage: setup ## each line and branch of ledger, tariffs and the rules of control and top-ups is walked by a test
+	@$(BIN)/python -m tests.coverage
 
 bench-field: setup ## field benchmarks, one JSON object; wants gcc and libmodbus-dev
 	@$(BIN)/python -m tests.bench field

@@ -45,8 +45,6 @@ async def post_wallet_use(
     Purses and wallets are held by the caller. Gives the keys of those whose lots hold less: nothing was
     posted of them. Raises Overdrawn (a wallet holds less), Conflict (a key was posted before).
     """
-    if not uses:
-        return set()
     purses = [AccountKey(AccountKind.PURSE, use.purse_ref) for use in uses]
     ids = await account_ids(work, project_id=project_id, keys=purses, at=at)
     lots = await _lots(work, list(ids.values()))

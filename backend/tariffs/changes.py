@@ -230,7 +230,7 @@ async def _write(
     at: datetime,
 ) -> None:
     """Let the accounts pay by the tariff from then on; later ones of its kind that have not begun are
-    superseded. Raises Conflict when others wrote of the same instant."""
+    superseded. The accounts are held (`_checked`), so nobody else writes of the same instant."""
     await work.execute(
         "UPDATE tariffs_assignment SET superseded_at = $5 WHERE group_id = $1"
         " AND account_id = ANY($2) AND kind = $3 AND started_at >= $4 AND started_at >= $5"
@@ -241,13 +241,11 @@ async def _write(
         started_at,
         at,
     )
-    made = await work.execute(
+    await work.execute(
         "INSERT INTO tariffs_assignment (group_id, id, project_id, account_id, kind, tariff_id,"
         " started_at, assigned_by, assigned_at)"
         " SELECT $1, ids.id, $2, ids.account_id, $3, $4, $5, $6, $7"
-        " FROM unnest($8::uuid[], $9::uuid[]) AS ids(id, account_id)"
-        " ON CONFLICT (group_id, account_id, kind, started_at) WHERE superseded_at IS NULL"
-        " DO NOTHING",
+        " FROM unnest($8::uuid[], $9::uuid[]) AS ids(id, account_id)",
         work.group_id,
         of.project_id,
         of.kind,
@@ -258,8 +256,6 @@ async def _write(
         [uuid7(at) for _ in wanted],
         wanted,
     )
-    if made != len(wanted):
-        raise Conflict("another assignment of the same instant came first; look again")
 
 
 async def _locked(work: UnitOfWork, scope: Scope, change_id: UUID) -> Change:

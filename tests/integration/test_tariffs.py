@@ -337,10 +337,11 @@ async def test_two_persons_who_assign_at_once_leave_one_price(worlds: Two) -> No
     for tariff in (one, other):
         await in_force(ours, tariff)
     when = later(days=1)
-    await asyncio.gather(
+    done = await asyncio.gather(
         *(assign(ours, tariff, started_at=when) for tariff in (one, other) * 5),
         return_exceptions=True,
     )
+    assert {type(each) for each in done} <= {int, Conflict}  # nobody is told of an index
     assert len(await held(ours, ours.account.id)) == 1
 
 

@@ -8,8 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.control.calendar_rules import CutCalendar, CutWindow, Mark, may_cut
-from backend.control.dry_run_rules import CutRule, Move, WouldBeCut, check_rule, is_night, replay
+from backend.control.calendar_rules import CutCalendar, CutWindow, DayKind, Mark, may_cut
+from backend.control.dry_run_rules import (
+    CutRule,
+    Move,
+    OffUse,
+    WouldBeCut,
+    check_rule,
+    is_night,
+    replay,
+    replay_timetable,
+)
+from backend.control.timetable_rules import Slot, timetable_of
 from backend.kernel.clock import CHINA
 from backend.kernel.errors import InvalidInput
 
@@ -100,6 +110,11 @@ def test_what_nobody_can_mean_is_refused(wrong: dict[str, int]) -> None:
         check_rule(**({"level": 0, "overdraft": 0} | wrong))
 
 
+def test_the_least_and_the_most_of_a_rule_are_taken() -> None:
+    check_rule(level=0, overdraft=0)
+    check_rule(level=100_000 * YUAN, overdraft=100_000 * YUAN)
+
+
 def test_the_night_is_from_eight_to_eight() -> None:
     assert [is_night(at(0, hour), CHINA) for hour in (7, 8, 19, 20)] == [True, False, False, True]
 
@@ -117,3 +132,27 @@ def test_every_cut_is_inside_the_window_after_its_notice_and_they_follow_each_ot
         assert ends <= cut.at < END
         ends = cut.restored_at or END
         assert ends > cut.at
+
+
+def test_a_timetable_tells_what_would_not_have_been_used_hour_by_hour_and_how_much_of_it_at_night() -> (
+    None
+):
+    off_at_night = (Slot(0, False), Slot(6 * 60 + 30, True), Slot(19 * 60 + 15, False))
+    off_at_noon = (Slot(0, True), Slot(12 * 60, False), Slot(12 * 60 + 20, True))
+    timetable = timetable_of({DayKind.WORKDAY: off_at_night, DayKind.HOLIDAY: off_at_noon})
+    monday, holiday = date(2026, 11, 23), date(2026, 11, 24)
+    uses = [(monday, [120] * 24), (holiday, [0] * 12 + [300] + [0] * 11)]
+    found = replay_timetable(timetable, {holiday: frozenset({Mark.HOLIDAY})}, uses)
+    # Monday: 390 minutes before 06:30 and 285 after 19:15, of which 45 are before 20:00; 2 a minute.
+    assert found == OffUse(2, 390 + 285 + 20, 390 + 240, 2 * (390 + 285) + 100)
+    assert replay_timetable(timetable, {}, []) == OffUse(0, 0, 0, 0)
+
+
+def test_night_ends_at_eight_and_begins_at_twenty_for_a_timetable_too() -> None:
+    def off(hour: int) -> OffUse:
+        slots = [Slot(0, True), Slot(hour * 60, False), Slot((hour + 1) * 60, True)]
+        timetable = timetable_of({DayKind.WORKDAY: slots})
+        return replay_timetable(timetable, {}, [(date(2026, 11, 23), range(24))])
+
+    assert [off(hour).at_night for hour in (7, 8, 19, 20)] == [60, 0, 0, 60]
+    assert [off(hour).used for hour in (7, 8, 19, 20)] == [7, 8, 19, 20]

@@ -21,6 +21,8 @@ from backend.control.supply_rules import (
     Want,
     Why,
     decide,
+    trips_at_most,
+    trips_of_the_platform_at_most,
 )
 from backend.kernel.money import Money
 from tests.unit.control.supply_cases import CASES, IN_ARREARS, Case, updated
@@ -216,3 +218,21 @@ def test_a_trip_that_may_have_been_obeyed_is_taken_back_as_soon_as_power_is_want
     on_its_way = replace(supply, relay=None, force=Force(CommandKind.TRIP, Why.ARREARS))
     decided = decide(on_its_way)
     assert (decided.want is Want.ON) == (decided.command in CLOSES)
+
+
+@pytest.mark.parametrize(
+    ("meters", "of_project", "of_platform"),
+    [
+        (0, 5, 20),
+        (299, 5, 20),
+        (300, 6, 20),
+        (2_099, 41, 20),
+        (2_100, 42, 21),
+        (100_000, 2_000, 1_000),
+    ],
+)
+def test_an_engine_gone_wrong_darkens_two_in_a_hundred_of_a_project_and_one_of_all(
+    meters: int, of_project: int, of_platform: int
+) -> None:
+    assert trips_at_most(meters) == of_project
+    assert trips_of_the_platform_at_most(meters) == of_platform
