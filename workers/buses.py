@@ -130,27 +130,23 @@ class Bus:
 
 
 class BusTurn:
-    """The lane's turn and the lease's hold as one, as an asynchronous context manager. `waited`: somebody
-    else had the bus meanwhile, in this process or another."""
+    """The lane's turn and the lease's hold as one, as an asynchronous context manager."""
 
-    __slots__ = ("_hold", "_lane", "_priority", "_turn", "waited")
+    __slots__ = ("_hold", "_lane", "_priority", "_turn")
 
     def __init__(self, lane: Lane, priority: Priority, hold: Hold, turn: Turn) -> None:
         self._lane = lane
         self._priority = priority
         self._hold = hold
         self._turn = turn
-        self.waited = False
 
     async def __aenter__(self) -> Turn:
         lane = self._lane
         if not lane.seize():
-            self.waited = True
             await lane.wait(self._priority)
         held = False
         try:
             if not self._hold.seize():
-                self.waited = True
                 await self._hold.wait()
             held = True
         finally:

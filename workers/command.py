@@ -7,8 +7,8 @@ meter before it writes. The bus is held for the whole short series, so nothing s
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
@@ -44,6 +44,7 @@ from workers.protocols.errors import FrameError, MeterRefused
 from workers.recording import reading_of
 
 WRITES_A_TRY = 3
+_FRESH = timedelta(seconds=2)
 T = TypeVar("T")
 _RESTORES = (
     CommandKind.CLOSE,
@@ -72,22 +73,24 @@ async def command_due(
     task = await journey.take(group_id=group_id, command_id=command_id, at=clock.now())
     if task is None:
         return None
-    priority = priority_of(task.command.kind)
+    priority, taken_at = priority_of(task.command.kind), clock.now()
+    errand: _Errand | None = None
     try:
         bus = await context.buses.bus(task.meter.gateway)
-        held = bus.turn(priority)
-        async with held as turn:
-            # Asked again with the bus in hand: while we waited it may have ended or been served.
-            if held.waited:
+        async with bus.turn(priority) as turn:
+            # While we waited for the bus it may have ended or been served: the commit before a write finds
+            # that out, and where it took its time nobody reads the meter for nothing.
+            if clock.now() - taken_at > _FRESH:
                 task = await journey.take(group_id=group_id, command_id=command_id, at=clock.now())
             if task is None:
                 return None
-            return await _Errand(context, group_id, task, turn.driver(task.meter)).run()
+            errand = _Errand(context, group_id, task, turn.driver(task.meter))
+            return await errand.run()
     except CommandExpired as late:
-        await journey.waits(group_id=group_id, command_id=command_id, why=late.message)
+        await _waits(group_id, command_id, errand, late.message)
         raise LinkDown(late.message) from late
     except Unavailable as error:
-        await journey.waits(group_id=group_id, command_id=command_id, why=error.message)
+        await _waits(group_id, command_id, errand, error.message)
         raise
     except DomainError as error:  # the model cannot do it, or the meter refuses to be read
         await journey.ended(
@@ -96,9 +99,15 @@ async def command_due(
             state=CommandState.FAILED,
             outcome=error.message,
             relay_after=None,
+            accepted_at=None if errand is None else errand.accepted_at,
             at=clock.now(),
         )
     return None
+
+
+async def _waits(group_id: int, command_id: UUID, errand: _Errand | None, why: str) -> None:
+    accepted_at = None if errand is None else errand.accepted_at
+    await journey.waits(group_id=group_id, command_id=command_id, why=why, accepted_at=accepted_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +140,11 @@ class _Errand:
         self._command: Command = task.command
         self._refusal: str | None = None
 
+    @property
+    def accepted_at(self) -> datetime | None:
+        """When the meter answered the last write, if it did."""
+        return self._command.accepted_at
+
     async def run(self) -> datetime | None:
         """Look and write until it is decided; gives when to look again. Raises as the driver's ports."""
         for writes_left in range(WRITES_A_TRY, -1, -1):
@@ -140,12 +154,12 @@ class _Errand:
             if step is CommandStep.SEND:
                 if not writes_left:
                     break
-                if not await self._write(look, now):
+                if not await self._write(look, now) and not await self._taken_again():
                     return None
                 continue
             if step is CommandStep.WAIT:
                 await self._keep(look, now)
-                await journey.waits(group_id=self._group_id, command_id=self._command.id, why=words)
+                await _waits(self._group_id, self._command.id, self, words)
                 return now + pause_of(self._command.kind)
             await journey.ended(
                 group_id=self._group_id,
@@ -153,6 +167,7 @@ class _Errand:
                 state=CommandState(step),
                 outcome=words,
                 relay_after=look.relay,
+                accepted_at=self.accepted_at,
                 at=now,
                 reading=self._reading(look, now),
             )
@@ -173,9 +188,13 @@ class _Errand:
         )
 
     async def _write(self, look: _Look, now: datetime) -> bool:
-        """Announce and write once; False when the command ended meanwhile."""
+        """Announce and write once; False when the command is not as we took it."""
         announced = await journey.about_to_write(
-            group_id=self._group_id, command_id=self._command.id, relay_closed=look.relay, at=now
+            group_id=self._group_id,
+            command_id=self._command.id,
+            writes=self._command.writes,
+            relay_closed=look.relay,
+            at=now,
         )
         if announced is None:
             return False
@@ -190,13 +209,17 @@ class _Errand:
         except (NoAnswer, FrameError):
             pass  # it may have acted: the next look tells
         else:
-            taken = await journey.accepted(
-                group_id=self._group_id, command_id=announced.id, at=self._clock.now()
-            )
-            if taken is None:
-                return False
-            self._command = taken
+            self._command = replace(announced, accepted_at=self._clock.now())
         return True
+
+    async def _taken_again(self) -> bool:
+        """Take it as it is now; False when there is nothing left to do."""
+        task = await journey.take(
+            group_id=self._group_id, command_id=self._command.id, at=self._clock.now()
+        )
+        if task is not None:
+            self._command = task.command
+        return task is not None
 
     async def _look(self) -> _Look:
         command, driver = self._command, self._driver

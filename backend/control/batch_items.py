@@ -55,9 +55,10 @@ async def add_items(
     """Keep the items of a preview in their order."""
     await work.execute(
         "INSERT INTO control_batch_item (group_id, batch_id, no, project_id, serial, meter_id, gateway_id,"
-        " assignment_id, state, left_out, changed_at)"
+        " assignment_id, state, left_out, turn, changed_at)"
         " SELECT $1, $2, n.no, $3, n.serial, n.meter_id, n.gateway_id, n.assignment_id,"
-        "  CASE WHEN n.left_out IS NULL THEN 'READY' ELSE 'LEFT_OUT' END, n.left_out, $9"
+        "  CASE WHEN n.left_out IS NULL THEN 'READY' ELSE 'LEFT_OUT' END, n.left_out,"
+        "  row_number() OVER (PARTITION BY n.gateway_id, n.left_out IS NULL ORDER BY n.no), $9"
         " FROM unnest($4::text[], $5::uuid[], $6::uuid[], $7::uuid[], $8::text[]) WITH ORDINALITY"
         "  AS n(serial, meter_id, gateway_id, assignment_id, left_out, no)",
         work.group_id,
@@ -86,6 +87,20 @@ async def count_items(
     for row in rows:
         found[row["batch_id"]][ItemState(row["state"])] = row["items"]
     return found
+
+
+async def any_left(work: UnitOfWork, *, batch_id: UUID) -> dict[ItemState, bool]:
+    """Whether any item waits (READY) or is on its way (ASKED): what can be told without counting all."""
+    row = await work.fetchrow(
+        "SELECT EXISTS (SELECT FROM control_batch_item WHERE group_id = $1 AND batch_id = $2"
+        "   AND state = 'READY') AS ready,"
+        "  EXISTS (SELECT FROM control_batch_item WHERE group_id = $1 AND batch_id = $2"
+        "   AND state = 'ASKED') AS asked",
+        work.group_id,
+        batch_id,
+    )
+    assert row is not None
+    return {ItemState.READY: row["ready"], ItemState.ASKED: row["asked"]}
 
 
 async def items_page(
@@ -136,21 +151,28 @@ async def lock_next(
     limit: int,
 ) -> list[BatchItem]:
     """The items that may be asked now, at most `limit`: as many as keep the commands of batches that are on
-    their way within so many at each gateway and in the project, turn by turn over the gateways."""
+    their way within so many at each gateway and in the project, turn by turn over the gateways.
+
+    It looks at as many of the next as may be on their way at all, so a round's cost does not grow with
+    the batch; where many of these share a gateway it gives fewer, and the next round the others.
+    """
     rows = await work.fetch(
-        # Who is on the way has the first places at its gateway. No join of what waits with what flies: a
-        # batch is so new that the planner takes it for a few rows, and would walk one for each of the other.
-        "WITH pool AS (SELECT no, gateway_id, 0 AS waits, (project_id = $3)::integer AS ours"
-        "   FROM control_batch_item WHERE group_id = $1 AND state = 'ASKED'"
-        "  UNION ALL SELECT no, gateway_id, 1, 0"
-        "   FROM control_batch_item WHERE group_id = $1 AND batch_id = $2 AND state = 'READY'),"
-        " placed AS (SELECT no, waits, sum(ours) OVER () AS flying,"
-        "   row_number() OVER (PARTITION BY gateway_id ORDER BY waits, no) AS place FROM pool),"
-        " turns AS (SELECT no, flying, row_number() OVER (ORDER BY place, no) AS turn"
-        "   FROM placed WHERE waits = 1 AND place <= $4),"
-        " chosen AS (SELECT array_agg(no) AS nos FROM turns WHERE turn <= least($6::bigint, $5 - flying))"
+        # Who is on the way has the first places at its gateway.
+        "WITH flying AS MATERIALIZED (SELECT gateway_id, count(*) AS many,"
+        "   count(*) FILTER (WHERE project_id = $3) AS ours"
+        "   FROM control_batch_item WHERE group_id = $1 AND state = 'ASKED' GROUP BY gateway_id),"
+        " full_up AS (SELECT coalesce(array_agg(gateway_id), '{}') AS gates FROM flying WHERE many >= $4),"
+        " room AS (SELECT least($6::bigint, $5 - coalesce(sum(ours), 0)) AS places FROM flying),"
+        " waiting AS MATERIALIZED (SELECT no, turn, gateway_id FROM control_batch_item"
+        "   WHERE group_id = $1 AND batch_id = $2 AND state = 'READY'"
+        "   AND gateway_id <> ALL((SELECT gates FROM full_up)::uuid[]) ORDER BY turn, no LIMIT $5),"
+        " placed AS (SELECT w.no, w.turn, coalesce(f.many, 0)"
+        "   + row_number() OVER (PARTITION BY w.gateway_id ORDER BY w.turn) AS place"
+        "   FROM waiting w LEFT JOIN flying f USING (gateway_id)),"
+        " chosen AS (SELECT no FROM placed WHERE place <= $4 ORDER BY place, no"
+        "   LIMIT greatest(0, (SELECT places FROM room)))"
         " SELECT * FROM control_batch_item WHERE group_id = $1 AND batch_id = $2"
-        "  AND no = ANY((SELECT nos FROM chosen)::integer[]) ORDER BY no FOR UPDATE",
+        "  AND no = ANY(ARRAY(SELECT no FROM chosen)) ORDER BY no FOR UPDATE",
         work.group_id,
         batch_id,
         project_id,

@@ -1,4 +1,4 @@
-"""Commands to meters as they are written: asked for, taken, announced, accepted, ended (C19, C22).
+"""Commands to meters as they are written: asked for, taken, announced, ended (C19, C22).
 
 Each step takes many commands at once, for a group commit carries all that come while the one before is on
 its way. Row locks and conditional updates keep one unfinished command of a family per meter, and an ended
@@ -123,9 +123,11 @@ async def lock_unfinished(work: UnitOfWork, *, command_ids: Sequence[UUID]) -> d
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """A write that is about to leave. `relay_closed`: as just read."""
+    """A write that is about to leave. `writes`: how many there were before it, as the worker knows;
+    `relay_closed`: as just read."""
 
     command_id: UUID
+    writes: int
     relay_closed: bool | None
     at: datetime
 
@@ -146,43 +148,31 @@ async def mark_writing(work: UnitOfWork, *, writes: Sequence[Writing]) -> dict[U
     return {row["id"]: command_of(row) for row in rows}
 
 
-async def mark_accepted(
-    work: UnitOfWork, *, accepted_at: Sequence[tuple[UUID, datetime]]
-) -> dict[UUID, Command]:
-    """Meters answered that they took a write; those that ended meanwhile are missing."""
-    command_ids = [command_id for command_id, _ in accepted_at]
-    await lock_unfinished(work, command_ids=command_ids)
-    rows = await work.fetch(
-        "UPDATE control_command c SET accepted_at = a.at"
-        " FROM unnest($2::uuid[], $3::timestamptz[]) AS a(id, at)"
-        " WHERE c.group_id = $1 AND c.id = a.id AND c.state = 'SENT' RETURNING c.*",
-        work.group_id,
-        command_ids,
-        [at for _, at in accepted_at],
-    )
-    return {row["id"]: command_of(row) for row in rows}
-
-
-async def note_waiting(work: UnitOfWork, *, command_id: UUID, why: str) -> None:
-    """Keep why the last try did not end it."""
+async def note_waiting(
+    work: UnitOfWork, *, command_id: UUID, why: str, accepted_at: datetime | None
+) -> None:
+    """Keep why the last try did not end it, and that its meter answered the write (None: nothing new)."""
     await work.execute(
-        "UPDATE control_command SET outcome = $3"
+        "UPDATE control_command SET outcome = $3, accepted_at = coalesce($4, accepted_at)"
         " WHERE group_id = $1 AND id = $2 AND state IN ('QUEUED', 'SENT')",
         work.group_id,
         command_id,
         why[:500],
+        accepted_at,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a command ended. `relay_after`: as last read."""
+    """How a command ended. `relay_after`: as last read; `accepted_at`: its meter answered the last write
+    (None: as it is known already)."""
 
     command_id: UUID
     state: CommandState
     outcome: str
     relay_after: bool | None
     at: datetime
+    accepted_at: datetime | None = None
 
 
 async def end_commands(work: UnitOfWork, *, ends: Sequence[End]) -> dict[UUID, Command]:
@@ -190,8 +180,9 @@ async def end_commands(work: UnitOfWork, *, ends: Sequence[End]) -> dict[UUID, C
     await lock_unfinished(work, command_ids=[end.command_id for end in ends])
     rows = await work.fetch(
         "UPDATE control_command c SET state = e.state, outcome = e.outcome, relay_after = e.relay,"
-        " finished_at = e.at FROM unnest($2::uuid[], $3::text[], $4::text[], $5::smallint[],"
-        "  $6::timestamptz[]) AS e(id, state, outcome, relay, at)"
+        " finished_at = e.at, accepted_at = coalesce(e.accepted_at, c.accepted_at)"
+        " FROM unnest($2::uuid[], $3::text[], $4::text[], $5::smallint[], $6::timestamptz[],"
+        "  $7::timestamptz[]) AS e(id, state, outcome, relay, at, accepted_at)"
         " WHERE c.group_id = $1 AND c.id = e.id AND c.state IN ('QUEUED', 'SENT') RETURNING c.*",
         work.group_id,
         [end.command_id for end in ends],
@@ -199,5 +190,6 @@ async def end_commands(work: UnitOfWork, *, ends: Sequence[End]) -> dict[UUID, C
         [end.outcome[:500] for end in ends],
         [None if end.relay_after is None else int(end.relay_after) for end in ends],
         [end.at for end in ends],
+        [end.accepted_at for end in ends],
     )
     return {row["id"]: command_of(row) for row in rows}

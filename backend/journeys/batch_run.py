@@ -182,11 +182,12 @@ async def _changed(
 async def _next_look(work: UnitOfWork, batch: Batch, at: datetime) -> datetime | None:
     """When to look again; a batch of which nothing is left ends here."""
     assert batch.starts_at is not None, "it began"
-    counts = (await batch_items.count_items(work, batch_ids=[batch.id]))[batch.id]
-    if counts[ItemState.READY] + counts[ItemState.ASKED] == 0:
+    left = await batch_items.any_left(work, batch_id=batch.id)
+    if not any(left.values()):
         cancelled = batch.state is BatchState.CANCELLED
         state = BatchState.CANCELLED if cancelled else BatchState.DONE
         ended = await batches.save_batch(work, replace(batch, state=state, finished_at=at))
+        counts = (await batch_items.count_items(work, batch_ids=[batch.id]))[batch.id]
         told = {str(each): number for each, number in counts.items() if number}
         await audit(work, ended, "end", RUNNER, at, told)
         for kind in (_HALTED, _FAILED):
@@ -196,6 +197,6 @@ async def _next_look(work: UnitOfWork, batch: Batch, at: datetime) -> datetime |
             detail = {"failed": str(failed), "reason": batch.reason}
             await _tell(work, ended, _FAILED, detail, at)
         return None
-    if counts[ItemState.ASKED] or batch.state is BatchState.RUNNING:
+    if left[ItemState.ASKED] or batch.state is BatchState.RUNNING:
         return max(at + _AGAIN, batch.starts_at)
     return None

@@ -1,4 +1,4 @@
-"""A command's way to its meter, in short steps that commit (C12, C19): taken, announced, accepted, ended.
+"""A command's way to its meter, in short steps that commit (C12, C19): taken, announced, ended.
 
 Steps of a group that come while others commit go together in the next commit: ten thousand commands of a
 batch are not thirty thousand commits.
@@ -69,14 +69,15 @@ _takes = TogetherByGroup(_take_all)
 
 
 async def about_to_write(
-    *, group_id: int, command_id: UUID, relay_closed: bool | None, at: datetime
+    *, group_id: int, command_id: UUID, writes: int, relay_closed: bool | None, at: datetime
 ) -> Command | None:
-    """Commit that a write may reach the meter, before it leaves. `relay_closed`: as just read.
+    """Commit that a write may reach the meter, before it leaves. `writes`: how many there were, as it was
+    taken; `relay_closed`: as just read.
 
-    None: the command ended or expired meanwhile, or is a trip that is not meant any more, so nothing may
-    be written.
+    None: the command ended, expired or was written by another meanwhile, or is a trip that is not meant any
+    more, so nothing may be written.
     """
-    return await _announcements(group_id, Writing(command_id, relay_closed, at))
+    return await _announcements(group_id, Writing(command_id, writes, relay_closed, at))
 
 
 async def _announce_all(group_id: int, writes: Sequence[Writing]) -> list[Command | None]:
@@ -87,9 +88,11 @@ async def _announce_all(group_id: int, writes: Sequence[Writing]) -> list[Comman
         live, over = list[Writing](), list[Command]()
         for write in writes:
             command = found.get(write.command_id)
-            if command is not None and write.at < command.expires_at:
+            if command is None or command.writes != write.writes:
+                continue
+            if write.at < command.expires_at:
                 live.append(write)
-            elif command is not None and write.at >= command.over_at:
+            elif write.at >= command.over_at:
                 over.append(command)
         await expire(work, over, writes[-1].at)
         of_live = [found[write.command_id] for write in live]
@@ -118,23 +121,6 @@ async def _call_off(work: UnitOfWork, idle: Mapping[UUID, str], at: datetime) ->
 _announcements = TogetherByGroup(_announce_all)
 
 
-async def accepted(*, group_id: int, command_id: UUID, at: datetime) -> Command | None:
-    """The meter answered that it took the write; None when the command ended meanwhile."""
-    return await _acceptances(group_id, (command_id, at))
-
-
-async def _accept_all(
-    group_id: int, answers: Sequence[tuple[UUID, datetime]]
-) -> list[Command | None]:
-    # An answer that a crash of PostgreSQL forgets is made up for by writing again.
-    async with unit_of_work(group_id, durable=False) as work:
-        found = await steps.mark_accepted(work, accepted_at=answers)
-    return [found.get(command_id) for command_id, _ in answers]
-
-
-_acceptances = TogetherByGroup(_accept_all)
-
-
 async def ended(
     *,
     group_id: int,
@@ -143,10 +129,12 @@ async def ended(
     outcome: str,
     relay_after: bool | None,
     at: datetime,
+    accepted_at: datetime | None = None,
     reading: Reading | None = None,
 ) -> bool:
-    """End a command and audit it; False when it had ended before. `reading`: the read-back, which is kept."""
-    end = End(command_id, state, outcome, relay_after, at)
+    """End a command and audit it; False when it had ended before. `accepted_at`: the meter answered the last
+    write; `reading`: the read-back, which is kept."""
+    end = End(command_id, state, outcome, relay_after, at, accepted_at)
     return await _ends(group_id, (end, reading))
 
 
@@ -178,7 +166,10 @@ def _leaves_free(command: Command) -> bool:
     return command.state is CommandState.VERIFIED and relay and not forced
 
 
-async def waits(*, group_id: int, command_id: UUID, why: str) -> None:
-    """It goes on later: the meter was not reached, or needs a moment."""
+async def waits(
+    *, group_id: int, command_id: UUID, why: str, accepted_at: datetime | None = None
+) -> None:
+    """It goes on later: the meter was not reached, or needs a moment. `accepted_at`: it answered the last
+    write; an answer that a crash forgets is made up for by writing again."""
     async with unit_of_work(group_id, durable=False) as work:
-        await steps.note_waiting(work, command_id=command_id, why=why)
+        await steps.note_waiting(work, command_id=command_id, why=why, accepted_at=accepted_at)

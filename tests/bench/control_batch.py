@@ -70,6 +70,7 @@ async def run(
         try:
             with _workers(task, folder, workers):
                 await _runs(site.group_id)
+                await _swept(site.group_id)
                 seen = await _trip(site, bell)
         finally:
             await bell.stop()
@@ -248,6 +249,22 @@ async def _runs(group_id: int) -> None:
                 ):
                     return
             await pause(0.1)
+
+
+async def _swept(group_id: int) -> None:
+    """Until the site is as one that runs: what a new one is owed at once, its first sweep, is no part of
+    the batch."""
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            async with unit_of_work(group_id) as work:
+                planned, left = await work.fetchrow(
+                    "SELECT count(*), count(*) FILTER (WHERE done_at IS NULL AND due_at <= now())"
+                    " FROM outbox_event WHERE group_id = $1 AND topic = 'sweep.due'",
+                    group_id,
+                ) or (0, 0)
+            if planned and not left:
+                return
+            await pause(0.5)
 
 
 async def _trip(site: _Site, bell: TopupBell) -> _Seen:

@@ -122,14 +122,14 @@ class Site:
         """The meters' answers to what is on its way; to how many commands."""
         async with unit_of_work(self.world.group_id) as work:
             rows = await work.fetch(
-                "SELECT id FROM control_command WHERE group_id = $1 AND state IN ('QUEUED', 'SENT')"
+                "SELECT id, writes FROM control_command WHERE group_id = $1 AND state IN ('QUEUED', 'SENT')"
                 " ORDER BY id LIMIT $2",
                 work.group_id,
                 most,
             )
         for row in rows:
             step = {"group_id": self.world.group_id, "command_id": row["id"], "at": self.at}
-            await serve_command.about_to_write(**step, relay_closed=True)
+            await serve_command.about_to_write(**step, writes=row["writes"], relay_closed=True)
             await serve_command.ended(
                 **step, state=state, outcome="as the meter shows", relay_after=False
             )

@@ -141,9 +141,14 @@ class Post:
     async def announce(self, asked: Command) -> None:
         """What a worker commits right before a write: the relay was closed."""
         at, group_id = self.clock.now(), self.world.group_id
-        assert await journey.take(group_id=group_id, command_id=asked.id, at=at) is not None
+        taken = await journey.take(group_id=group_id, command_id=asked.id, at=at)
+        assert taken is not None
         announced = await journey.about_to_write(
-            group_id=group_id, command_id=asked.id, relay_closed=True, at=at
+            group_id=group_id,
+            command_id=asked.id,
+            writes=taken.command.writes,
+            relay_closed=True,
+            at=at,
         )
         assert announced is not None
 

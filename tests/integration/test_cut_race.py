@@ -135,7 +135,7 @@ async def test_a_trip_that_waits_is_not_written_once_its_meter_is_protected_or_i
     ):
         trip = trips[home.meter.id]
         written = await about_to_write(
-            group_id=group_id, command_id=trip.id, relay_closed=True, at=at
+            group_id=group_id, command_id=trip.id, writes=0, relay_closed=True, at=at
         )
         assert (written is None) == (word is not None)
         now = (await street.newest())[home.meter.id]

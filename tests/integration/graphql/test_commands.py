@@ -71,7 +71,9 @@ async def test_what_the_meter_showed_is_told_as_on_and_off(
     world = worlds[0]
     asked = await ask_command(world, kind=CommandKind.TRIP)
     group_id, at = world.group_id, world.clock.now()
-    await journey.about_to_write(group_id=group_id, command_id=asked.id, relay_closed=True, at=at)
+    await journey.about_to_write(
+        group_id=group_id, command_id=asked.id, writes=0, relay_closed=True, at=at
+    )
     await journey.ended(
         group_id=group_id,
         command_id=asked.id,
