@@ -157,22 +157,23 @@ async def lock_next(
     the batch; where many of these share a gateway it gives fewer, and the next round the others.
     """
     rows = await work.fetch(
-        # Who is on the way has the first places at its gateway.
-        "WITH flying AS MATERIALIZED (SELECT gateway_id, count(*) AS many,"
-        "   count(*) FILTER (WHERE project_id = $3) AS ours"
-        "   FROM control_batch_item WHERE group_id = $1 AND state = 'ASKED' GROUP BY gateway_id),"
-        " full_up AS (SELECT coalesce(array_agg(gateway_id), '{}') AS gates FROM flying WHERE many >= $4),"
-        " room AS (SELECT least($6::bigint, $5 - coalesce(sum(ours), 0)) AS places FROM flying),"
-        " waiting AS MATERIALIZED (SELECT no, turn, gateway_id FROM control_batch_item"
+        # Who is on the way has the first places at its gateway. No join of what waits with what flies: a
+        # batch is so new that the planner takes it for a few rows, and would walk one for each of the other.
+        "WITH flying AS MATERIALIZED (SELECT no, gateway_id, (project_id = $3)::integer AS ours"
+        "   FROM control_batch_item WHERE group_id = $1 AND state = 'ASKED'),"
+        " busy AS (SELECT gateway_id FROM flying GROUP BY gateway_id HAVING count(*) >= $4),"
+        " waiting AS (SELECT no, gateway_id, turn FROM control_batch_item"
         "   WHERE group_id = $1 AND batch_id = $2 AND state = 'READY'"
-        "   AND gateway_id <> ALL((SELECT gates FROM full_up)::uuid[]) ORDER BY turn, no LIMIT $5),"
-        " placed AS (SELECT w.no, w.turn, coalesce(f.many, 0)"
-        "   + row_number() OVER (PARTITION BY w.gateway_id ORDER BY w.turn) AS place"
-        "   FROM waiting w LEFT JOIN flying f USING (gateway_id)),"
-        " chosen AS (SELECT no FROM placed WHERE place <= $4 ORDER BY place, no"
-        "   LIMIT greatest(0, (SELECT places FROM room)))"
+        "   AND gateway_id <> ALL(ARRAY(SELECT gateway_id FROM busy)) ORDER BY turn, no LIMIT $5),"
+        " pool AS (SELECT no, gateway_id, 0 AS turn, ours FROM flying"
+        "  UNION ALL SELECT no, gateway_id, turn, 0 FROM waiting),"
+        " placed AS (SELECT no, turn, sum(ours) OVER () AS aloft,"
+        "   row_number() OVER (PARTITION BY gateway_id ORDER BY turn) AS place FROM pool),"
+        " seated AS (SELECT no, aloft, row_number() OVER (ORDER BY place, no) AS seat"
+        "   FROM placed WHERE turn > 0 AND place <= $4),"
+        " chosen AS (SELECT array_agg(no) AS nos FROM seated WHERE seat <= least($6::bigint, $5 - aloft))"
         " SELECT * FROM control_batch_item WHERE group_id = $1 AND batch_id = $2"
-        "  AND no = ANY(ARRAY(SELECT no FROM chosen)) ORDER BY no FOR UPDATE",
+        "  AND no = ANY((SELECT nos FROM chosen)::integer[]) ORDER BY no FOR UPDATE",
         work.group_id,
         batch_id,
         project_id,
