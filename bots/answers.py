@@ -97,7 +97,7 @@ def balance_answer(*, view: View, account: AccountView, meter: MeterView, now: d
     else:
         lines = [say("balance.line", name=name, amount=yuan(left), time=at)]
     if meter.days_left is not None and left > ZERO:
-        lines.append(say("balance.days", days=str(meter.days_left)))
+        lines.append(say("balance.days", days=_days(meter.days_left)))
     if is_stale(view=view, meter=meter, now=now):
         lines.append(say("balance.stale"))
     if meter.relay is Relay.OPEN:
@@ -106,6 +106,11 @@ def balance_answer(*, view: View, account: AccountView, meter: MeterView, now: d
     if len(view.accounts) > 1:
         lines.append(say("balance.switch"))
     return "\n".join(lines)
+
+
+def _days(days: int) -> str:
+    """Whole days that are left: nobody reads "0 days" as the rest of this one."""
+    return str(days) if days else say("lasting.under_a_day")
 
 
 def lasting_answer(*, view: View, account: AccountView, meter: MeterView, now: datetime) -> str:
@@ -120,7 +125,7 @@ def lasting_answer(*, view: View, account: AccountView, meter: MeterView, now: d
         head = say("lasting.long", name=name, days=str(days))
     else:
         zero = data_time(meter.zero_at, now)
-        head = say("lasting.until", name=name, days=str(days), time=zero)
+        head = say("lasting.until", name=name, days=_days(days), time=zero)
     lines = [head, say("lasting.left", amount=yuan(left), time=data_time(meter.data_at, now))]
     if is_stale(view=view, meter=meter, now=now):
         lines.append(say("balance.stale"))

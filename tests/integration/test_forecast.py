@@ -282,7 +282,7 @@ async def test_the_bot_tells_a_tenant_how_long_his_money_lasts_and_a_stranger_no
     for world in worlds:
         world.clock.instant = NINE
     assert (await said(ours, customer, "还能用几天"))[0].endswith(
-        "约可用 2 天,预计 12月24日 08:08 用完"
+        "约可用 2 天，预计 12月24日 08:08 用完"
     )
     assert "约可用 2 天。" in await said(ours, customer, "余额")
     assert "12月24日" not in "".join(await said(theirs, stranger, "还能用几天"))

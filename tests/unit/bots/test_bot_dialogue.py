@@ -66,7 +66,7 @@ def test_binding_goes_by_account_number_then_code_to_the_registered_phone(
     assert "已绑定 301室" in chat.say("123456")
     assert chat.effects == [StartBinding("10010023"), ConfirmBinding("challenge-1", "123456")]
     chat.view = one_meter
-    assert chat.say("余额").startswith("301室电表 余额 23.60 元(10:30 数据)")
+    assert chat.say("余额").startswith("301室电表 余额 23.60 元（10:30 数据）")
 
 
 def test_every_refusal_that_could_tell_whether_an_account_exists_reads_the_same(
@@ -146,7 +146,7 @@ def test_the_balance_answer_starts_with_the_figure_and_its_data_time(
     chat_with: ChatWith, one_meter: View
 ) -> None:
     assert chat_with(one_meter).say("余额").split("\n") == [
-        "301室电表 余额 23.60 元(10:30 数据)",
+        "301室电表 余额 23.60 元（10:30 数据）",
         "约可用 3 天。",
         "回复 充值 50 可缴费。",
     ]
@@ -170,7 +170,7 @@ def test_a_debt_is_named_and_a_part_of_a_fen_counts_as_one(
 
 def test_a_meter_that_was_never_read_shows_no_figure(chat_with: ChatWith, one_meter: View) -> None:
     view = with_meter(one_meter, remaining=None, data_at=None)
-    assert chat_with(view).say("余额") == "301室电表 暂未读到余额,请稍后再查。"
+    assert chat_with(view).say("余额") == "301室电表 暂未读到余额，请稍后再查。"
 
 
 def test_several_meters_are_listed_those_that_end_first_at_the_top(
@@ -179,8 +179,8 @@ def test_several_meters_are_listed_those_that_end_first_at_the_top(
     chat = chat_with(home_and_shop)
     lines = chat.say("余额").split("\n")
     assert lines[1:4] == [
-        "1 301室水表 -3.50 元(10:30)",
-        "2 301室电表 23.60 元(10:30)",
+        "1 301室水表 -3.50 元（10:30）",
+        "2 301室电表 23.60 元（10:30）",
         "3 B12商铺 B12电表 暂无数据",
     ]
     assert chat.say("2").startswith("301室电表 余额 23.60 元")
@@ -255,14 +255,14 @@ def test_a_kind_of_meter_that_is_not_there_is_said(chat_with: ChatWith, one_mete
         (TopUpProgress.DELIVERED, "已到表"),
         (TopUpProgress.WAITING_METER, "已支付·表计离线 上线后自动到账"),
         (TopUpProgress.REFUNDED, "已退款"),
-        (TopUpProgress.CLOSED, "未支付,已关闭"),
+        (TopUpProgress.CLOSED, "未支付，已关闭"),
     ],
 )
 def test_records_show_money_paid_and_meter_credited_apart(
     chat_with: ChatWith, one_meter: View, now: datetime, progress: TopUpProgress, words: str
 ) -> None:
     view = replace(one_meter, top_ups=(TopUpView("a1", Money.parse("50"), now, progress),))
-    assert chat_with(view).say("记录") == f"充值记录:\n10:40 50.00 元 {words}"
+    assert chat_with(view).say("记录") == f"充值记录：\n10:40 50.00 元 {words}"
 
 
 # --- top-up: a link, never a charge --------------------------------------------------------
@@ -275,7 +275,7 @@ def test_a_top_up_shows_meter_amount_address_and_one_link_and_charges_nothing(
     assert chat.say("充值 50").split("\n") == [
         "301室电表 充值 50.00 元",
         "幸福路**号301室",
-        "点这里核对并付款:https://pay.example.com/p/token",
+        "点这里核对并付款：https://pay.example.com/p/token",
     ]
     assert chat.effects == [MakePayLink("a1", Money.parse("50"), "m1")]
 
@@ -405,7 +405,7 @@ def test_two_misses_in_a_row_offer_a_person_first(chat_with: ChatWith, one_meter
     assert "人工" in first
     assert "余额" in first
     assert "021" not in first.split("\n")[0]
-    assert chat.say("讲个笑话").startswith("人工服务电话:021-12345678")
+    assert chat.say("讲个笑话").startswith("人工服务电话：021-12345678")
     chat.say("余额")
     assert chat.say("天气怎么样") == first
 

@@ -61,10 +61,12 @@ def test_days_and_the_hour_of_zero_are_told_with_what_is_left(
 ) -> None:
     view = lasting(one_meter, days_left=3, zero_at=ZERO_AT, basis=Basis.OWN_USE)
     assert chat_with(view).say("还能用几天").split("\n") == [
-        "301室电表 约可用 3 天,预计 5月6日 20:20 用完",
-        "余额 23.60 元(10:30 数据),按近期用量预估",
+        "301室电表 约可用 3 天，预计 5月6日 20:20 用完",
+        "余额 23.60 元（10:30 数据），按近期用量预估",
         "回复 充值 50 可缴费。",
     ]
+    today = lasting(one_meter, days_left=0, zero_at=ZERO_AT, basis=Basis.OWN_USE)
+    assert "约可用 不到 1 天" in chat_with(today).say("还能用几天"), "0 days would read as none"
     far = lasting(one_meter, days_left=1000, zero_at=None, basis=Basis.OWN_USE)
     assert chat_with(far).say("还能用几天").startswith("301室电表 可用 1000 天以上\n")
 
@@ -72,9 +74,9 @@ def test_days_and_the_hour_of_zero_are_told_with_what_is_left(
 @pytest.mark.parametrize(
     ("basis", "said"),
     [
-        (Basis.LEARNING, "301室电表 用量记录不足 7 天,暂不能预估。"),
-        (Basis.IDLE, "301室电表 近期没有用量,不会用完。"),
-        (Basis.NO_PRICE, "301室电表 暂未查到价格,不能预估。"),
+        (Basis.LEARNING, "301室电表 用量记录不足 7 天，暂不能预估。"),
+        (Basis.IDLE, "301室电表 近期没有用量，不会用完。"),
+        (Basis.NO_PRICE, "301室电表 暂未查到价格，不能预估。"),
     ],
 )
 def test_what_is_not_known_is_said_and_not_guessed(
@@ -99,5 +101,5 @@ def test_of_several_meters_it_asks_which_and_a_number_answers(
     home_and_shop: View, chat_with: Calls
 ) -> None:
     chat = chat_with(home_and_shop)
-    assert chat.say("还能用几天").startswith("查哪一块表可用多久?")
+    assert chat.say("还能用几天").startswith("查哪一块表可用多久？")
     assert chat.say("2").startswith("301室电表")

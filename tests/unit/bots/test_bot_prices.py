@@ -103,11 +103,11 @@ def test_the_price_now_is_told_first_then_the_bands_of_the_day_and_the_step(
     one_meter: View, chat_with: Calls
 ) -> None:
     assert chat_with(priced(one_meter, BANDS)).say("多少钱一度电").split("\n") == [
-        "301室电表 0.638 元/度(平,到18:00)",
+        "301室电表 0.638 元/度（平，到18:00）",
         "峰 1.05 元 08:00-11:00 18:00-21:00",
         "平 0.638 元 11:00-18:00",
         "谷 0.329 元 00:00-08:00 21:00-24:00",
-        "本月已用 23.456 度,再用 216.544 度 进入下一档",
+        "本月已用 23.456 度，再用 216.544 度 进入下一档",
         "每月基本费 10.00 元",
     ]
 
@@ -115,21 +115,21 @@ def test_the_price_now_is_told_first_then_the_bands_of_the_day_and_the_step(
 @pytest.mark.parametrize(
     ("price", "told"),
     [
-        (PriceView(yuan("0.6")), "301室电表 没有阶梯价,现在 0.60 元/度"),
-        (BANDS, "301室电表 现在第 1 档,0.638 元/度\n本月已用 23.456 度,再用 216.544 度 进入下一档"),
+        (PriceView(yuan("0.6")), "301室电表 没有阶梯价，现在 0.60 元/度"),
+        (BANDS, "301室电表 现在第 1 档，0.638 元/度\n本月已用 23.456 度，再用 216.544 度 进入下一档"),
         (
             replace(BANDS, yearly=True),
-            "301室电表 现在第 1 档,0.638 元/度\n本年已用 23.456 度,再用 216.544 度 进入下一档",
+            "301室电表 现在第 1 档，0.638 元/度\n本年已用 23.456 度，再用 216.544 度 进入下一档",
         ),
         (
             replace(BANDS, step=3, left=None),
-            "301室电表 现在第 3 档,0.638 元/度\n本月已用 23.456 度,已在最高档",
+            "301室电表 现在第 3 档，0.638 元/度\n本月已用 23.456 度，已在最高档",
         ),
         (
             replace(BANDS, step=3, left=None, yearly=True),
-            "301室电表 现在第 3 档,0.638 元/度\n本年已用 23.456 度,已在最高档",
+            "301室电表 现在第 3 档，0.638 元/度\n本年已用 23.456 度，已在最高档",
         ),
-        (None, "301室电表 暂未查到价格,请联系人工。"),
+        (None, "301室电表 暂未查到价格，请联系人工。"),
     ],
 )
 def test_the_step_is_told_with_how_far_the_next_one_is(
@@ -141,14 +141,14 @@ def test_the_step_is_told_with_how_far_the_next_one_is(
 def test_one_price_is_one_line_and_none_is_said_so(one_meter: View, chat_with: Calls) -> None:
     flat = chat_with(priced(one_meter, PriceView(yuan("0.6123"))))
     assert flat.say("电价") == "301室电表 现在 0.6123 元/度"
-    assert chat_with(one_meter).say("电价") == "301室电表 暂未查到价格,请联系人工。"
+    assert chat_with(one_meter).say("电价") == "301室电表 暂未查到价格，请联系人工。"
     assert chat_with(one_meter).say("水价") == "没有找到水表。回复 余额 查看全部。"
 
 
 def test_the_month_is_told_by_line_and_beside_the_use(one_meter: View, chat_with: Calls) -> None:
     chat = chat_with(priced(one_meter, BANDS, BILL))
     assert chat.say("明细").split("\n") == [
-        "301室电表 本月 22.5136 元(10:30 数据)",
+        "301室电表 本月 22.5136 元（10:30 数据）",
         "用量 23.456 度",
         "用能费 14.0736 元",
         "基本费 3.33 元",
@@ -157,7 +157,7 @@ def test_the_month_is_told_by_line_and_beside_the_use(one_meter: View, chat_with
     assert chat.say("这个月用了多少").split("\n")[-1] == "本月费用 22.5136 元"
     plain = chat_with(priced(one_meter, BANDS, BillView(wh(1_000), yuan("0.6"))))
     assert plain.say("明细").split("\n") == [
-        "301室电表 本月 0.60 元(10:30 数据)",
+        "301室电表 本月 0.60 元（10:30 数据）",
         "用量 1 度",
         "用能费 0.60 元",
     ]
@@ -167,9 +167,9 @@ def test_where_the_meter_takes_the_money_itself_the_use_is_told_alone(
     one_meter: View, chat_with: Calls
 ) -> None:
     assert chat_with(one_meter).say("这个月用了多少钱").split("\n") == [
-        "301室电表 用量(10:30 数据)",
+        "301室电表 用量（10:30 数据）",
         "本月 23.456 度",
-        "费用由表内扣除,余额以表计为准。",
+        "费用由表内扣除，余额以表计为准。",
     ]
 
 
@@ -177,7 +177,7 @@ def test_of_several_meters_the_tenant_picks_the_one_that_is_meant(
     home_and_shop: View, chat_with: Calls
 ) -> None:
     chat = chat_with(home_and_shop)
-    for asked, head in (("单价", "查哪一块表的价格?"), ("明细", "查哪一块表的费用?")):
+    for asked, head in (("单价", "查哪一块表的价格？"), ("明细", "查哪一块表的费用？")):
         assert chat.say(asked).startswith(head)
     chat.say("单价")
     assert "暂未查到价格" in chat.say("1")
@@ -187,15 +187,15 @@ def test_a_refund_is_told_as_far_as_it_is(one_meter: View, chat_with: Calls, now
     assert chat_with(one_meter).say("退款到哪了") == "没有退款记录。需要退款请联系人工。"
     told = {
         RefundProgress.ASKED: "待审核",
-        RefundProgress.AGREED: "已同意,即将退回",
-        RefundProgress.AT_DESK: "已同意,请到柜台领取",
+        RefundProgress.AGREED: "已同意，即将退回",
+        RefundProgress.AT_DESK: "已同意，请到柜台领取",
         RefundProgress.AT_CHANNEL: "支付渠道处理中",
         RefundProgress.DONE: "已退回",
-        RefundProgress.FAILED: "未成功,请联系人工",
-        RefundProgress.REFUSED: "未通过,请联系人工",
+        RefundProgress.FAILED: "未成功，请联系人工",
+        RefundProgress.REFUSED: "未通过，请联系人工",
     }
     assert set(told) == set(RefundProgress)
     for progress, words in told.items():
         refund = RefundView("a1", yuan("12.5"), now - timedelta(minutes=5), progress)
         chat = chat_with(replace(one_meter, refunds=(refund,)))
-        assert chat.say("退款到哪了") == f"退款记录:\n10:35 12.50 元 {words}"
+        assert chat.say("退款到哪了") == f"退款记录：\n10:35 12.50 元 {words}"
