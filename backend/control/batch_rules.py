@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
-from io import StringIO
 from typing import NamedTuple
 
 from backend.kernel.errors import Conflict, InvalidInput
@@ -31,6 +30,7 @@ ALONE_WITHIN = timedelta(hours=1)
 # lives 120 s on the slowest bus too; and what is on its way leaves places of a worker to who pays meanwhile.
 AT_A_GATEWAY, IN_A_PROJECT = 4, 800
 _MOST_TEXT = 200_000
+_LOOKED_AT = 1_000  # of a line; csv itself gives up at a cell of 131,072
 _SERIAL = re.compile(r"[A-Za-z0-9-]{4,32}")
 
 
@@ -189,5 +189,5 @@ def numbers_of(text: str) -> list[str]:
 
 def _first_cell(line: str) -> str:
     separator = next((each for each in "\t;," if each in line), ",")
-    row = next(iter(csv.reader(StringIO(line), delimiter=separator)), [])
-    return (row[0] if row else "").strip().lstrip("=").strip('" ')[:64]
+    (first, *_) = next(csv.reader([line[:_LOOKED_AT]], delimiter=separator))
+    return first.strip().lstrip("=").strip('" ')[:64]

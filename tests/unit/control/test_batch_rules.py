@@ -91,6 +91,8 @@ def test_what_is_so_already_is_not_asked_again() -> None:
     assert why(FINE._replace(relay=None), CLOSE) is None
     assert why(FINE._replace(held={"flat": 7000, "peak": 1}), PRICES) is LeftOut.ALREADY_SO
     assert why(FINE._replace(held={"flat": 7001}), PRICES) is None
+    two, half = {"flat": 7000, "peak": 9000}, FINE._replace(held={"flat": 7000, "peak": 1})
+    assert left_out(half, kind=PRICES, settings=two, until=None) is None
 
 
 @given(
@@ -116,6 +118,17 @@ def test_a_list_is_read_as_offices_write_it() -> None:
     assert numbers_of('="0012";x\n"0013";y') == ["0012", "0013"]
     assert numbers_of("M-0001\tShop, A\nM-0002\tB") == ["M-0001", "M-0002"]
     assert numbers_of("M-0001\n???\n" + "y" * 90) == ["M-0001", "???", "y" * 64]
+
+
+def test_a_number_is_taken_as_it_is_printed_on_the_meter_whatever_its_letters() -> None:
+    assert numbers_of("X0012X") == ["X0012X"]
+    assert numbers_of("\ufeffX0012X,Li\nX0013,Xu") == ["X0012X", "X0013"]
+    assert numbers_of('M-0001\n,,\n"\n;') == ["M-0001"]
+
+
+def test_a_list_just_long_enough_is_read_be_it_one_line() -> None:
+    assert numbers_of("M-0001," + "x" * 199_993) == ["M-0001"]
+    assert numbers_of("M-0001\n" + "x" * 199_993) == ["M-0001", "x" * 64]
 
 
 @pytest.mark.parametrize("text", ["", "\n \n", "表号", "x" * 200_001])

@@ -159,6 +159,11 @@ def test_a_window_that_makes_sense_is_kept_as_it_is(window: CutWindow) -> None:
     assert window_of(window.opens, window.closes, window.weekdays[::-1], 24) == window
 
 
+@pytest.mark.parametrize("hours", [1, 168])
+def test_a_warning_of_an_hour_or_a_week_makes_sense(hours: int) -> None:
+    assert window_of(540, 1020, (1,), hours).notice == timedelta(hours=hours)
+
+
 @pytest.mark.parametrize(
     ("opens", "closes", "weekdays", "hours", "field"),
     [
@@ -189,6 +194,9 @@ def test_a_window_that_makes_no_sense_is_refused(
         ([MONDAY - DAY], Mark.HOLIDAY, "昨天", "days"),
         ([MONDAY + 801 * DAY], Mark.HOLIDAY, "后年", "days"),
         ([MONDAY], Mark.WORKDAY, "调休", "days"),
+        ([MONDAY, MONDAY - DAY], Mark.HOLIDAY, "昨天", "days"),
+        ([MONDAY + 801 * DAY, MONDAY], Mark.HOLIDAY, "后年", "days"),
+        ([MONDAY, MONDAY + 5 * DAY], Mark.WORKDAY, "调休", "days"),
         ([MONDAY], Mark.NO_CUT, " ", "name"),
         ([MONDAY], Mark.NO_CUT, "x" * 33, "name"),
     ],
@@ -205,3 +213,4 @@ def test_a_day_is_marked_up_to_two_years_ahead() -> None:
     days = [MONDAY, MONDAY + 5 * DAY, MONDAY + 800 * DAY]
     assert check_marking(days=days[1:2], mark=Mark.WORKDAY, name=" 调休 ", today=MONDAY) == "调休"
     assert check_marking(days=days, mark=Mark.NO_CUT, name="寒潮", today=MONDAY) == "寒潮"
+    assert check_marking(days=days, mark=Mark.NO_CUT, name="雪", today=MONDAY) == "雪"

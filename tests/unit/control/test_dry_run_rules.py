@@ -115,6 +115,43 @@ def test_the_least_and_the_most_of_a_rule_are_taken() -> None:
     check_rule(level=100_000 * YUAN, overdraft=100_000 * YUAN)
 
 
+def test_who_begins_at_the_very_level_was_warned_before() -> None:
+    (cut,) = run([Move(at(0, 12), -5 * YUAN)], opening=5)
+    assert cut.at == at(0, 12)
+    (cut,) = run([Move(at(0, 12), -6 * YUAN)], opening=6)
+    assert cut.at == at(1, 12)
+
+
+def test_the_last_hao_keeps_power_and_the_first_one_brings_it_back() -> None:
+    assert run([Move(at(2, 12), -20 * YUAN + 1)]) == []
+    (cut,) = run([Move(at(2, 12), -20 * YUAN), Move(at(3, 14), 1)])
+    assert (cut.at, cut.restored_at) == (at(3, 12), at(3, 14))
+    owing = CutRule(CutCalendar(), level=5 * YUAN, armed_above=YUAN, overdraft=10 * YUAN)
+    (cut,) = run([Move(at(2, 12), -40 * YUAN), Move(at(3, 14), 10 * YUAN + 1)], rule=owing)
+    assert (cut.at, cut.restored_at) == (at(3, 12), at(3, 14))
+
+
+def test_money_at_the_very_instant_of_a_cut_keeps_it_on() -> None:
+    assert run([Move(at(2, 12), -20 * YUAN), Move(at(3, 12), 30 * YUAN)]) == []
+
+
+def test_a_warning_stands_until_there_is_clearly_more_than_its_level() -> None:
+    moves = [Move(at(0, 12), -15 * YUAN), Move(at(1, 12), YUAN), Move(at(2, 12), -6 * YUAN)]
+    (cut,) = run(moves)  # 5 yuan, 6, nothing
+    assert (cut.warned_at, cut.at) == (at(0, 12), at(2, 12))
+    moves[1] = Move(at(1, 12), YUAN + 1)
+    (cut,) = run([*moves[:2], Move(at(2, 12), -6 * YUAN - 1)])
+    assert (cut.warned_at, cut.at) == (at(2, 12), at(3, 12))
+
+
+@pytest.mark.parametrize(("day", "off"), [(4, False), (5, True), (6, True)])
+def test_a_cut_on_a_weekend_is_told_where_a_draft_allows_it(day: int, off: bool) -> None:
+    window = CutWindow(9 * 60, 17 * 60, (1, 2, 3, 4, 5, 6, 7), HOUR)
+    rule = CutRule(CutCalendar(window), level=5 * YUAN, armed_above=YUAN, overdraft=0)
+    (cut,) = run([Move(at(day, 10), -20 * YUAN)], rule=rule)
+    assert (cut.at, cut.on_holiday) == (at(day, 11), off)
+
+
 def test_the_night_is_from_eight_to_eight() -> None:
     assert [is_night(at(0, hour), CHINA) for hour in (7, 8, 19, 20)] == [True, False, False, True]
 

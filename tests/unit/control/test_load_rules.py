@@ -83,6 +83,45 @@ def test_what_cannot_be_told_switches_nobody_off(before: Load | None, now: Load)
     assert found(before, now) is None
 
 
+def test_a_reading_just_old_enough_still_tells_of_a_step() -> None:
+    assert found(load(60, ago=WITHIN), load(1_560)) is SafetyLock.MALIGNANT_LOAD
+
+
+def of_one_phase(power_w: int, current_ma: int | None, *, mv: int | None = 200_000) -> Load:
+    """A circuit at 200 V, so that what it draws can be worked out by hand."""
+    return Load(AT, power_w, mv, current_ma)
+
+
+OFF = of_one_phase(0, 0)._replace(at=AT - HALF_HOUR)
+IDLE = of_one_phase(0, 1_400)._replace(at=AT - HALF_HOUR)  # a motor that idles: 280 var
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "factor"),
+    [
+        (OFF, of_one_phase(1_000, 5_000), "1.000"),
+        (OFF, of_one_phase(960, 5_000), "0.960"),  # 280 var with it
+        (IDLE, of_one_phase(960, 6_000), "0.909"),  # 720 var: 440 more than before
+        (OFF._replace(voltage_mv=None), of_one_phase(1_000, 5_000), "1.000"),  # no voltage when off
+        (OFF, of_one_phase(1_000, 4_750), "1.000"),  # 95 % is rounding
+        (OFF, of_one_phase(1_000, 4_749), None),  # less contradicts itself
+        (OFF, of_one_phase(1_000, 0), None),
+        (IDLE._replace(voltage_mv=None), of_one_phase(1_000, 5_000), None),
+    ],
+)
+def test_the_power_factor_of_what_was_switched_on(
+    before: Load, now: Load, factor: str | None
+) -> None:
+    seen = find_load(LoadGuard(None, 800, 900), before=before, now=now, within=WITHIN)
+    assert (seen and seen.detail["power_factor"]) == factor
+
+
+def test_the_very_factor_of_the_guard_is_malignant_and_less_is_not() -> None:
+    now = of_one_phase(960, 5_000)
+    assert found(OFF, now, LoadGuard(None, 960, 960)) is SafetyLock.MALIGNANT_LOAD
+    assert found(OFF, now, LoadGuard(None, 960, 961)) is None
+
+
 def test_a_guard_looks_only_for_what_it_was_told() -> None:
     step = LoadGuard(most_w=None, step_w=800)
     most = LoadGuard(most_w=2_500, step_w=None)
@@ -138,6 +177,7 @@ GOOD: dict[str, Any] = {
         ({"factor_permille": 1_001}, "powerFactor"),
         ({"allowed": [(1, 2)] * 9}, "allowed"),
         ({"allowed": [(0, 2)]}, "allowed"),
+        ({"allowed": [(1, 2), (3, 3), (4, 5)]}, "allowed"),
         ({"allowed": [(2, 2)]}, "allowed"),
         ({"allowed": [(2, 100_001)]}, "allowed"),
         ({"restore_minutes": 0}, "restoreMinutes"),
@@ -155,5 +195,20 @@ def test_a_guard_that_makes_no_sense_is_refused(changed: dict[str, Any], field: 
 def test_a_guard_that_makes_sense_is_kept() -> None:
     allowed = ((1_000, 1_200), (1_500, 1_600))
     assert guard_of(**GOOD) == LoadGuard(2_500, 800, 950, allowed, timedelta(minutes=10), 3)
-    for one in ({"most_w": None}, {"step_w": None}, {"step_w": 2_500}):
+    for one in (
+        {"most_w": None},
+        {"step_w": None},
+        {"step_w": 2_500},
+        {"step_w": 100},
+        {"most_w": 100, "step_w": None},
+        {"most_w": 100_000},
+        {"factor_permille": 800},
+        {"factor_permille": 1_000},
+        {"allowed": [(n, n + 1) for n in range(1, 9)]},
+        {"allowed": [(1, 100_000)]},
+        {"restore_minutes": 1},
+        {"restore_minutes": 1_440},
+        {"trips_a_day": 1},
+        {"trips_a_day": 20},
+    ):
         assert guard_of(**{**GOOD, **one})

@@ -220,6 +220,17 @@ def test_a_trip_that_may_have_been_obeyed_is_taken_back_as_soon_as_power_is_want
     assert (decided.want is Want.ON) == (decided.command in CLOSES)
 
 
+def test_a_meter_that_power_is_kept_on_by_is_told_again_when_its_relay_is_found_open() -> None:
+    kept = replace(
+        IN_ARREARS,
+        balance=Money.parse("50"),
+        restored_by=CommandKind.KEEP_POWER,
+        force=Force(CommandKind.KEEP_POWER, Why.PAID),
+    )
+    asked = [decide(replace(kept, relay=relay)).command for relay in (False, True, None)]
+    assert asked == [CommandKind.KEEP_POWER, None, None]
+
+
 @pytest.mark.parametrize(
     ("meters", "of_project", "of_platform"),
     [

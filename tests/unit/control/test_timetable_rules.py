@@ -146,6 +146,8 @@ def test_a_timetable_that_makes_no_sense_is_refused(
 
 def test_a_name_is_a_few_words() -> None:
     assert check_name(" 宿舍熄灯 ") == "宿舍熄灯"
+    assert check_name("夜") == "夜"
+    assert check_name("x" * 32) == "x" * 32
     for name in (" ", "x" * 33):
         with pytest.raises(InvalidInput):
             check_name(name)
