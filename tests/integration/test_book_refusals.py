@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
+from backend.kernel.clock import Period
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict
 from backend.kernel.money import ZERO, Money
+from backend.ledger.day_book import Moved, Turnover, balances_before, moved_in, turnover_in
 from backend.ledger.entries import account_ids, post, post_all, write_entry
 from backend.ledger.lots import lot_state
 from backend.ledger.operations import end_grant, give_grant, open_lot, unspend
 from backend.ledger.purses import PurseCharge, arrears_of, charge, recover_arrears
-from backend.ledger.queries import derived_balance, owed_by_kind
+from backend.ledger.queries import derived_balance, owed_by_kind, posted_keys
 from backend.ledger.rules import AccountKey, AccountKind, LotKind, move, topup_paid, vend_reserved
 from backend.ledger.statements import lots_left, moved_by_kind
 from backend.ledger.wallet_use import WalletUse, post_wallet_use
@@ -24,6 +27,7 @@ from .test_ledger import expect_kept_is_derived, purse_of, spend_once
 from .world import START, World, new_id
 
 Two = tuple[World, World]
+DAY = timedelta(days=1)
 
 
 async def charged(world: World, *, key: str, hao: int) -> None:
@@ -182,7 +186,9 @@ async def test_meters_of_one_household_share_its_lots_and_who_finds_too_little_i
     assert await used(ours, later="0.0001") == {"later"}
     async with unit_of_work(ours.group_id) as work:
         income = await derived_balance(work, kind=AccountKind.REVENUE, ref=ours.project.id)
+        moved = await moved_by_kind(work, kind=AccountKind.METER_WALLET, ref=ours.meter.id)
     assert income == Money.parse("-7")
+    assert moved == {"MOVED": Money.parse("16"), "USED_AT_METER": Money.parse("-7")}
     await expect_kept_is_derived(ours)
 
 
@@ -258,6 +264,14 @@ async def test_a_source_that_opened_nothing_has_no_lot_and_anothers_is_not_there
         assert await lot_state(work, source=source) is None
 
 
+async def test_which_keys_are_posted_is_told_to_their_own_group_alone(worlds: Two) -> None:
+    ours, theirs = worlds
+    await charged(ours, key="c:1", hao=100)
+    for world, known in ((ours, {"c:1"}), (theirs, set())):
+        async with unit_of_work(world.group_id) as work:
+            assert await posted_keys(work, business_keys=["c:1", "c:2"]) == known
+
+
 async def test_what_is_owed_is_told_by_kind_and_by_whom(worlds: Two) -> None:
     ours, theirs = worlds
     await put_money(ours, yuan="7")
@@ -316,3 +330,48 @@ async def test_a_line_of_nothing_is_refused_and_not_taken_for_an_overdraft(world
     with pytest.raises(asyncpg.CheckViolationError, match="amount_hao"):
         async with unit_of_work(ours.group_id) as work:
             await write_entry(work, business_key="e:1", **nothing, **said)
+
+
+async def test_channels_of_a_day_come_in_one_order_with_what_stood_and_what_moved(
+    worlds: Two,
+) -> None:
+    ours, theirs = worlds
+    channels = sorted(new_id() for _ in range(6))
+    for world, at_channels in ((ours, channels[::-1]), (theirs, channels)):
+        async with unit_of_work(world.group_id) as work:
+            for number, channel in enumerate(at_channels, 1):
+                paid = topup_paid(
+                    topup_id=new_id(),
+                    into=AccountKey(AccountKind.CHANNEL, channel),
+                    account=world.account.id,
+                    amount=Money(number),
+                )
+                await post(work, project_id=world.project.id, transfer=paid, at=START)
+    day = {"project_id": ours.project.id}
+    async with unit_of_work(ours.group_id) as work:
+        refund = move(
+            business_key="refund:1",
+            kind="REFUND",
+            debit=AccountKey(AccountKind.PURSE, ours.account.id),
+            credit=AccountKey(AccountKind.CHANNEL, channels[0]),
+            amount=Money(2),
+        )
+        await post(work, project_id=ours.project.id, transfer=refund, at=START)
+        now = await work.fetchval("SELECT now()")
+        today = Period(now - DAY, now + DAY)
+        nothing = await balances_before(work, span=today, **day)
+        found = await moved_in(work, span=today, opening=nothing, **day)
+        after = Period(now + DAY, now + 2 * DAY)
+        opening = await balances_before(work, span=after, **day)
+        idle = await moved_in(work, span=after, opening=opening, **day)
+        turned = await turnover_in(work, span=today, **day)
+        assert await turnover_in(work, span=after, **day) == []
+    assert nothing == {}
+    told = [
+        Moved(AccountKind.CHANNEL, channel, 0, 6 - n, 0 if n else 2)
+        for n, channel in enumerate(channels)
+    ]
+    assert found == [*told, Moved(AccountKind.PURSE, None, 0, 2, 21)]
+    stood = [each.came - each.went for each in found]
+    assert [(each.opening, each.came, each.went) for each in idle] == [(n, 0, 0) for n in stood]
+    assert turned == [Turnover("REFUND", 1, 2), Turnover("TOPUP_PAID", 6, 21)]

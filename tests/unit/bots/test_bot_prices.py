@@ -116,7 +116,10 @@ def test_the_price_now_is_told_first_then_the_bands_of_the_day_and_the_step(
     ("price", "told"),
     [
         (PriceView(yuan("0.6")), "301室电表 没有阶梯价，现在 0.60 元/度"),
-        (BANDS, "301室电表 现在第 1 档，0.638 元/度\n本月已用 23.456 度，再用 216.544 度 进入下一档"),
+        (
+            BANDS,
+            "301室电表 现在第 1 档，0.638 元/度\n本月已用 23.456 度，再用 216.544 度 进入下一档",
+        ),
         (
             replace(BANDS, yearly=True),
             "301室电表 现在第 1 档，0.638 元/度\n本年已用 23.456 度，再用 216.544 度 进入下一档",
