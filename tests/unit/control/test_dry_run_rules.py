@@ -133,6 +133,8 @@ def test_the_last_hao_keeps_power_and_the_first_one_brings_it_back() -> None:
 
 def test_money_at_the_very_instant_of_a_cut_keeps_it_on() -> None:
     assert run([Move(at(2, 12), -20 * YUAN), Move(at(3, 12), 30 * YUAN)]) == []
+    # Due on Saturday, when nobody is cut: paid as offices open on Monday.
+    assert run([Move(at(4, 12), -20 * YUAN), Move(at(7, 9), 30 * YUAN)]) == []
 
 
 def test_a_warning_stands_until_there_is_clearly_more_than_its_level() -> None:
