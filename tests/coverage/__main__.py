@@ -36,6 +36,7 @@ _TESTS = (
     "integration/test_ledger.py",
     "integration/test_purses.py",
     "integration/test_shared_purse.py",
+    "integration/test_arrears.py",
     "integration/test_book_refusals.py",
     "integration/test_daily_statements.py",
     "integration/test_tariffs.py",
