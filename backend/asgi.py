@@ -1,4 +1,4 @@
-"""The API process: GraphQL, callbacks, pay page, health and metrics in one ASGI application."""
+"""The API process: GraphQL, callbacks, pay page, console, health and metrics in one ASGI application."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from bots.h5 import PayPages
 from bots.wechat.endpoint import WechatCallback
 from schema.app import graphql_app
 from schema.bell import TopupBell
+from schema.console_page import console_routes
 from schema.exports import export_routes
 from workers.models import meter_models
 
@@ -82,6 +83,7 @@ def build_app(settings: Settings, *, clock: Clock) -> Starlette:
         *export_routes(ports),
         Route("/graphql", graphql),
         WebSocketRoute("/graphql", graphql),
+        *console_routes(WEB / "console"),
     ]
     if (WEB / "h5").is_dir():
         routes.append(Mount("/h5", StaticFiles(directory=WEB / "h5")))

@@ -31,7 +31,7 @@ from backend.journeys.meter_states import meter_states
 from backend.journeys.views import TopUpView, topup_views
 from backend.kernel.clock import Period
 from backend.metering.episodes import lost_since
-from backend.metering.queries import readings_of_pairs
+from backend.metering.queries import meters_by_ids, readings_of_pairs
 from backend.metering.readings import Reading
 from backend.metering.tags import tags_of_meters
 from backend.tariffs.queries import Version, versions_of_tariffs
@@ -280,6 +280,22 @@ async def served_of(context: Context, meter_id: UUID) -> Served | None:
         loader = context.loaders["served"] = DataLoader(load_fn=load)
     served: Served | None = await loader.load(meter_id)
     return served
+
+
+async def serial_of(context: Context, meter_id: UUID) -> str:
+    """A meter's number; those of any number of meters are one statement in all."""
+    loader = context.loaders.get("serials")
+    if loader is None:
+
+        async def load(keys: Sequence[UUID]) -> list[str]:
+            async with context.work() as work:
+                rows = await meters_by_ids(work, meter_ids=keys)
+            found = {row.id: row.serial for row in rows}
+            return [found[key] for key in keys]
+
+        loader = context.loaders["serials"] = DataLoader(load_fn=load)
+    serial: str = await loader.load(meter_id)
+    return serial
 
 
 async def subject_of_alarm(context: Context, alarm_id: UUID) -> Subject:

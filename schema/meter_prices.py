@@ -14,6 +14,7 @@ from backend.control.prices import price_laggards
 from backend.kernel.money import Money
 
 from .context import Info
+from .loaders import serial_of
 from .paging import Connection, cut, page, size, uuid_key
 from .resolvers import field
 from .scalars import ref, uuid_of
@@ -41,6 +42,11 @@ class MeterPrices:
     tries: int
     next_try_at: datetime
     problem: str | None = strawberry.field(description="What became of the last command.")
+
+    @field(description="The meter's number.")
+    async def serial(self, info: Info) -> str:
+        """By one statement for all meters that are asked for."""
+        return await serial_of(info.context, self.key)
 
 
 def _bands(prices: Mapping[str, int] | None) -> list[BandPrice]:

@@ -237,6 +237,7 @@ def _world(public: str, sandbox: str, site: str, secrets: DemoSecrets) -> dict[s
     return {
         "graphql": f"{public}/graphql",
         "health": f"{public}/health",
+        "console": f"{public}/console/",
         "h5": f"{public}/p/",
         "wechat_callback": f"{public}/callbacks/wechat/{hq.code}/{hq.app_id}",
         "stage": f"{sandbox}/stage/",
@@ -261,13 +262,14 @@ def _print(world: dict[str, Any], *, as_json: bool) -> None:
         "Shuidian 水电 is running. Ctrl-C stops it and keeps the data; `make demo-reset` clears it.",
         "",
         f"  stage    {world['stage']}   (a tenant's phone, SMS, and the meters on the wall)",
-        f"  GraphQL  {world['graphql']}   (log in as {admin['login']} / {admin['password']})",
+        f"  console  {world['console']}   (log in as {admin['login']} / {admin['password']})",
+        f"  GraphQL  {world['graphql']}",
         f"  health   {world['health']}",
         "",
         "Try this:",
         "  1. On the stage send 绑定 100001 as the first tenant, then the code from the SMS box, 余额.",
         "  2. Send 充值 50, open the link and pay: the meter on the wall rises by 50.00.",
-        "  3. See the same in GraphQL: log in, then account(no) with its meters and top-ups.",
+        "  3. See the same in the console: sign in, choose 城东商铺, open the meter of 奶茶店.",
         "",
     ]
     sys.stdout.write("\n".join(lines) + "\n")

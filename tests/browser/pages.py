@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAY = ROOT / "web/h5"
+CONSOLE = ROOT / "web/console"
 STAGE = ROOT / "backend/sandbox/stage_pages"
 _ROOT_COLOURS = re.compile(r"--([\w-]+):\s*(#[0-9a-f]{6});")
 

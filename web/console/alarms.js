@@ -1,0 +1,106 @@
+// Alarms: what stands and what stood, heard at once, and taken on with a note.
+import { ask } from "./ask.js";
+import { button, choice, el, fill, table } from "./dom.js";
+import { pill, time } from "./format.js";
+import { every } from "./live.js";
+import { attempt, empty, loaded } from "./notes.js";
+import { pager } from "./meters.js";
+import { say, word } from "./texts.js";
+
+export const ALARM_KINDS = [
+  ...["LOW_1", "LOW_2", "ARREARS", "DAYS_LEFT", "OVERLOAD", "MALIGNANT_LOAD", "TAMPER", "REVERSE"],
+  ...["CLOCK_DRIFT", "METER_LOST", "GATEWAY_LOST", "COUNT_MISMATCH", "DRIFT", "TARIFF_LAG", "PAYMENT_EXCEPTION"],
+];
+const LEVELS = ["NOTICE", "WARNING", "URGENT"];
+const MOOD = { NOTICE: "later", WARNING: "warn", URGENT: "stop" };
+
+/** The page. */
+export async function showAlarms(place, context) {
+  const looked = { live: true, level: "", kind: "", cursors: [null] };
+  const list = el("div", {});
+  const refresh = () => (list.querySelector("form") ? null : loaded(list, () => page(context, looked, refresh)));
+  const narrowed = (change) => {
+    Object.assign(looked, change, { cursors: [null] });
+    fill(list);
+    refresh();
+  };
+  const pick = (name, options) => choice(options, looked[name], { "aria-label": say("alarms." + name), onchange: (event) => narrowed({ [name]: event.target.value }) });
+  const past = el("input", { type: "checkbox", onchange: (event) => narrowed({ live: !event.target.checked }) });
+  fill(
+    place,
+    el("h1", {}, say("alarms.head")),
+    el(
+      "div",
+      { class: "row" },
+      pick("level", [["", say("alarms.all_levels")], ...LEVELS.map((each) => [each, say("level_from." + each)])]),
+      pick("kind", [["", say("alarms.all_kinds")], ...ALARM_KINDS.map((each) => [each, say("alarm." + each)])]),
+      el("label", { class: "box" }, past, say("alarms.past")),
+    ),
+    list,
+  );
+  window.addEventListener("alarm-raised", refresh, { signal: context.signal });
+  every(30, refresh, context.signal); // that one has ended is told nobody
+  await refresh();
+}
+
+async function page(context, looked, refresh) {
+  const given = { project: context.project.id, live: looked.live, level: looked.level || null, kind: looked.kind || null };
+  const { alarms } = await ask("alarms", "Alarms", { ...given, first: 50, after: looked.cursors.at(-1) });
+  if (!alarms.edges.length) return empty(say(looked.live ? "alarms.none" : "alarms.none_ever"));
+  const rows = alarms.edges.map(({ node }) => rowOf(context, node));
+  const heads = [say("alarms.level"), say("alarms.kind"), say("alarms.subject"), say("alarms.detail"), say("alarms.began"), say("alarms.taken")];
+  return [table(say("alarms.head"), heads, rows), pager(looked, alarms.pageInfo, refresh)];
+}
+
+function rowOf(context, alarm) {
+  const meter = alarm.meter && context.may.has("METER_READ");
+  const href = `#/${encodeURIComponent(context.project.code)}/meter/${encodeURIComponent(alarm.meter)}`;
+  const taken = el("td", { class: "taken" });
+  fill(taken, takenBy(context, alarm, taken));
+  return el(
+    "tr",
+    {},
+    el("td", {}, pill(say("level." + alarm.level), MOOD[alarm.level])),
+    el("td", { class: "still" }, say("alarm." + alarm.kind)),
+    el("td", { class: "who" }, meter ? el("a", { href }, alarm.serial) : alarm.serial || "", el("small", {}, alarm.concerns || "")),
+    el("td", {}, detailsOf(alarm.detail)),
+    el("td", { class: "still" }, time(alarm.beganAt), alarm.endedAt ? el("small", {}, say("alarms.ended", { at: time(alarm.endedAt), why: alarm.endedWhy || "" })) : null),
+    taken,
+  );
+}
+
+/** What the backend tells of it, with the words that we have for its names. */
+export function detailsOf(pairs) {
+  const shown = (value) => (/^\d{4}-\d\d-\d\d[T ]\d\d:\d\d/.test(value) ? time(value) : value);
+  return el("span", { class: "details" }, pairs.map(({ key, value }) => el("span", {}, `${word("detail.", key)} ${shown(value)}`)));
+}
+
+function takenBy(context, alarm, place) {
+  if (alarm.acknowledgedAt) return [pill(alarm.acknowledgedBy, "done"), el("small", {}, `${time(alarm.acknowledgedAt)} ${alarm.note || ""}`)];
+  if (!context.may.has("ALARM_ACKNOWLEDGE")) return el("span", { class: "quiet" }, say("alarms.open"));
+  return button(say("alarms.take"), () => noteForm(place, {
+    send: (note) => ask("alarms", "AcknowledgeAlarm", { id: alarm.id, note }),
+    done: (answer) => fill(place, takenBy(context, { ...alarm, ...answer }, place)),
+    leave: () => fill(place, takenBy(context, alarm, place)),
+    thanks: say("alarms.taken_note"),
+  }));
+}
+
+/** Ask for a note in `place`; without one nothing is sent. */
+export function noteForm(place, { send, done, leave, thanks }) {
+  const note = el("input", { name: "note", maxlength: "200", autocomplete: "off", "aria-label": say("note.label"), placeholder: say("note.label") });
+  const error = el("p", { class: "error", role: "alert" });
+  const form = el("form", { class: "note-form", novalidate: true }, note, el("div", { class: "tools" }, el("button", { class: "main", type: "submit" }, say("note.send")), el("button", { type: "button", class: "second", onclick: leave }, say("order.leave"))), error);
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (!note.value.trim()) {
+      error.textContent = say("note.missing");
+      note.focus();
+      return;
+    }
+    const answer = await attempt(() => send(note.value.trim()), thanks);
+    if (answer !== null) done(answer);
+  });
+  fill(place, form);
+  note.focus();
+}

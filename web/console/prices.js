@@ -1,0 +1,61 @@
+// Prices to look at: what holds, what will, and which meters do not hold what they should.
+import { ask } from "./ask.js";
+import { card, el, facts, fill, table } from "./dom.js";
+import { pill, time, yuan } from "./format.js";
+import { empty, loaded } from "./notes.js";
+import { pager } from "./meters.js";
+import { say, word } from "./texts.js";
+
+const MOOD = { DRAFT: "later", SUBMITTED: "wait", APPROVED: "done", REJECTED: "stop" };
+
+/** The page. */
+export async function showPrices(place, context) {
+  const [tariffs, laggards] = [el("div", {}), el("div", {})];
+  const looked = { cursors: [null] };
+  const late = () => loaded(laggards, () => laggardsOf(context, looked, late));
+  fill(place, el("h1", {}, say("prices.head")), el("p", { class: "quiet" }, say("prices.more")), tariffs, el("h2", {}, say("prices.laggards")), laggards);
+  await Promise.all([loaded(tariffs, () => tariffsOf(context)), late()]);
+}
+
+const bands = (prices) => prices.map(({ band, price }) => `${word("band.", band)} ${yuan(price)}`).join("，");
+
+async function tariffsOf(context) {
+  const { tariffs } = await ask("prices", "Prices", { project: context.project.id });
+  if (!tariffs.length) return empty(say("prices.none"));
+  return el("div", { class: "columns" }, tariffs.map((tariff) => card(`${tariff.name}（${say("kind." + tariff.kind)}）`, tariff.versions.map(versionOf))));
+}
+
+function versionOf(version) {
+  const { terms } = version;
+  const seasons = terms.seasons.map(({ month, day, prices }) => [terms.seasons.length > 1 ? say("prices.season", { month, day }) : say("prices.price"), bands(prices)]);
+  return el(
+    "div",
+    { class: "version" },
+    el("h3", {}, say("prices.version", { number: version.number }), " ", pill(say("version." + version.state), MOOD[version.state])),
+    facts(
+      [say("prices.from"), time(version.effectiveAt)],
+      ...seasons,
+      ...terms.steps.map(({ above, surcharge }) => [say("prices.step", { above }), say("prices.surcharge", { surcharge: yuan(surcharge) })]),
+      [say("prices.monthly"), Number(terms.monthly) ? yuan(terms.monthly) : null],
+      [say("prices.service"), Number(terms.service.perUnit) ? yuan(terms.service.perUnit) : null],
+      [say("prices.decided_by"), version.decidedBy],
+    ),
+  );
+}
+
+async function laggardsOf(context, looked, refresh) {
+  const { priceLaggards: found } = await ask("prices", "Laggards", { project: context.project.id, first: 50, after: looked.cursors.at(-1) });
+  if (!found.edges.length) return empty(say("prices.no_laggards"));
+  const rows = found.edges.map(({ node }) => {
+    const href = `#/${encodeURIComponent(context.project.code)}/meter/${encodeURIComponent(node.meter)}`;
+    return el(
+      "tr",
+      {},
+      el("td", {}, el("a", { href }, node.serial)),
+      el("td", {}, bands(node.desired), el("small", {}, time(node.desiredSince))),
+      el("td", {}, node.actual.length ? bands(node.actual) : say("prices.unknown")),
+      el("td", {}, node.unfit || node.problem || "", el("small", {}, node.unfit ? "" : say("prices.next", { tries: node.tries, at: time(node.nextTryAt) }))),
+    );
+  });
+  return [table(say("prices.laggards"), [say("meters.serial"), say("prices.desired"), say("prices.actual"), say("prices.problem")], rows), pager(looked, found.pageInfo, refresh)];
+}
