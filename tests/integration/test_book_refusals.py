@@ -12,7 +12,14 @@ from backend.kernel.clock import Period
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict
 from backend.kernel.money import ZERO, Money
-from backend.ledger.day_book import Moved, Turnover, balances_before, moved_in, turnover_in
+from backend.ledger.day_book import (
+    Moved,
+    Turnover,
+    balances_before,
+    digest_of,
+    moved_in,
+    turnover_in,
+)
 from backend.ledger.entries import account_ids, post, post_all, write_entry
 from backend.ledger.lots import lot_state
 from backend.ledger.operations import end_grant, give_grant, open_lot, unspend
@@ -356,9 +363,11 @@ async def test_channels_of_a_day_come_in_one_order_with_what_stood_and_what_move
             credit=AccountKey(AccountKind.CHANNEL, channels[0]),
             amount=Money(2),
         )
-        await post(work, project_id=ours.project.id, transfer=refund, at=START)
         now = await work.fetchval("SELECT now()")
         today = Period(now - DAY, now + DAY)
+        digests = [await digest_of(work, span=today, **day)]
+        await post(work, project_id=ours.project.id, transfer=refund, at=START)
+        digests += [await digest_of(work, span=today, **day) for _ in range(2)]
         nothing = await balances_before(work, span=today, **day)
         found = await moved_in(work, span=today, opening=nothing, **day)
         after = Period(now + DAY, now + 2 * DAY)
@@ -367,6 +376,8 @@ async def test_channels_of_a_day_come_in_one_order_with_what_stood_and_what_move
         turned = await turnover_in(work, span=today, **day)
         assert await turnover_in(work, span=after, **day) == []
     assert nothing == {}
+    assert [len(digest) for digest in digests] == [32, 32, 32]
+    assert digests[0] != digests[1] == digests[2]
     told = [
         Moved(AccountKind.CHANNEL, channel, 0, 6 - n, 0 if n else 2)
         for n, channel in enumerate(channels)
