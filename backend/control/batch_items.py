@@ -13,6 +13,9 @@ from backend.kernel.db import Row, UnitOfWork
 from .batch_rules import BECAME, ItemState, LeftOut
 from .command_rules import CommandState
 
+# So many at once are counted at once: the planner's own look at the table comes when the batch is over.
+_MANY = 500
+
 
 class NewItem(NamedTuple):
     """A meter of a preview, or what was named and is none (its ids are None)."""
@@ -71,6 +74,8 @@ async def add_items(
         [item.left_out for item in items],
         at,
     )
+    if len(items) >= _MANY:
+        await work.execute("SELECT control_count_items()")
 
 
 async def count_items(
@@ -185,13 +190,13 @@ async def lock_next(
 
 
 async def mark_asked(
-    work: UnitOfWork, *, batch_id: UUID, commands: Mapping[UUID, UUID], at: datetime
+    work: UnitOfWork, *, batch_id: UUID, commands: Mapping[int, UUID], at: datetime
 ) -> None:
-    """Commands (by their meters) are on their way."""
+    """Commands (by the places of their meters) are on their way."""
     await work.execute(
         "UPDATE control_batch_item i SET state = 'ASKED', command_id = c.command_id, note = NULL,"
-        " changed_at = $5 FROM unnest($3::uuid[], $4::uuid[]) AS c(meter_id, command_id)"
-        " WHERE i.group_id = $1 AND i.batch_id = $2 AND i.meter_id = ANY($3) AND i.meter_id = c.meter_id",
+        " changed_at = $5 FROM unnest($3::integer[], $4::uuid[]) AS c(no, command_id)"
+        " WHERE i.group_id = $1 AND i.batch_id = $2 AND i.no = ANY($3) AND i.no = c.no",
         work.group_id,
         batch_id,
         list(commands),
@@ -201,13 +206,13 @@ async def mark_asked(
 
 
 async def mark_failed(
-    work: UnitOfWork, *, batch_id: UUID, notes: Mapping[UUID, str], at: datetime
+    work: UnitOfWork, *, batch_id: UUID, notes: Mapping[int, str], at: datetime
 ) -> None:
-    """Nothing could be asked of these meters, each with why."""
+    """Nothing could be asked of the meters at these places, each with why."""
     await work.execute(
         "UPDATE control_batch_item i SET state = 'FAILED', note = c.note, changed_at = $5"
-        " FROM unnest($3::uuid[], $4::text[]) AS c(meter_id, note)"
-        " WHERE i.group_id = $1 AND i.batch_id = $2 AND i.meter_id = ANY($3) AND i.meter_id = c.meter_id",
+        " FROM unnest($3::integer[], $4::text[]) AS c(no, note)"
+        " WHERE i.group_id = $1 AND i.batch_id = $2 AND i.no = ANY($3) AND i.no = c.no",
         work.group_id,
         batch_id,
         list(notes),

@@ -141,7 +141,8 @@ async def _give(
     if not items:
         return 0
     notes = await _changed(work, batch, items, at)
-    going = [item.meter_id for item in items if item.meter_id and item.meter_id not in notes]
+    places = {item.meter_id: item.no for item in items if item.meter_id}
+    going = [meter_id for meter_id in places if meter_id not in notes]
     if going:
         meters = await meters_with_gateways(work, meter_ids=going)
         told = await command_meters(
@@ -153,11 +154,12 @@ async def _give(
             at=at,
             until=batch.until,
         )
-        commands = {meter_id: command.id for meter_id, command in told.commands.items()}
+        commands = {places[meter_id]: command.id for meter_id, command in told.commands.items()}
         await batch_items.mark_asked(work, batch_id=batch.id, commands=commands, at=at)
         notes |= told.refused
     if notes:
-        await batch_items.mark_failed(work, batch_id=batch.id, notes=notes, at=at)
+        failed = {places[meter_id]: note for meter_id, note in notes.items()}
+        await batch_items.mark_failed(work, batch_id=batch.id, notes=failed, at=at)
     return len(items)
 
 
