@@ -11,9 +11,10 @@ from strawberry.scalars import JSON
 
 from backend.control import load_guards
 from backend.control.load_guards import KeptGuard
-from backend.control.load_guards import SafetyTrip as TripRow
 from backend.control.load_rules import LoadGuard as GuardRow
-from backend.control.load_rules import guard_of
+from backend.control.load_rules import RunBy, guard_of
+from backend.control.safety_trips import SafetyTrip as TripRow
+from backend.control.safety_trips import trips_of_project
 from backend.control.supply_rules import SafetyLock
 from backend.journeys import dormitory as journey
 from backend.kernel.db import UnitOfWork
@@ -27,6 +28,10 @@ from .resolvers import field
 from .rights import mutation
 from .scalars import ref, uuid_of
 
+strawberry.enum(
+    RunBy,
+    description="Who looks after what circuits draw. METER: faster, at once. CLOUD: at each reading.",
+)
 strawberry.enum(
     SafetyLock,
     description="OVERLOAD 过载, MALIGNANT_LOAD 恶性负载: money does not lift it.",
@@ -71,6 +76,10 @@ class LoadGuardInput:
     trips_a_day: int = strawberry.field(
         default=3, description="The last of so many a day stays until an operator unlocks."
     )
+    by_meter: bool = strawberry.field(
+        default=False,
+        description="Meters that can are told the guard and run it; the cloud runs it for the others.",
+    )
 
 
 @strawberry.type(description="What circuits may draw.")
@@ -84,6 +93,7 @@ class LoadGuard(Node):
     allowed: list[PowerRange]
     restore_minutes: int
     trips_a_day: int
+    by_meter: bool
 
 
 @strawberry.type(description="Meters were put under a guard, or under none.")
@@ -101,8 +111,9 @@ class SafetyTrip:
     lock: SafetyLock
     tripped_at: datetime
     restore_at: datetime | None = strawberry.field(
-        description="Null: not before an operator unlocks."
+        description="Null: not before an operator unlocks, or nobody knows when the meter ends it."
     )
+    by_meter: bool = strawberry.field(description="The meter tripped, and ends it, by itself.")
     detail: JSON = strawberry.field(description="What it was seen by.")
     ended_at: datetime | None
     ended_by: str | None
@@ -126,6 +137,7 @@ def guard_as_shown(row: KeptGuard) -> LoadGuard:
         allowed=[PowerRange(low=low, high=high) for low, high in guard.allowed],
         restore_minutes=int(guard.restore.total_seconds() // 60),
         trips_a_day=guard.trips_a_day,
+        by_meter=guard.by_meter,
     )
 
 
@@ -136,6 +148,7 @@ def trip_of(row: TripRow) -> SafetyTrip:
         lock=row.kind,
         tripped_at=row.tripped_at,
         restore_at=row.restore_at,
+        by_meter=row.by_meter,
         detail=JSON(dict(row.detail)),
         ended_at=row.ended_at,
         ended_by=row.ended_by,
@@ -168,7 +181,7 @@ class DormitoryQueries:
     ) -> list[SafetyTrip]:
         """`running`: only those that are locked now. Raises NotFound, Forbidden, InvalidInput."""
         async with info.context.work() as work:
-            rows = await load_guards.trips_of_project(
+            rows = await trips_of_project(
                 work,
                 scope=info.context.caller(),
                 project_id=uuid_of(project, "Project"),
@@ -235,4 +248,5 @@ def _guard_of(given: LoadGuardInput) -> GuardRow:
         allowed=[(each.low, each.high) for each in given.allowed],
         restore_minutes=given.restore_minutes,
         trips_a_day=given.trips_a_day,
+        by_meter=given.by_meter,
     )

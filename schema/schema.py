@@ -36,6 +36,7 @@ from .forecasts import ForecastMutations, ForecastQueries
 from .gateway_keys import GatewayKeyMutations
 from .history import HistoryQueries
 from .limits import Documents
+from .load_runs import LoadRunQueries
 from .merchants import MerchantMutations
 from .messages import MessageMutations, MessageQueries
 from .meter_list import MeterListQueries
@@ -89,6 +90,7 @@ class Query(
     CalendarQueries,
     TimetableQueries,
     DormitoryQueries,
+    LoadRunQueries,
     ValveQueries,
     ForecastQueries,
     DryRunQueries,

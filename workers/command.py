@@ -7,7 +7,7 @@ meter before it writes. The bus is held for the whole short series, so nothing s
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
@@ -36,7 +36,7 @@ from backend.metering.readings import Reading, store_readings
 from backend.metering.rules import MeterKind, may_be_the_same
 from backend.uplink.errors import CommandExpired
 from workers.context import WorkerContext
-from workers.drivers.ports import Driver, MeterSnapshot, Relay, Thresholds
+from workers.drivers.ports import Driver, LoadLimits, MeterSnapshot, Relay, Thresholds
 from workers.links.errors import LinkDown, NoAnswer
 from workers.links.lane import Priority
 from workers.profiles.loader import profile_of
@@ -230,6 +230,9 @@ class _Errand:
             case Family.THRESHOLDS:
                 limits = _held(await _twice(driver.thresholds))
                 return _Look(*compare_settings(command.settings, limits))
+            case Family.LOAD_LIMITS:
+                load = asdict(await _twice(driver.load_limits))
+                return _Look(*compare_settings(command.settings, load))
         snapshot = await _twice(driver.read)
         if command.kind is CommandKind.TRIP and not command.writes:
             self._check_register(snapshot.total)
@@ -301,11 +304,19 @@ async def _obey(driver: Driver, command: Command, now: datetime) -> None:
             await driver.write_prices(command.settings)
         case CommandKind.THRESHOLDS:
             await driver.write_thresholds(_thresholds(command.settings))
+        case CommandKind.LOAD_LIMITS:
+            await driver.write_load_limits(_limits(command.settings))
 
 
 def _thresholds(settings: Mapping[str, int]) -> Thresholds:
     money = {name: Money(settings[name]) for name in _MONEY if name in settings}
     return Thresholds(**money, overload_w=settings.get("overload_w"))
+
+
+def _limits(settings: Mapping[str, int]) -> LoadLimits | None:
+    """None: the meter's load control is to be off."""
+    told = dict(settings)
+    return LoadLimits(on=True, **told) if told.pop("on") else None
 
 
 def _held(limits: Thresholds) -> dict[str, int]:

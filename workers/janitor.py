@@ -11,6 +11,7 @@ from backend.journeys.charge_missed import charge_missed
 from backend.journeys.closing_steps import tend_closings
 from backend.journeys.command import tend
 from backend.journeys.dormitory import tend_loads
+from backend.journeys.load_limits import tend_load_limits
 from backend.journeys.refund_sending import tend_refunds
 from backend.journeys.shared_purse import tend_shared_purses
 from backend.journeys.supply_look import tend_supplies
@@ -33,6 +34,7 @@ async def tidy(context: WorkerContext) -> None:
     await prepare(at=now)
     for group_id in await all_groups():
         await tidy_group(group_id=group_id, at=now)
+        await tend_load_limits(group_id=group_id, models=context.ports.meter_models, at=now)
         await tend_loads(group_id=group_id, at=now)
         await tend_supplies(group_id=group_id, models=context.ports.meter_models, at=now)
 

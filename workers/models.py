@@ -25,6 +25,7 @@ def meter_models() -> Mapping[str, MeterModel]:
             taken_back=profile.taken_back,
             price_bands=profile.price_bands,
             closes=profile.closes,
+            holds_load_limits=profile.holds_load_limits,
         )
         for profile in shipped_profiles().values()
     }

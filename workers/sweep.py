@@ -9,9 +9,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 from zlib import crc32
 
-from backend.control.supply_rules import SafetyLock
-from backend.journeys.dormitory import note_flagged
-from backend.journeys.tamper import note_covers
+from backend.journeys.own_cuts import note_told
 from backend.journeys.vend import wake_vends
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, DomainError, NotFound
@@ -35,7 +33,7 @@ from workers.drivers.ports import Driver, Taken
 from workers.links.errors import LinkDown, NoAnswer
 from workers.links.lane import Priority
 from workers.protocols.errors import FrameError, MeterRefused
-from workers.recording import flagged_of, reading_of
+from workers.recording import SaidBeside, note_beside, own_cut_of, reading_of
 
 log = logging.getLogger(__name__)
 _JITTER_SHARE = 4  # sweeps spread over the first quarter of the period
@@ -81,20 +79,16 @@ async def sweep_due(context: WorkerContext, group_id: int, payload: Mapping[str,
     with SWEEP_SECONDS.time():
         await _ask_all(context, gateway, sweep)
     async with unit_of_work(group_id) as work:
-        flagged: dict[UUID, SafetyLock] = {}
         # Only now: what waits for a connection waits as bare bytes.
-        covers: dict[UUID, int] = {}
-        readings = _decoded(sweep.taken, flagged, covers)
+        beside = SaidBeside()
+        readings = _decoded(sweep.taken, beside)
         stored = await store_readings(work, readings=readings)
         reached = sweep.reached or not known
         await note_gateway(work, gateway_id=gateway_id, answered=reached, at=clock.now())
         if readings:
             meter_ids = [reading.meter_id for reading in readings]
             await wake_vends(work, meter_ids=meter_ids, at=clock.now())
-        if covers:
-            await note_covers(work, opens=covers, at=clock.now())
-        if flagged:
-            await note_flagged(work, flagged=flagged, at=clock.now())
+        await note_beside(work, beside, clock.now())
     READINGS.labels(outcome="stored").inc(stored)
     fields = {"gateway": gateway.serial, "meters": known, "read": len(readings)}
     log.info("sweep", extra={"fields": fields})
@@ -157,22 +151,15 @@ async def _ask_all(context: WorkerContext, gateway: SweptGateway, sweep: _Round)
                 await turn.play(sweep.script(turn))
 
 
-def _decoded(
-    taken: Iterable[tuple[UUID, Taken, datetime]],
-    flagged: dict[UUID, SafetyLock],
-    covers: dict[UUID, int],
-) -> list[Reading]:
-    """The readings in what was taken; one that cannot be believed is left out and told. What meters say of
-    their loads goes into `flagged`, how often they were opened into `covers`."""
+def _decoded(taken: Iterable[tuple[UUID, Taken, datetime]], beside: SaidBeside) -> list[Reading]:
+    """The readings in what was taken; one that cannot be believed is left out and told. What else meters say
+    goes into `beside`."""
     readings = []
     for meter_id, answer, at in taken:
         try:
             snapshot = answer.snapshot()
             readings.append(reading_of(meter_id, snapshot, at))
-            if (lock := flagged_of(snapshot)) is not None:
-                flagged[meter_id] = lock
-            if snapshot.cover_opens is not None:
-                covers[meter_id] = snapshot.cover_opens
+            beside.hear(meter_id, snapshot)
         except FrameError as error:
             READINGS.labels(outcome=error.code.lower()).inc()
         except WrongModel as error:
@@ -197,6 +184,7 @@ async def meter_refresh(context: WorkerContext, group_id: int, payload: Mapping[
     async with unit_of_work(group_id) as work:
         reading = reading_of(meter.id, snapshot, context.ports.clock.now())
         await store_readings(work, readings=[reading])
+        await note_told(work, told={meter.id: own_cut_of(snapshot)}, at=reading.at)
 
 
 async def _take(driver: Driver, tries: int) -> Taken:

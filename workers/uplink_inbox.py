@@ -14,9 +14,7 @@ from typing import Protocol
 from uuid import UUID
 
 from backend.alerts.operations import NewCase, open_cases
-from backend.control.supply_rules import SafetyLock
 from backend.enrolment.queries import RingRow
-from backend.journeys.dormitory import note_flagged
 from backend.journeys.vend import wake_vends
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.metrics import READINGS
@@ -33,7 +31,7 @@ from workers.drivers.registers import snapshot_of
 from workers.gateway.alarms import Trouble
 from workers.links.mqtt import Dropped
 from workers.models import meter_models
-from workers.recording import flagged_of, reading_of
+from workers.recording import SaidBeside, note_beside, reading_of
 from workers.uplink_bounds import Mark, Pace, doubt_of_instant, doubt_of_total
 
 READING_REFUSED = "UPLINK_READING_REFUSED"
@@ -117,8 +115,7 @@ class UplinkRecords:
             await note_gateway(work, gateway_id=row.gateway_id, answered=True, at=at)
             heard = list({reading.meter_id for reading in batch.kept})
             await wake_vends(work, meter_ids=heard, at=at)
-            if batch.flagged:
-                await note_flagged(work, flagged=batch.flagged, at=at)
+            await note_beside(work, batch.beside, at)
         READINGS.labels(outcome="stored").inc(stored)
         for doubt, count in batch.refused.items():
             READINGS.labels(outcome=doubt.lower()).inc(count)
@@ -177,7 +174,7 @@ class _Batch:
         self._before = {meter_id: before for meter_id, (before, _) in past.items()}
         self._latest = {meter_id: latest for meter_id, (_, latest) in past.items()}
         self.kept: list[Reading] = []
-        self.flagged: dict[UUID, SafetyLock] = {}
+        self.beside = SaidBeside()
         self.cases: dict[tuple[str, str], NewCase] = {}
         self.refused: defaultdict[str, int] = defaultdict(int)
 
@@ -197,9 +194,10 @@ class _Batch:
         self._before[meter.id] = Mark(read.at, total)
         snapshot = snapshot._replace(total=total)  # of its kind, whatever else the gateway sent
         self.kept.append(reading_of(meter.id, snapshot, read.at, received_at=self._at))
-        lock = flagged_of(snapshot)
-        if lock is not None and self._at - read.at <= _STILL_SO:
-            self.flagged[meter.id] = lock
+        latest = self._latest.get(meter.id)
+        newest = latest is None or read.at >= latest.at
+        if newest and self._at - read.at <= _STILL_SO:
+            self.beside.hear(meter.id, snapshot)
 
     def _doubt(self, meter: _Meter, mark: Mark) -> str | None:
         before, latest = self._before.get(meter.id), self._latest.get(meter.id)

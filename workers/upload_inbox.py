@@ -21,7 +21,7 @@ from workers.links.dialin.ports import DialInRow
 from workers.profiles.loader import profile_of
 from workers.profiles.modbus_map import ModbusMap
 from workers.protocols import modbus
-from workers.recording import reading_of
+from workers.recording import SaidBeside, note_beside, reading_of
 
 
 class Uploads:
@@ -40,6 +40,9 @@ class Uploads:
         snapshot = _decoded(meter, modbus.registers_of(registers_frame))
         async with unit_of_work(gateway.group_id) as work:
             await store_readings(work, readings=[reading_of(meter.id, snapshot, at)])
+            beside = SaidBeside()
+            beside.hear(meter.id, snapshot)
+            await note_beside(work, beside, at)
 
     async def reported(
         self, gateway: DialInRow, meter: str, values: Mapping[str, str], at: datetime, /

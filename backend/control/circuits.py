@@ -10,8 +10,13 @@ from uuid import UUID
 from backend.kernel.db import UnitOfWork
 
 from .calendars import cut_calendars
-from .load_guards import KeptGuard, SafetyTrip, guards_of_meters, running_trips
-from .supplies import lock_supplies
+from .command_rules import CommandKind
+from .load_guards import KeptGuard, guards_of_meters
+from .load_limits import limits_of_meters
+from .load_rules import RunBy
+from .safety_trips import SafetyTrip, running_trips
+from .supplies import lock_supplies, supplies_of_meters
+from .supply_rules import OwnCut
 from .timetable_rules import Timed, supply_at
 from .timetables import KeptTimetable, timetables_of_meters
 
@@ -44,12 +49,15 @@ async def pass_on(
 
 
 class Circuit(NamedTuple):
-    """What a circuit follows, with what that says now, what it may draw, and the lock that it is under."""
+    """What a circuit follows, with what that says now, what it may draw and who sees to it (None: nobody),
+    the lock that it is under, and what its meter opened it for by itself."""
 
     timetable: KeptTimetable | None
     timed: Timed | None
     guard: KeptGuard | None
+    run_by: RunBy | None
     locked: SafetyTrip | None
+    own_cut: OwnCut | None
 
 
 async def circuits_of_meters(
@@ -58,13 +66,29 @@ async def circuits_of_meters(
     """The circuits of those meters that have anything of it: a few statements for a page."""
     kept = await timetables_of_meters(work, meter_ids=meter_ids)
     guards = await guards_of_meters(work, meter_ids=meter_ids)
+    limits = await limits_of_meters(work, meter_ids=list(guards))
+    supplies = await supplies_of_meters(work, meter_ids=meter_ids)
+    cut = {each.meter_id: each.own_cut for each in supplies.values() if each.own_cut is not None}
     locked = await running_trips(work, meter_ids=meter_ids)
     projects = {each.project_id for each in kept.values()}
     calendars = await cut_calendars(work, project_ids=projects, at=at) if kept else {}
     found = {}
-    for meter_id in kept.keys() | guards.keys() | locked.keys():
+    for meter_id in kept.keys() | guards.keys() | locked.keys() | cut.keys():
         timetable, timed = kept.get(meter_id), None
         if timetable is not None:
             timed = supply_at(timetable.timetable, calendars[timetable.project_id], at)
-        found[meter_id] = Circuit(timetable, timed, guards.get(meter_id), locked.get(meter_id))
+        run_by = None
+        if meter_id in guards:
+            force = supplies[meter_id].force
+            forced_on = force is not None and force.kind is CommandKind.KEEP_POWER
+            runs = meter_id in limits and limits[meter_id].runs and not forced_on
+            run_by = RunBy.METER if runs else RunBy.CLOUD
+        found[meter_id] = Circuit(
+            timetable,
+            timed,
+            guards.get(meter_id),
+            run_by,
+            locked.get(meter_id),
+            cut.get(meter_id),
+        )
     return found

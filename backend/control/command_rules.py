@@ -17,7 +17,7 @@ from backend.kernel.money import HAO_PER_FEN, HAO_PER_YUAN, Money
 class CommandKind(StrEnum):
     """What a meter is told to do. KEEP_POWER and TRIP force the relay closed or open whatever the
     money says, RELEASE gives it back to the meter's money; CLOSE closes it now; ALLOW_CLOSE lets the
-    customer close it by the meter's key."""
+    customer close it by the meter's key. LOAD_LIMITS are a load guard's, and no operator's own command."""
 
     TRIP = "TRIP"
     ALLOW_CLOSE = "ALLOW_CLOSE"
@@ -27,6 +27,7 @@ class CommandKind(StrEnum):
     SYNC_CLOCK = "SYNC_CLOCK"
     PRICES = "PRICES"
     THRESHOLDS = "THRESHOLDS"
+    LOAD_LIMITS = "LOAD_LIMITS"
 
 
 class Family(StrEnum):
@@ -36,6 +37,7 @@ class Family(StrEnum):
     CLOCK = "CLOCK"
     PRICES = "PRICES"
     THRESHOLDS = "THRESHOLDS"
+    LOAD_LIMITS = "LOAD_LIMITS"
 
 
 class CommandState(StrEnum):
@@ -81,7 +83,11 @@ _FAMILIES = {
     CommandKind.SYNC_CLOCK: Family.CLOCK,
     CommandKind.PRICES: Family.PRICES,
     CommandKind.THRESHOLDS: Family.THRESHOLDS,
+    CommandKind.LOAD_LIMITS: Family.LOAD_LIMITS,
 }
+_SLOW = (Family.PRICES, Family.THRESHOLDS, Family.LOAD_LIMITS)
+_IN_W = ("overload_w", "most_w", "step_w")
+_BARE = ("on", "trips", "factor_permille", "restore_minutes")
 _WANTED = {CommandKind.TRIP: False, CommandKind.CLOSE: True, CommandKind.KEEP_POWER: True}
 _LIFE_OF_TRIP = timedelta(seconds=120)
 _LIFE = timedelta(hours=24)
@@ -97,7 +103,7 @@ _MOST_W = 1_000_000
 @dataclass(frozen=True, slots=True)
 class Order:
     """What is asked of a meter. `settings`: PRICES in hao per kWh by band, THRESHOLDS in hao by name
-    (overload_w in W); empty for the others."""
+    (overload_w in W), LOAD_LIMITS as load_rules.limits_for gives them; empty for the others."""
 
     kind: CommandKind
     reason: str
@@ -135,8 +141,7 @@ def life_of(kind: CommandKind) -> timedelta:
 
 def settles_in(kind: CommandKind) -> timedelta:
     """How long after it took a write a meter may still show the old state."""
-    by_family = {Family.PRICES: _SETTINGS_SETTLE, Family.THRESHOLDS: _SETTINGS_SETTLE}
-    return by_family.get(family_of(kind), _SETTLES)
+    return _SETTINGS_SETTLE if family_of(kind) in _SLOW else _SETTLES
 
 
 def pause_of(kind: CommandKind) -> timedelta:
@@ -170,6 +175,10 @@ def order_of(
     """A checked order. Raises InvalidInput: no reason, settings that are missing, not asked for by
     this kind, twice, or beyond what anybody can mean (a slip of the comma)."""
     told = check_reason(reason)
+    if kind is CommandKind.LOAD_LIMITS:
+        raise InvalidInput(
+            "load limits are told by putting meters under a load guard", field="kind"
+        )
     for name, given, of in (
         ("prices", prices, CommandKind.PRICES),
         ("thresholds", thresholds, CommandKind.THRESHOLDS),
@@ -229,10 +238,12 @@ def compare_settings(wanted: Mapping[str, int], held: Mapping[str, int]) -> tupl
 
 
 def worded(name: str, value: int | None) -> str:
-    """A setting for people: yuan, or W for overload_w."""
+    """A setting for people: yuan, W, or a bare number where its name says of what."""
     if value is None:
         return "not told"
-    return f"{value} W" if name == "overload_w" else str(Money(value))
+    if name in _BARE:
+        return str(value)
+    return f"{value} W" if name in _IN_W else str(Money(value))
 
 
 def compare_clock(off: timedelta | None) -> tuple[Sight, str]:

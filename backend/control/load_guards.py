@@ -1,13 +1,10 @@
-"""Load guards as rows: what circuits may draw, and each time that one was locked for it (A24, C21).
-
-A running trip is marked at its meter's supply too, so that a decision sees it with the rest.
-"""
+"""Load guards as rows: what circuits may draw, and which are under them (A24, C21)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -19,8 +16,8 @@ from backend.kernel.scope import Scope
 from backend.tenancy.queries import project as project_door
 from backend.tenancy.rules import Permission
 
+from .load_limits import run_by_meter
 from .load_rules import LoadGuard
-from .supply_rules import SafetyLock
 from .timetable_rules import check_name
 
 _MINUTE = timedelta(minutes=1)
@@ -36,24 +33,6 @@ class KeptGuard:
     guard: LoadGuard
 
 
-@dataclass(frozen=True, slots=True)
-class SafetyTrip:
-    """A circuit that was locked for its load. `restore_at` None: until an operator unlocks it; `day`: of the
-    project's zone; `ended_by`: who, or what, ended it."""
-
-    id: UUID
-    project_id: UUID
-    meter_id: UUID
-    kind: SafetyLock
-    day: date
-    tripped_at: datetime
-    restore_at: datetime | None
-    detail: Mapping[str, str]
-    ended_at: datetime | None
-    ended_by: str | None
-    note: str | None
-
-
 def _guard_of(row: Row) -> KeptGuard:
     guard = LoadGuard(
         most_w=row["most_w"],
@@ -62,6 +41,7 @@ def _guard_of(row: Row) -> KeptGuard:
         allowed=tuple((low, high) for low, high in row["allowed"]),
         restore=timedelta(minutes=row["restore_minutes"]),
         trips_a_day=row["trips_a_day"],
+        by_meter=row["by_meter"],
     )
     return KeptGuard(row["id"], row["project_id"], row["name"], guard)
 
@@ -84,12 +64,12 @@ async def save_guard(
     told = check_name(name)
     row = await work.fetchrow(
         "INSERT INTO control_load_guard (group_id, id, project_id, name, most_w, step_w,"
-        " factor_permille, allowed, restore_minutes, trips_a_day)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+        " factor_permille, allowed, restore_minutes, trips_a_day, by_meter)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
         " ON CONFLICT (group_id, project_id, name) DO UPDATE SET most_w = EXCLUDED.most_w,"
         " step_w = EXCLUDED.step_w, factor_permille = EXCLUDED.factor_permille,"
         " allowed = EXCLUDED.allowed, restore_minutes = EXCLUDED.restore_minutes,"
-        " trips_a_day = EXCLUDED.trips_a_day RETURNING *",
+        " trips_a_day = EXCLUDED.trips_a_day, by_meter = EXCLUDED.by_meter RETURNING *",
         work.group_id,
         uuid7(at),
         project_id,
@@ -100,6 +80,7 @@ async def save_guard(
         [list(each) for each in guard.allowed],
         guard.restore // _MINUTE,
         guard.trips_a_day,
+        guard.by_meter,
     )
     assert row is not None, "an upsert returns its row"
     await record(
@@ -117,6 +98,7 @@ async def save_guard(
             "allowed": ", ".join(f"{low}-{high}" for low, high in guard.allowed),
             "restoreMinutes": guard.restore // _MINUTE,
             "tripsADay": guard.trips_a_day,
+            "byMeter": guard.by_meter,
         },
     )
     return _guard_of(row)
@@ -156,6 +138,45 @@ async def guards_of_meters(work: UnitOfWork, *, meter_ids: Sequence[UUID]) -> di
     return {row["meter_id"]: _guard_of(row) for row in rows}
 
 
+async def guards_by_meter(work: UnitOfWork) -> dict[UUID, KeptGuard]:
+    """The guards of the group that are meant for meters to run, by meter."""
+    rows = await work.fetch(
+        "SELECT s.meter_id, g.* FROM control_supply s JOIN control_load_guard g"
+        " ON g.group_id = s.group_id AND g.id = s.guard_id AND g.by_meter WHERE s.group_id = $1",
+        work.group_id,
+    )
+    return {row["meter_id"]: _guard_of(row) for row in rows}
+
+
+class UnderGuard(NamedTuple):
+    """A meter under a guard; `forced_on`: the cloud forces its relay closed."""
+
+    meter_id: UUID
+    guard: KeptGuard
+    forced_on: bool
+
+
+async def under_guards(
+    work: UnitOfWork, *, scope: Scope, project_id: UUID, after: UUID | None, limit: int
+) -> list[UnderGuard]:
+    """The meters of a project that are under a guard, by id. Raises NotFound, Forbidden."""
+    await project_door(work, scope=scope, project_id=project_id)
+    scope.require(Permission.METER_READ, project_id)
+    rows = await work.fetch(
+        "SELECT s.meter_id, s.force, g.* FROM control_supply s JOIN control_load_guard g"
+        " ON g.group_id = s.group_id AND g.id = s.guard_id WHERE s.group_id = $1"
+        " AND s.project_id = $2 AND ($3::uuid IS NULL OR s.meter_id > $3)"
+        " ORDER BY s.meter_id LIMIT $4",
+        work.group_id,
+        project_id,
+        after,
+        limit,
+    )
+    return [
+        UnderGuard(row["meter_id"], _guard_of(row), row["force"] == "KEEP_POWER") for row in rows
+    ]
+
+
 async def put_under(
     work: UnitOfWork,
     *,
@@ -178,6 +199,14 @@ async def put_under(
     )
 
 
+# The cloud looks at circuits that are not locked, by it or by their meters, and whose meters do not look
+# themselves: one that is forced on opens for no load.
+_LOOKED_AT = (
+    "s.guard_id IS NOT NULL AND s.safety IS NULL AND s.own_cut IS NULL"
+    f" AND NOT (s.force IS DISTINCT FROM 'KEEP_POWER' AND {run_by_meter('s')})"
+)
+
+
 class Guarded(NamedTuple):
     """A meter under a guard, with the instant of the reading that was looked at last."""
 
@@ -188,23 +217,22 @@ class Guarded(NamedTuple):
 
 
 async def guarded_meters(work: UnitOfWork) -> dict[UUID, datetime]:
-    """The meters under a guard whose circuits are not locked, each with the instant of the reading that was
-    looked at last."""
+    """The meters under a guard that the cloud runs, whose circuits are not locked, each with the instant of
+    the reading that was looked at last."""
     rows = await work.fetch(
-        "SELECT meter_id, load_seen_at FROM control_supply WHERE group_id = $1"
-        " AND guard_id IS NOT NULL AND safety IS NULL",
+        f"SELECT s.meter_id, s.load_seen_at FROM control_supply s WHERE s.group_id = $1 AND {_LOOKED_AT}",
         work.group_id,
     )
     return {row["meter_id"]: row["load_seen_at"] for row in rows}
 
 
 async def lock_guarded(work: UnitOfWork, *, meter_ids: Sequence[UUID]) -> list[Guarded]:
-    """Those of the meters that are under a guard and not locked, held until commit; what another holds just
-    now is left to the next look."""
+    """Those of the meters that are under a guard that the cloud runs, and not locked, held until commit; what
+    another holds just now is left to the next look."""
     rows = await work.fetch(
         "SELECT s.meter_id, s.load_seen_at, g.* FROM control_supply s JOIN control_load_guard g"
         " ON g.group_id = s.group_id AND g.id = s.guard_id WHERE s.group_id = $1"
-        " AND s.safety IS NULL AND s.meter_id = ANY($2)"
+        f" AND {_LOOKED_AT} AND s.meter_id = ANY($2)"
         " ORDER BY s.meter_id FOR UPDATE OF s SKIP LOCKED",
         work.group_id,
         list(meter_ids),
@@ -224,142 +252,4 @@ async def note_seen(work: UnitOfWork, *, seen: Mapping[UUID, datetime]) -> None:
         work.group_id,
         list(seen),
         list(seen.values()),
-    )
-
-
-async def trips_of_day(work: UnitOfWork, *, meter_id: UUID, day: date) -> int:
-    """How often a circuit was locked on a day."""
-    trips: int = await work.fetchval(
-        "SELECT count(*) FROM control_safety_trip WHERE group_id = $1 AND meter_id = $2 AND day = $3",
-        work.group_id,
-        meter_id,
-        day,
-    )
-    return trips
-
-
-async def lock_circuit(
-    work: UnitOfWork,
-    *,
-    meter: Guarded,
-    kind: SafetyLock,
-    detail: Mapping[str, str],
-    day: date,
-    restore_at: datetime | None,
-    at: datetime,
-) -> SafetyTrip:
-    """Lock a circuit open: its next decision trips it. The caller holds its row and has seen that it is not
-    locked."""
-    row = await work.fetchrow(
-        "INSERT INTO control_safety_trip (group_id, id, project_id, meter_id, kind, day, tripped_at,"
-        " restore_at, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING *",
-        work.group_id,
-        uuid7(at),
-        meter.project_id,
-        meter.meter_id,
-        kind,
-        day,
-        at,
-        restore_at,
-        dict(detail),
-    )
-    assert row is not None, "an insert returns its row"
-    await work.execute(
-        "UPDATE control_supply SET safety = $3 WHERE group_id = $1 AND meter_id = $2",
-        work.group_id,
-        meter.meter_id,
-        kind,
-    )
-    return _trip_of(row)
-
-
-async def lock_due(work: UnitOfWork, *, at: datetime, limit: int) -> list[SafetyTrip]:
-    """Running trips whose power comes back by itself by now, held until commit with their supplies."""
-    rows = await work.fetch(
-        "SELECT t.* FROM control_safety_trip t JOIN control_supply s ON s.group_id = t.group_id"
-        " AND s.meter_id = t.meter_id WHERE t.group_id = $1 AND t.ended_at IS NULL"
-        " AND t.restore_at <= $2 ORDER BY t.meter_id LIMIT $3 FOR UPDATE SKIP LOCKED",
-        work.group_id,
-        at,
-        limit,
-    )
-    return [_trip_of(row) for row in rows]
-
-
-async def lock_running(work: UnitOfWork, *, meter_id: UUID) -> SafetyTrip | None:
-    """The running trip of a circuit, held until commit; None when it is not locked."""
-    row = await work.fetchrow(
-        "SELECT t.* FROM control_supply s JOIN control_safety_trip t ON t.group_id = s.group_id"
-        " AND t.meter_id = s.meter_id AND t.ended_at IS NULL"
-        " WHERE s.group_id = $1 AND s.meter_id = $2 FOR UPDATE",
-        work.group_id,
-        meter_id,
-    )
-    return None if row is None else _trip_of(row)
-
-
-async def running_trips(work: UnitOfWork, *, meter_ids: Sequence[UUID]) -> dict[UUID, SafetyTrip]:
-    """The running trip of each of the meters that is locked: one statement."""
-    rows = await work.fetch(
-        "SELECT * FROM control_safety_trip WHERE group_id = $1 AND meter_id = ANY($2)"
-        " AND ended_at IS NULL",
-        work.group_id,
-        list(meter_ids),
-    )
-    return {row["meter_id"]: _trip_of(row) for row in rows}
-
-
-async def end_trips(
-    work: UnitOfWork, *, trips: Sequence[SafetyTrip], by: str, note: str, at: datetime
-) -> None:
-    """End trips: what else is wanted of the supplies decides again. What was read before `at` is not looked
-    at any more. The caller holds the rows."""
-    await work.execute(
-        "UPDATE control_safety_trip SET ended_at = $3, ended_by = $4, note = $5"
-        " WHERE group_id = $1 AND id = ANY($2)",
-        work.group_id,
-        [each.id for each in trips],
-        at,
-        by,
-        note,
-    )
-    await work.execute(
-        "UPDATE control_supply SET safety = NULL, load_seen_at = $3"
-        " WHERE group_id = $1 AND meter_id = ANY($2)",
-        work.group_id,
-        [each.meter_id for each in trips],
-        at,
-    )
-
-
-async def trips_of_project(
-    work: UnitOfWork, *, scope: Scope, project_id: UUID, running: bool, limit: int
-) -> list[SafetyTrip]:
-    """The newest trips of a project; `running`: only those that are not over. Raises NotFound, Forbidden."""
-    await project_door(work, scope=scope, project_id=project_id)
-    scope.require(Permission.METER_READ, project_id)
-    rows = await work.fetch(
-        "SELECT * FROM control_safety_trip WHERE group_id = $1 AND project_id = $2"
-        " AND (NOT $3 OR ended_at IS NULL) ORDER BY id DESC LIMIT $4",
-        work.group_id,
-        project_id,
-        running,
-        limit,
-    )
-    return [_trip_of(row) for row in rows]
-
-
-def _trip_of(row: Row) -> SafetyTrip:
-    return SafetyTrip(
-        id=row["id"],
-        project_id=row["project_id"],
-        meter_id=row["meter_id"],
-        kind=SafetyLock(row["kind"]),
-        day=row["day"],
-        tripped_at=row["tripped_at"],
-        restore_at=row["restore_at"],
-        detail=row["detail"],
-        ended_at=row["ended_at"],
-        ended_by=row["ended_by"],
-        note=row["note"],
     )

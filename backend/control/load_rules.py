@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from math import isqrt
 from typing import NamedTuple
 
@@ -22,10 +23,21 @@ from .supply_rules import SafetyLock
 
 _MOST_W = 100_000
 _MOST_RANGES = 8
+_MINUTE = timedelta(minutes=1)
+# What the registers of load control hold (reference/meter-protocols.md 5.3).
+_MOST_IN_A_METER = 0xFFFF
+_MOST_MINUTES = 0xFF
 # P and S are rounded by the meter: so little below P is no contradiction, more is (a three-phase meter tells
 # the voltage and current of one phase), and nothing is said of what contradicts itself.
 _ROUNDED = 95  # percent
 _MICRO = 1_000_000
+
+
+class RunBy(StrEnum):
+    """Who looks after a circuit's load: its meter, which is faster, or the cloud, at each reading."""
+
+    METER = "METER"
+    CLOUD = "CLOUD"
 
 
 class Load(NamedTuple):
@@ -42,7 +54,7 @@ class LoadGuard:
     """负载规则. `most_w`: above it is an overload. `step_w`: a step of so much or more may be malignant.
     None: not looked for. `factor_permille`: from this power factor on it is. `allowed`: steps in these ranges
     of W are none (an air conditioner's heater). After `restore` power comes back; the last of `trips_a_day`
-    stays until an operator unlocks."""
+    stays until an operator unlocks. `by_meter`: meters that can are told it and run it themselves."""
 
     most_w: int | None
     step_w: int | None
@@ -50,6 +62,7 @@ class LoadGuard:
     allowed: tuple[tuple[int, int], ...] = ()
     restore: timedelta = timedelta(minutes=10)
     trips_a_day: int = 3
+    by_meter: bool = False
 
 
 class Found(NamedTuple):
@@ -123,6 +136,7 @@ def guard_of(
     allowed: Sequence[tuple[int, int]],
     restore_minutes: int,
     trips_a_day: int,
+    by_meter: bool = False,
 ) -> LoadGuard:
     """A guard as it is kept.
 
@@ -153,4 +167,27 @@ def guard_of(
         tuple(sorted(allowed)),
         timedelta(minutes=restore_minutes),
         trips_a_day,
+        by_meter,
     )
+
+
+def limits_for(guard: LoadGuard) -> tuple[dict[str, int], str]:
+    """What a meter is told so that it runs a guard itself, and why it cannot; empty when it can. A meter
+    holds a limit and a step, gives power back after a byte of minutes, and knows no white list."""
+    if not guard.by_meter:
+        return {}, "the guard is the cloud's to run"
+    if guard.most_w is None or guard.step_w is None:
+        return {}, "a meter wants both the most power and the step"
+    if guard.allowed:
+        return {}, "a meter knows no white list"
+    minutes = guard.restore // _MINUTE
+    if minutes > _MOST_MINUTES or guard.most_w > _MOST_IN_A_METER:
+        return {}, f"a meter holds {_MOST_MINUTES} minutes and {_MOST_IN_A_METER} W at most"
+    return {
+        "on": 1,
+        "most_w": guard.most_w,
+        "step_w": guard.step_w,
+        "factor_permille": guard.factor_permille,
+        "trips": guard.trips_a_day,
+        "restore_minutes": minutes,
+    }, ""

@@ -14,7 +14,7 @@ from backend.kernel.db import Row, UnitOfWork
 from backend.kernel.ids import uuid7
 
 from .command_rules import CommandKind
-from .supply_rules import Decision, Force, SafetyLock, SupplyPolicy, Want, Why
+from .supply_rules import Decision, Force, OwnCut, SafetyLock, SupplyPolicy, Want, Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,11 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class MeterSupply:
-    """供电: a meter's row. `until`: the policy is AUTO again then. `review_at`: when a person looks
-    whether the protection is still needed. `force`: what the cloud made of the relay, or may have made of
-    it by a write that was announced at `force_at`, and has not taken back. `want`, `why`: what was decided
-    last, None before that; `decided_at`: since when."""
+    """供电: a meter's row. `until`: the policy is AUTO again then. `review_at`: when a person looks whether
+    the protection is still needed. `force`: what the cloud made of the relay, or may have made of it by a
+    write that was announced at `force_at`, and has not taken back. `own_cut`: what the meter says that it
+    opened the relay for by itself, since `own_cut_at`. `want`, `why`: what was decided last, None before
+    that; `decided_at`: since when."""
 
     meter_id: UUID
     project_id: UUID
@@ -44,6 +45,8 @@ class MeterSupply:
     safety: SafetyLock | None
     force: Force | None
     force_at: datetime | None
+    own_cut: OwnCut | None
+    own_cut_at: datetime | None
     want: Want | None
     why: Why | None
     command: CommandKind | None
@@ -69,6 +72,8 @@ def _supply_of(row: Row) -> MeterSupply:
         safety=None if row["safety"] is None else SafetyLock(row["safety"]),
         force=None if force is None else Force(CommandKind(force), Why(row["force_why"])),
         force_at=row["force_at"],
+        own_cut=None if row["own_cut"] is None else OwnCut(row["own_cut"]),
+        own_cut_at=row["own_cut_at"],
         want=None if row["want"] is None else Want(row["want"]),
         why=None if row["why"] is None else Why(row["why"]),
         command=None if row["command"] is None else CommandKind(row["command"]),

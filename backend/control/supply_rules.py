@@ -33,6 +33,20 @@ class SafetyLock(StrEnum):
     MALIGNANT_LOAD = "MALIGNANT_LOAD"
 
 
+class OwnCut(StrEnum):
+    """What a meter itself says that it opened its relay for, by a control of its own that is not its money:
+    the meter alone gives power back."""
+
+    OVERLOAD = "OVERLOAD"
+    MALIGNANT_LOAD = "MALIGNANT_LOAD"
+    TIMETABLE = "TIMETABLE"
+
+    @property
+    def lock(self) -> SafetyLock | None:
+        """The lock for safety that it is; None for a timetable in the meter."""
+        return None if self is OwnCut.TIMETABLE else SafetyLock(self.value)
+
+
 class MoneyIn(StrEnum):
     """Who holds the money that a meter's use is paid from: the meter, which cuts itself; the cloud, which
     cuts by command; nobody, for a managed meter is not sold to (A26)."""
@@ -59,6 +73,7 @@ class Why(StrEnum):
     FORCED_OFF = "FORCED_OFF"
     SAFETY_LOCK = "SAFETY_LOCK"
     TAKEOVER = "TAKEOVER"
+    OWN_CUT = "OWN_CUT"
     TIMETABLE = "TIMETABLE"
     PAID = "PAID"
     NOT_OUR_MONEY = "NOT_OUR_MONEY"
@@ -94,7 +109,8 @@ class Supply:
     `takeover`: a third party's lease holds (C31). `restored_by`: what brings power back where the meter's
     own money does not decide: CLOSE, ALLOW_CLOSE (the customer presses the key), or KEEP_POWER for a model
     that knows no other way. `relay`: True is closed, None not told since the cloud last wrote.
-    `force`: also of a write that nobody confirmed, for the meter may have obeyed it.
+    `force`: also of a write that nobody confirmed, for the meter may have obeyed it. `own_cut`: the meter
+    says that it opened the relay by a rule of its own.
     """
 
     policy: SupplyPolicy
@@ -118,6 +134,7 @@ class Supply:
     restored_by: CommandKind
     relay: bool | None
     force: Force | None
+    own_cut: OwnCut | None = None
 
     @property
     def available(self) -> Money:
@@ -153,7 +170,19 @@ def trips_of_the_platform_at_most(meters: int) -> int:
 def decide(supply: Supply) -> Decision:
     """What a meter's supply is to be now, and the command that brings it there."""
     want, why, held_back = _wanted(supply)
-    return Decision(want, why, held_back, _command(supply, want, why))
+    command = _command(supply, want, why)
+    if want is Want.ON and _is_the_meters(supply, why, command):
+        return Decision(Want.AS_IS, Why.OWN_CUT, (), None)
+    return Decision(want, why, held_back, command)
+
+
+def _is_the_meters(supply: Supply, why: Why, command: CommandKind | None) -> bool:
+    """Whether power is the meter's to give back: it opened its relay for a load, and neither money nor the
+    end of another cut closes it by force (C21). A release forces nothing: the meter's own lock stands after
+    it."""
+    if supply.own_cut is None or why in (Why.PROTECTED, Why.KEEP_ON):
+        return False
+    return command is not CommandKind.RELEASE
 
 
 def _wanted(supply: Supply) -> tuple[Want, Why, tuple[Why, ...]]:

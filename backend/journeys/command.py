@@ -232,6 +232,8 @@ def unable(kind: CommandKind, model: MeterModel | None, name: str) -> str:
         return f"{name} has no profile"
     if family is Family.RELAY and not model.switches:
         return f"{name} has no relay or valve that obeys commands"
+    if family is Family.LOAD_LIMITS and not model.holds_load_limits:
+        return f"no layout of {name}'s load control is known"
     if family is Family.PRICES and model.kind is not MeterKind.ELECTRICITY:
         return f"{name} has no prices per kWh"
     return ""

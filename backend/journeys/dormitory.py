@@ -15,11 +15,12 @@ from uuid import UUID
 from backend.alerts.alarm_rules import LEVELS, AlarmKind
 from backend.alerts.alarms import NewAlarm, end_alarms, raise_alarms
 from backend.audit.operations import record
-from backend.control import load_guards
+from backend.control import load_guards, safety_trips
 from backend.control.calendars import cut_calendars
 from backend.control.command_rules import check_reason
-from backend.control.load_guards import Guarded, KeptGuard, SafetyTrip
+from backend.control.load_guards import Guarded, KeptGuard
 from backend.control.load_rules import Found, Load, find_load, restore_at
+from backend.control.safety_trips import SafetyTrip
 from backend.control.supply_rules import FRESH_PERIODS, SafetyLock
 from backend.kernel.clock import Period, business_day
 from backend.kernel.db import UnitOfWork, unit_of_work
@@ -94,16 +95,20 @@ async def _guard_of_project(
 async def unlock_circuit(*, scope: Scope, meter_id: UUID, note: str, at: datetime) -> SafetyTrip:
     """End a lock: what else is wanted of the supply decides again. The trip as it ended.
 
-    Raises NotFound, Forbidden, InvalidInput (no note), Conflict (it is not locked).
+    Raises NotFound, Forbidden, InvalidInput (no note), Conflict (it is not locked, or by its meter).
     """
     told = check_reason(note)
     async with unit_of_work(scope.group_id) as work:
         meter = await metering.meter(work, scope=scope, meter_id=meter_id)
         scope.require(Permission.METER_CONTROL, meter.project_id)
-        trip = await load_guards.lock_running(work, meter_id=meter.id)
+        trip = await safety_trips.lock_running(work, meter_id=meter.id)
         if trip is None:
             raise Conflict("this circuit is not locked")
-        await _end(work, [trip], by=scope.actor.name, note=told, at=at)
+        if trip.by_meter:
+            raise Conflict(
+                "the meter locked itself: it ends that, or somebody at the meter; or keep power on"
+            )
+        await end_locks(work, [trip], by=scope.actor.name, note=told, at=at)
         await record(
             work,
             actor=scope.actor,
@@ -129,8 +134,8 @@ async def tend_loads(*, group_id: int, at: datetime) -> Tended:
     """End the locks whose time is over, then look at what was read since the last look."""
     done = Tended()
     async with unit_of_work(group_id) as work:
-        due = await load_guards.lock_due(work, at=at, limit=_AT_ONCE)
-        await _end(work, due, by=GUARD.name, note="its time is over", at=at)
+        due = await safety_trips.lock_due(work, at=at, limit=_AT_ONCE)
+        await end_locks(work, due, by=GUARD.name, note="its time is over", at=at)
         done.restored = len(due)
         seen = await load_guards.guarded_meters(work)
         latest = await metering.latest_of_meters(work, meter_ids=list(seen)) if seen else {}
@@ -209,36 +214,44 @@ async def _lock(work: UnitOfWork, bad: Sequence[_Bad], at: datetime) -> None:
     alarms = []
     for guarded, meter, found in bad:
         day = business_day(at, calendars[guarded.project_id].zone)
-        trips = await load_guards.trips_of_day(work, meter_id=meter.id, day=day)
-        trip = await load_guards.lock_circuit(
+        trips = await safety_trips.trips_of_day(work, meter_id=meter.id, day=day)
+        trip = await safety_trips.lock_circuit(
             work,
-            meter=guarded,
+            project_id=guarded.project_id,
+            meter_id=guarded.meter_id,
             kind=found.lock,
+            by_meter=False,
             detail=found.detail,
             day=day,
             restore_at=restore_at(guarded.guard, trips_today=trips, at=at),
             at=at,
         )
-        kind = AlarmKind(found.lock.value)
-        alarms.append(
-            NewAlarm(
-                project_id=trip.project_id,
-                kind=kind,
-                subject=str(trip.id),
-                account_id=meter.account_id,
-                meter_id=meter.id,
-                gateway_id=meter.gateway_id,
-                level=LEVELS[kind],
-                detail=found.detail,
-            )
-        )
+        alarms.append(alarm_of(trip, meter))
         if meter.account_id is not None:
-            await _tell(work, trip, meter.account_id, at)
+            await tell_room(work, trip, meter.account_id, at)
     await raise_alarms(work, alarms=alarms, at=at)
 
 
-async def _tell(work: UnitOfWork, trip: SafetyTrip, account_id: UUID, at: datetime) -> None:
+def alarm_of(trip: SafetyTrip, meter: SuppliedMeter) -> NewAlarm:
+    """The alarm of a trip."""
+    kind = AlarmKind(trip.kind.value)
+    return NewAlarm(
+        project_id=trip.project_id,
+        kind=kind,
+        subject=str(trip.id),
+        account_id=meter.account_id,
+        meter_id=meter.id,
+        gateway_id=meter.gateway_id,
+        level=LEVELS[kind],
+        detail=dict(trip.detail),
+    )
+
+
+async def tell_room(work: UnitOfWork, trip: SafetyTrip, account_id: UUID, at: datetime) -> None:
+    """Tell everybody who is bound to the account why the power went, and when it comes back."""
     back = "今日已多次断电，请联系管理员解锁"
+    if trip.by_meter:
+        back = "请先关闭该电器，若未自动恢复请联系管理员"
     if trip.restore_at is not None:
         back = f"请先关闭该电器，{china_time(trip.restore_at)} 自动恢复"
     await tell_customers(
@@ -251,10 +264,11 @@ async def _tell(work: UnitOfWork, trip: SafetyTrip, account_id: UUID, at: dateti
     )
 
 
-async def _end(
+async def end_locks(
     work: UnitOfWork, trips: Sequence[SafetyTrip], *, by: str, note: str, at: datetime
 ) -> None:
-    await load_guards.end_trips(work, trips=trips, by=by, note=note, at=at)
+    """End trips and their alarms. The caller holds the rows of their supplies."""
+    await safety_trips.end_trips(work, trips=trips, by=by, note=note, at=at)
     for kind in SafetyLock:
         subjects = [str(each.id) for each in trips if each.kind is kind]
         await end_alarms(work, kind=AlarmKind(kind.value), subjects=subjects, note=note, at=at)

@@ -84,6 +84,7 @@ async def gather(
             restored_by=_restored_by(models.get(meter.model)),
             relay=_seen(meter, supply.force_at),
             force=supply.force,
+            own_cut=supply.own_cut,
         )
     return found
 

@@ -89,7 +89,8 @@ class MeterModel:
     """What metering knows of a profile. `evidence` is the weakest grade of what it is sold and
     controlled by; `protocol` as the profile names it; `taken_back`: why no command lowers the money
     that it holds; `price_bands`: those whose price it holds and takes by command; `closes`: a command
-    closes its relay or opens its valve, without forcing it for good."""
+    closes its relay or opens its valve, without forcing it for good; `holds_load_limits`: it can be told what
+    its circuit may draw, and opens its relay by itself beyond that."""
 
     name: str
     maker: str
@@ -102,6 +103,7 @@ class MeterModel:
     taken_back: str = ""
     price_bands: tuple[str, ...] = ()
     closes: bool = True
+    holds_load_limits: bool = False
 
     def check_bus_address(self, text: str) -> None:
         """Raise InvalidInput unless `text` addresses one meter in this protocol (no broadcast, no

@@ -225,7 +225,11 @@ class _Shape:
 _BANDS = frozenset({"spike", "peak", "flat", "valley", "deep"})
 _WALLET = integer(-_FEN, _FEN, optional=True)
 
-_FLAGS = frozenset({"arrears", "alarm1", "alarm2", "overload", "fault"})
+_FLAGS = frozenset({"arrears", "alarm1", "alarm2", "overload", "fault"}) | {
+    "overload_cut",
+    "malignant_load_cut",
+    "timetable_cut",
+}
 _REGISTERS: Mapping[str, Field] = {
     "at": instant(),
     "meter_time": instant(optional=True),

@@ -82,7 +82,7 @@ async def test_prices_and_thresholds_hold_at_the_meter_and_nothing_else_is_chang
     assert (await post.done(CommandKind.THRESHOLDS, thresholds=limits)).state is VERIFIED
     held = post.meter().state().settings
     assert held.prices == (12_000, 9_876, 6_000, 6_000)
-    assert (held.alarm1_fen, held.alarm2_fen, held.overload_w) == (3000, 500, 4400)
+    assert (held.alarm1_fen, held.alarm2_fen, held.load.most_w) == (3000, 500, 4400)
     asked = await post.audited("meter:command:request")
     assert [(entry.after or {}).get("peak") for entry in asked] == [None, "0.9876"]
 

@@ -11,8 +11,8 @@ import pytest
 from backend.alerts.alarm_rules import AlarmKind
 from backend.control import load_guards
 from backend.control.command_rules import CommandKind
-from backend.control.load_guards import SafetyTrip
 from backend.control.load_rules import LoadGuard
+from backend.control.safety_trips import SafetyTrip, trips_of_project
 from backend.control.supplies import supplies_of_meters
 from backend.control.supply_rules import SafetyLock, Why
 from backend.journeys.dormitory import Tended, note_flagged, tend_loads, unlock_circuit
@@ -42,7 +42,7 @@ async def look(world: World) -> Tended:
 async def trips(world: World, *, running: bool = False) -> Sequence[SafetyTrip]:
     """The project's trips, newest first."""
     async with unit_of_work(world.group_id) as work:
-        return await load_guards.trips_of_project(
+        return await trips_of_project(
             work,
             scope=world.scope,
             project_id=world.project.id,
@@ -289,6 +289,6 @@ async def test_strangers_and_readers_guard_and_unlock_nothing(worlds: tuple[Worl
         with pytest.raises(NotFound):
             await load_guards.guard(work, scope=theirs.scope, guard_id=kept.id)
         with pytest.raises(NotFound):
-            await load_guards.trips_of_project(
+            await trips_of_project(
                 work, scope=theirs.scope, project_id=ours.project.id, running=False, limit=5
             )

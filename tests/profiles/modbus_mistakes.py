@@ -175,7 +175,7 @@ MISTAKES = [
         "ddsy1352-nk",
         "function = 0x20\naddress = 0x0400",
         "function = 0x10\naddress = 0x0400",
-        r"settings.writes\[1\]: byte 0 has no value and would be written as zero",
+        r"settings.writes\[1\]: byte 14 has no value and would be written as zero",
     ),
     (
         "ddsy1352-nk",
@@ -251,6 +251,48 @@ MISTAKES = [
         "calendar.bands: ",
     ),
     ("ddsy1352-nk", "first_band = 1", "first_band = 2", "calendar.first_band: 2 is not one of"),
+    (
+        "ddsy1352-nk",
+        "malignant_load = { on_bit = 3, closed_mask = 0x0001 }",
+        "malignant_load = { on_bit = 3, closed_mask = 0x0009 }",
+        "cuts.malignant_load.on_bit: bit 3 is a phase of its closed_mask",
+    ),
+    (
+        "ddsy1352-nk",
+        "malignant_load = { on_bit = 3, closed_mask = 0x0001 }",
+        "malignant_load = { on_bit = 3, closed_mask = 0x0010 }",
+        "cuts.timetable: a bit belongs to another control",
+    ),
+    (
+        "ddsy1352-nk",
+        '[cuts]\nblock = "poll"\nregister = 0x0225',
+        '[cuts]\nblock = "poll"\nregister = 0x0325',
+        "cuts.register: 0x0325 lies outside block poll",
+    ),
+    (
+        "ddsy1352-nk",
+        '[relay]\nblock = "poll"\nregister = 0x0224\nclosed_mask = 0x2000\nevidence = "unverified"\n',
+        "",
+        r"cuts: needs \[relay\]",
+    ),
+    (
+        "ddsy1352-nk",
+        '"load.trips" = { register = 0x0485, type = "u16", unit = 1 }\n',
+        "",
+        "settings.values.load.trips: is missing; load limits are held together or not at all",
+    ),
+    (
+        "ddsy1352-nk",
+        'type = "u16", byte = "high", unit = 1',
+        'type = "u32", byte = "high", unit = 1',
+        "settings.values.load.restore_minutes.byte: is of a u16",
+    ),
+    (
+        "ddsy1352-nk",
+        '{ name = "load.restore_minutes", at = 10, bytes = 1 }',
+        '{ name = "load.restore_minutes", at = 10 }',
+        r"settings.writes\[1\].groups\[2\].values\[0\].bytes: is missing",
+    ),
     ("ddsy1352-nk", "trip = [1, 1]", "trip = []", "switch.trip: "),
     (
         "ddsy1352-nk",

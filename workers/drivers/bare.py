@@ -8,7 +8,7 @@ from datetime import datetime
 from backend.kernel.errors import Conflict
 from backend.kernel.money import Money
 
-from .ports import Calendar, MeterSnapshot, Taken, Thresholds, Wallet
+from .ports import Calendar, LoadLimits, MeterSnapshot, Taken, Thresholds, Wallet
 
 
 class BareDriver:
@@ -70,6 +70,14 @@ class BareDriver:
     async def write_thresholds(self, thresholds: Thresholds, /) -> None:
         """See CanWarn.write_thresholds."""
         raise self._lacks("thresholds")
+
+    async def load_limits(self) -> LoadLimits:
+        """See CanLimitLoad.load_limits."""
+        raise self._lacks("load limits")
+
+    async def write_load_limits(self, limits: LoadLimits | None, /) -> None:
+        """See CanLimitLoad.write_load_limits."""
+        raise self._lacks("load limits")
 
     async def write_clock(self, now: datetime, /) -> None:
         """See CanKeepTime.write_clock."""

@@ -65,9 +65,15 @@ class _Plan:
         self._ratios = {key[1]: index for key, index in self._at.items() if key[0] == "ratio"}
         flags = [flag for flag in layout.flags if flag.block in first]
         self._bits = [
-            (flag.name, self._word(flag.block, flag.register), flag.bit) for flag in flags
+            (flag.name, self._word(flag.block, flag.register), flag.bit, 0) for flag in flags
         ]
-        self._words = sorted({word for _, word, _ in self._bits})
+        if (cuts := layout.cuts) is not None and cuts.block in first:
+            word = self._word(cuts.block, cuts.register)
+            self._bits += [
+                (f"{name}_cut", word, control.on_bit, control.closed_mask)
+                for name, control in cuts.controls.items()
+            ]
+        self._words = sorted({word for _, word, _, _ in self._bits})
         self.snapshot: Callable[[Sequence[bytes]], MeterSnapshot] = self._compiled(first)
         """The snapshot in the blocks' bytes, in their order. Raises WrongModel, BadValue, and
         struct.error for a short one."""
@@ -152,8 +158,14 @@ class _Plan:
         return Relay.UNKNOWN if seen else Relay.OPEN
 
     def _flags_of(self, *words: int) -> MeterFlags:
+        """A control of the meter's own is told by its bit as well, but only while it holds a phase open."""
         seen = dict(zip(self._words, words, strict=True))
-        return MeterFlags(**{name: bool(seen[at] >> bit & 1) for name, at, bit in self._bits})
+        return MeterFlags(
+            **{
+                name: bool(seen[at] >> bit & 1) and (not closed or seen[at] & closed != closed)
+                for name, at, bit, closed in self._bits
+            }
+        )
 
     def _put_right(self, field: Field, value: int, values: Sequence[Any]) -> int:
         """A number with its low half first, transformers before it, or a part of its unit."""
@@ -247,8 +259,9 @@ def _places(
         offset = at(field.block, field.register)
         yield _Place(("field", target), field.block, code, offset)
     words = {(flag.block, flag.register) for flag in layout.flags if flag.block in first}
-    if layout.relay is not None and layout.relay.block in first:
-        words.add((layout.relay.block, layout.relay.register))
+    for part in (layout.relay, layout.cuts):
+        if part is not None and part.block in first:
+            words.add((part.block, part.register))
     for block, register in words:
         yield _Place(("word", block, str(register)), block, "H", at(block, register))
     if layout.identity is not None and layout.identity.block in first:

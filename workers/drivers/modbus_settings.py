@@ -7,7 +7,7 @@ written back as it was.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from backend.kernel.clock import CHINA
@@ -15,9 +15,12 @@ from backend.kernel.errors import InvalidInput
 from backend.kernel.money import Money
 from workers.profiles.modbus_map import ModbusMap
 from workers.profiles.modbus_settings_map import (
+    LOAD,
+    LOAD_LIMITS,
     PRIVATE_WRITE,
     CalendarMap,
     ClockWrite,
+    SettingPlace,
     Settings,
     SettingsWrite,
     SettingValue,
@@ -29,7 +32,7 @@ from workers.protocols.values import read_int, to_words
 
 from . import modbus_calendar
 from .bare import BareDriver
-from .ports import BANDS, Calendar, Thresholds
+from .ports import BANDS, Calendar, LoadLimits, Thresholds
 
 _MOST = 125
 _PRICE = "price."
@@ -93,6 +96,28 @@ class ModbusSettings(BareDriver):
                 raise self._lacks(f"a threshold {name}")
         await self._set(settings, wanted)
 
+    async def load_limits(self) -> LoadLimits:
+        """See CanLimitLoad.load_limits."""
+        settings = self._load_settings()
+        names = {name: LOAD + name for name in LOAD_LIMITS} | {"most_w": "overload"}
+        raw = await self._held(settings, names.values())
+        held = {name: raw[at] * settings.values[at].unit for name, at in names.items()}
+        return LoadLimits(on=held.pop("on") != 0, **held)
+
+    async def write_load_limits(self, limits: LoadLimits | None, /) -> None:
+        """See CanLimitLoad.write_load_limits."""
+        settings = self._load_settings()
+        if limits is None:
+            return await self._set(settings, {LOAD + "on": 0})
+        wanted = {LOAD + name: int(getattr(limits, name)) for name in LOAD_LIMITS}
+        await self._set(settings, wanted | {"overload": limits.most_w})
+
+    def _load_settings(self) -> Settings:
+        settings = self._map.settings
+        if settings is None or not settings.holds_load_limits:
+            raise self._lacks("load limits")
+        return settings
+
     async def write_clock(self, now: datetime, /) -> None:
         """See CanKeepTime.write_clock."""
         place = self._map.clock_write
@@ -129,7 +154,11 @@ class ModbusSettings(BareDriver):
 
     async def _set(self, settings: Settings, wanted: Mapping[str, int]) -> None:
         """Write `wanted` (name to value in our unit) with the groups they belong to."""
-        raw = {name: _raw(settings.values[name], value) for name, value in wanted.items()}
+        narrow = {place.name for place in _places(settings) if place.bytes}
+        raw = {
+            name: _raw(settings.values[name], value, bits=8 if name in narrow else None)
+            for name, value in wanted.items()
+        }
         writes = [write for write in settings.writes if _touched(write, raw)]
         beside = {name for write in writes for name in _touched(write, raw)} - set(raw)
         if beside:
@@ -142,7 +171,7 @@ class ModbusSettings(BareDriver):
                 if group.enable is not None:
                     data[group.enable] = 1
                 for place in group.values:
-                    value = self._bytes(settings.values[place.name], raw[place.name])
+                    value = self._bytes(settings.values[place.name], place, raw[place.name])
                     data[place.at : place.at + len(value)] = value
             await self._write(write.function, write.address, bytes(data))
 
@@ -152,11 +181,13 @@ class ModbusSettings(BareDriver):
         found = await self._read_runs([(value.register, value.type.words) for value in values])
         order = self._map.word_order
         return {
-            value.name: read_int(registers, at=0, kind=value.type, order=order)
+            value.name: _part(value, read_int(registers, at=0, kind=value.type, order=order))
             for value, registers in zip(values, found, strict=True)
         }
 
-    def _bytes(self, value: SettingValue, raw: int) -> bytes:
+    def _bytes(self, value: SettingValue, place: SettingPlace, raw: int) -> bytes:
+        if place.bytes is not None:
+            return raw.to_bytes(place.bytes, "big")
         words = to_words(raw, kind=value.type, order=self._map.word_order)
         return b"".join(word.to_bytes(2, "big") for word in words)
 
@@ -222,16 +253,28 @@ def clock_bytes(place: ClockWrite, now: datetime) -> bytes:
     return bytes(parts[name] for name in place.layout)
 
 
+def _places(settings: Settings) -> Iterator[SettingPlace]:
+    for write in settings.writes:
+        for group in write.groups:
+            yield from group.values
+
+
+def _part(value: SettingValue, raw: int) -> int:
+    """The byte of its register that a value is, or all of it."""
+    return {None: raw, "high": raw >> 8, "low": raw & 0xFF}[value.byte]
+
+
 def _touched(write: SettingsWrite, wanted: Collection[str]) -> set[str]:
     """Every value that `write` must carry when it sets those of `wanted` that are its own."""
     groups = [{place.name for place in group.values} for group in write.groups]
     return set[str]().union(*(names for names in groups if not names.isdisjoint(wanted)))
 
 
-def _raw(value: SettingValue, wanted: int) -> int:
-    """`wanted` in register units. Raises InvalidInput when a register cannot hold it exactly."""
+def _raw(value: SettingValue, wanted: int, *, bits: int | None) -> int:
+    """`wanted` in register units; `bits`: fewer than its registers have. Raises InvalidInput when they cannot
+    hold it exactly."""
     raw, rest = divmod(wanted, value.unit)
-    bits = 16 * value.type.words - (1 if value.type.signed else 0)
+    bits = bits or 16 * value.type.words - (1 if value.type.signed else 0)
     lowest = -(1 << bits) if value.type.signed else 0
     if rest:
         raise InvalidInput(

@@ -33,13 +33,16 @@ class Wallet:
 
 @dataclass(frozen=True, slots=True)
 class MeterFlags:
-    """What the meter warns of."""
+    """What the meter warns of, and (`_cut`) for what it opened its relay by a rule of its own."""
 
     arrears: bool = False
     alarm1: bool = False
     alarm2: bool = False
     overload: bool = False
     fault: bool = False
+    overload_cut: bool = False
+    malignant_load_cut: bool = False
+    timetable_cut: bool = False
 
 
 class MeterSnapshot(NamedTuple):
@@ -87,6 +90,20 @@ class Thresholds:
     alarm2: Money | None = None
     overdraft: Money | None = None
     overload_w: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadLimits:
+    """What a meter opens its relay for by itself while `on`: more power than `most_w`, or a step of `step_w`
+    or more with a power factor of at least `factor_permille`. It closes after `restore_minutes`, and no more
+    after `trips`."""
+
+    on: bool
+    most_w: int
+    step_w: int
+    factor_permille: int
+    trips: int
+    restore_minutes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +217,18 @@ class CanWarn(Protocol):
         ...
 
 
+class CanLimitLoad(Protocol):
+    """A meter that looks after its circuit's load (A24). Errors as CanPrice."""
+
+    async def load_limits(self) -> LoadLimits:
+        """What it holds."""
+        ...
+
+    async def write_load_limits(self, limits: LoadLimits | None, /) -> None:
+        """Write them by one write, or (None) switch its load control off and leave the rest as it is."""
+        ...
+
+
 class CanKeepTime(Protocol):
     """A meter with a clock and a calendar of bands (C17). Errors as CanPrice."""
 
@@ -216,5 +245,5 @@ class CanKeepTime(Protocol):
         ...
 
 
-class Driver(CanRead, CanCredit, CanSwitch, CanPrice, CanWarn, CanKeepTime, Protocol):
+class Driver(CanRead, CanCredit, CanSwitch, CanPrice, CanWarn, CanLimitLoad, CanKeepTime, Protocol):
     """A meter by its profile. What the model has not raises Conflict before anything is sent."""

@@ -25,6 +25,7 @@ from .modbus_settings_map import (
 _Tree = dict[str, Any]
 _LAST_REGISTER = 0xFFFF
 _STATES = ("trip", "keep_power", "release", "close", "allow_close")
+CUTS = ("overload", "malignant_load", "timetable")
 _RATIOS = {"ct": ("ct",), "pt": ("pt",), "ct_pt": ("ct", "pt")}
 
 
@@ -112,6 +113,26 @@ class FlagField:
 
 
 @dataclass(frozen=True, slots=True)
+class CutControl:
+    """A control of the meter's own that may open its relay: bit `on_bit` says that it is on, all bits of
+    `closed_mask` that it leaves every phase closed."""
+
+    on_bit: int
+    closed_mask: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """Where the meter says what it cut for by itself: controls by name (CUTS) in one register."""
+
+    block: str
+    register: int
+    controls: Mapping[str, CutControl]
+    evidence: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClockField:
     """Seven bytes YY MM DD weekday hh mm ss, binary, China local time."""
 
@@ -168,6 +189,7 @@ class ModbusMap:
     sale: SaleWrite | None
     switch: SwitchWrite | None
     identity: Identity | None = None
+    cuts: Cuts | None = None
     ratios: Ratios | None = None
     circuits: Circuits | None = None
     settings: Settings | None = None
@@ -188,9 +210,11 @@ def contradictions(tree: _Tree) -> Iterator[str]:
     yield from _wrong_ratios(tree, blocks)
     for index, flag in enumerate(tree.get("flags", [])):
         yield from _outside(f"flags[{index}]", flag, 1, blocks)
-    for part, words in (("identity", 1), ("relay", 1), ("clock", 4)):
+    for part, words in (("identity", 1), ("relay", 1), ("cuts", 1), ("clock", 4)):
         if part in tree:
             yield from _outside(part, tree[part], words, blocks)
+    if "cuts" in tree:
+        yield from _wrong_cuts(tree)
     if "sale" in tree and "wallet" not in tree:
         yield "sale: a meter that is sold to needs [wallet], or no sale can be read back"
     if "circuits" in tree:
@@ -201,6 +225,24 @@ def contradictions(tree: _Tree) -> Iterator[str]:
         yield from clock_contradictions(tree)
     if "calendar" in tree:
         yield from calendar_contradictions(tree["calendar"])
+
+
+def _wrong_cuts(tree: _Tree) -> Iterator[str]:
+    """Each bit speaks of one control, and a cut is believed only of a relay that is seen open."""
+    if "relay" not in tree:
+        yield "cuts: needs [relay], or nobody could see that the relay is open"
+    used = 0
+    for name in CUTS:
+        control = tree["cuts"].get(name)
+        if control is None:
+            continue
+        bits = 1 << control["on_bit"]
+        if bits & control["closed_mask"]:
+            yield f"cuts.{name}.on_bit: bit {control['on_bit']} is a phase of its closed_mask"
+        bits |= control["closed_mask"]
+        if used & bits:
+            yield f"cuts.{name}: a bit belongs to another control"
+        used |= bits
 
 
 def _wrong_fields(tree: _Tree, blocks: dict[str, _Tree]) -> Iterator[str]:
@@ -257,7 +299,7 @@ def _outside(key: str, item: _Tree, words: int, blocks: dict[str, _Tree]) -> Ite
 def build(tree: _Tree) -> ModbusMap:
     """The map in a parsed profile that the schema and `contradictions` have passed."""
     wallet, sale, switch = tree.get("wallet"), tree.get("sale"), tree.get("switch")
-    ratios, identity = tree.get("ratios"), tree.get("identity")
+    ratios, identity, cuts = tree.get("ratios"), tree.get("identity"), tree.get("cuts")
     return ModbusMap(
         word_order=WordOrder(tree["word_order"]),
         blocks=tuple(Block(**block) for block in tree["blocks"]),
@@ -270,6 +312,7 @@ def build(tree: _Tree) -> ModbusMap:
         sale=sale and SaleWrite(**{**sale, "layout": tuple(sale["layout"])}),
         switch=switch and _switch(switch),
         identity=identity and Identity(**identity),
+        cuts=cuts and _cuts(cuts),
         ratios=ratios and _ratios(ratios),
         circuits=circuit_rule.build(tree["circuits"]) if "circuits" in tree else None,
         settings=build_settings(tree["settings"]) if "settings" in tree else None,
@@ -289,6 +332,16 @@ def _switch(tree: _Tree) -> SwitchWrite:
         address=tree["address"],
         states=states,
         evidence=tree["evidence"],
+    )
+
+
+def _cuts(tree: _Tree) -> Cuts:
+    return Cuts(
+        block=tree["block"],
+        register=tree["register"],
+        controls={name: CutControl(**tree[name]) for name in CUTS if name in tree},
+        evidence=tree["evidence"],
+        source=tree["source"],
     )
 
 

@@ -12,25 +12,31 @@ from workers.protocols.values import RegisterType
 _Tree = dict[str, Any]
 PRIVATE_WRITE = 0x20
 KEEP = "keep."  # a value that nobody sets, but that its group overwrites: read it, write it back
+LOAD = "load."
+LOAD_LIMITS = ("on", "step_w", "factor_permille", "trips", "restore_minutes")  # beside overload
 CLOCK_PARTS = ("second", "minute", "hour", "day", "month", "year")
 
 
 @dataclass(frozen=True, slots=True)
 class SettingValue:
-    """Where a setting is read; one register unit is `unit` of ours (hao per kWh, hao, W)."""
+    """Where a setting is read; one register unit is `unit` of ours (hao per kWh, hao, W, permille, minutes).
+    `byte`: it is the high or the low byte of its register, None for all of it."""
 
     name: str
     register: int
     type: RegisterType
     unit: int
+    byte: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SettingPlace:
-    """Where in a write's data a value goes: the byte it starts at."""
+    """Where in a write's data a value goes: the byte it starts at. `bytes`: 1 when it is written as one
+    byte, None when as wide as it is read."""
 
     name: str
     at: int
+    bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +60,18 @@ class SettingsWrite:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Prices and thresholds by name: price.<band>, alarm1, alarm2, overdraft, overload, keep.<any>."""
+    """Prices and thresholds by name: price.<band>, alarm1, alarm2, overdraft, overload, load.<LOAD_LIMITS>,
+    keep.<any>."""
 
     values: Mapping[str, SettingValue]
     writes: tuple[SettingsWrite, ...]
     evidence: str
     source: str
+
+    @property
+    def holds_load_limits(self) -> bool:
+        """Whether the meter can be told what it may draw, and what to do beyond it."""
+        return LOAD + LOAD_LIMITS[0] in self.values
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +120,7 @@ def settings_contradictions(tree: _Tree) -> Iterator[str]:
     """What the schema cannot say about `[settings]`."""
     values: dict[str, _Tree] = tree["values"]
     yield from _overlapping_values(values)
+    yield from _wrong_load_limits(values)
     written: list[str] = []
     for index, write in enumerate(tree["writes"]):
         key = f"settings.writes[{index}]"
@@ -117,6 +130,18 @@ def settings_contradictions(tree: _Tree) -> Iterator[str]:
         if written.count(name) != 1:
             how = "is written nowhere" if name not in written else "is written twice"
             yield f"settings.values.{name}: {how}"
+
+
+def _wrong_load_limits(values: dict[str, _Tree]) -> Iterator[str]:
+    """All of them or none: a meter that trips and never gives back is worse than one that does not trip."""
+    names = ("overload", *(LOAD + name for name in LOAD_LIMITS))
+    if any(name.startswith(LOAD) for name in values):
+        for name in names:
+            if name not in values:
+                yield f"settings.values.{name}: is missing; load limits are held together or not at all"
+    for name, value in values.items():
+        if "byte" in value and value["type"] != RegisterType.U16:
+            yield f"settings.values.{name}.byte: is of a u16"
 
 
 def _overlapping_values(values: dict[str, _Tree]) -> Iterator[str]:
@@ -149,7 +174,10 @@ def _wrong_write(key: str, write: _Tree, values: dict[str, _Tree]) -> Iterator[s
                     " so nothing could read it back"
                 )
                 continue
-            spans.append((place["at"], 2 * RegisterType(value["type"]).words))
+            whole = 2 * RegisterType(value["type"]).words
+            if value.get("byte") and "bytes" not in place:
+                yield f"{group_key}.values[{index}].bytes: is missing; {place['name']} is one byte"
+            spans.append((place["at"], place.get("bytes", whole)))
         for at, size in spans:
             span = set(range(at, at + size))
             if at + size > 2 * write["registers"]:
@@ -196,6 +224,7 @@ def build_settings(tree: _Tree) -> Settings:
                 register=value["register"],
                 type=RegisterType(value["type"]),
                 unit=value["unit"],
+                byte=value.get("byte"),
             )
             for name, value in tree["values"].items()
         },

@@ -65,6 +65,13 @@ class Profile:
         return self.map.switch is not None and "close" in self.map.switch.states
 
     @property
+    def holds_load_limits(self) -> bool:
+        """Whether it can be told what its circuit may draw, and opens its relay by itself beyond that."""
+        return isinstance(self.map, ModbusMap) and (
+            self.map.settings is not None and self.map.settings.holds_load_limits
+        )
+
+    @property
     def price_bands(self) -> tuple[str, ...]:
         """The bands whose price the meter holds and takes by command; none when it holds no prices."""
         match self.map:

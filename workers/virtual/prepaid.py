@@ -11,15 +11,18 @@ from backend.kernel.clock import CHINA, Clock
 from backend.kernel.money import Money
 
 from . import registers, rtu
+from .load_control import plugged
 from .meter import RtuMeter
 from .plan import MeterPlan, Planner, fresh_state, spec_of
 from .registers import Family, Shown
-from .state import MeterSpec, MeterState, SaleRefused, Settings, take_sale
+from .state import MeterSpec, MeterState, SaleRefused, Settings, look, take_sale
 from .store import MeterStore, Sale
 
 _FEE_SIZE, _LOAD_SIZE, _PHASES_SIZE, _CLOCK_SIZE = 60, 26, 10, 10
 # Enable bytes of the fee write that would set the meter's money, its count or its number.
 _FORBIDDEN = (2, 7, 10, 15, 51, 53)
+_MOST_PLUGGED_W = 20_000
+_LOAD_GROUPS = (0, 2, 9, 11, 14, 17)
 _PRICES = ("0.6", "0.6", "0.6", "0.6")
 _Outcome = tuple[MeterState, Sale | None, bytes]
 
@@ -42,6 +45,17 @@ class PrepaidMeter(RtuMeter):
         super().__init__(model, spec, fresh, store=store, clock=clock)
         self.family = family
         self._blocks = registers.blocks_of(family)
+
+    def act(self, action: str, arguments: dict[str, Any], /) -> bool:
+        """See RtuMeter.act; plug {watts}: a resistive appliance is plugged in behind it, 0: out."""
+        if action != "plug":
+            return super().act(action, arguments)
+        watts = int(arguments["watts"])
+        if not 0 <= watts <= _MOST_PLUGGED_W:
+            raise ValueError(f"watts: 0 to {_MOST_PLUGGED_W}, not {watts}")
+        state = self.state()
+        self._state = look(replace(state, load=plugged(state.load, watts)), self.spec)
+        return True
 
     def _read(self, request: bytes) -> bytes:
         if request[1] != rtu.READ_HOLDING:
@@ -149,10 +163,24 @@ def _fee_settings(settings: Settings, data: bytes) -> Settings:
 
 
 def _load_settings(settings: Settings, data: bytes) -> Settings:
-    if not data[2]:
-        raise rtu.Refused(rtu.ILLEGAL_VALUE)  # the other groups are not modelled
-    limit, step, factor = struct.unpack_from(">HHH", data, 3)
-    return replace(settings, overload_w=limit, power_step=step, power_factor=factor)
+    """Each group stands behind the byte that says that it is meant; a write that means nothing is refused."""
+    told = settings.load
+    if not any(data[at] for at in _LOAD_GROUPS):
+        raise rtu.Refused(rtu.ILLEGAL_VALUE)
+    if data[0]:
+        told = replace(told, on=data[1] == 1)
+    if data[2]:
+        most, step, factor = struct.unpack_from(">3H", data, 3)
+        told = replace(told, most_w=most, step_w=step, factor_permille=factor)
+    if data[9]:
+        told = replace(told, restore_minutes=data[10])
+    if data[11]:
+        told = replace(told, trips=struct.unpack_from(">H", data, 12)[0])
+    if data[14]:
+        told = replace(told, odd_word=struct.unpack_from(">H", data, 15)[0])
+    if data[17]:
+        told = replace(told, odd_byte=data[18])
+    return replace(settings, load=told)
 
 
 def planner(model: str, family: Family) -> Planner:

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 
 from backend.kernel.clock import CHINA
 
-from .load import SLOT_S
-from .state import MeterSpec, MeterState
+from .load_control import MALIGNANT_LOAD, OVERLOAD
+from .state import MeterSpec, MeterState, drawn_w
 
 FORCED_CONTROL, SALE, FEE_WRITE, LOAD_WRITE, FORCED_PHASES, CLOCK_WRITE = (
     0x0057, 0x0100, 0x0200, 0x0400, 0x0500, 0x0354,
@@ -60,8 +60,7 @@ class Shown:
     @property
     def power_w(self) -> int:
         """Drawn now, on the primary side."""
-        state = self.state
-        return self.spec.load.power_w(state.as_of // SLOT_S) if state.closed else 0
+        return drawn_w(self.state, self.spec) if self.state.closed else 0
 
 
 Blocks = tuple[tuple[int, int, Callable[[Shown], bytes]], ...]
@@ -128,8 +127,8 @@ def _poll(shown: Shown) -> bytes:
     return _POLL.pack(
         family.type_code, *volts, *amps, *watts, min(sum(watts), _MOST_W),
         0, 0, 0, 0, *factors, _POWER_FACTOR,
-        family.pt, family.ct, *_energies(shown), state.remaining_fen, shown.count, 0, 0,
-        status(shown), 0, 0,
+        family.pt, family.ct, *_energies(shown), state.remaining_fen, shown.count,
+        state.load.trips, state.settings.load.trips, status(shown), controls(shown), 0,
         # Sunday is 1, as in the official sample of section 6.1.
         clock.year % 100, clock.month, clock.day, clock.isoweekday() % 7 + 1,
         clock.hour, clock.minute, clock.second,
@@ -143,11 +142,22 @@ def status(shown: Shown) -> int:
     phases = (1 << shown.family.phases) - 1
     word = (phases << 13 if state.closed else 0) | (phases if state.closed else 0)
     word |= 0x08 if settings.fee_on else 0
-    word |= 0x10 if 0 < settings.overload_w < shown.power_w else 0
+    word |= 0x10 if 0 < settings.load.most_w < shown.power_w else 0
     word |= 0x20 if state.arrears else 0
     word |= 0x40 if settings.fee_on and state.remaining_fen <= settings.alarm1_fen else 0
     word |= 0x80 if settings.fee_on and state.remaining_fen <= settings.alarm2_fen else 0
     return word
+
+
+def controls(shown: Shown) -> int:
+    """The word of the meter's own controls: each on or off, and the phases that it leaves closed. There is no
+    time control in it."""
+    if not shown.state.settings.load.on:
+        return 0
+    phases, cut = (1 << shown.family.phases) - 1, shown.state.load.cut
+    load = 0x08 | (0 if cut == OVERLOAD else phases)
+    malignant = 0x08 | (0 if cut == MALIGNANT_LOAD else phases)
+    return load << 8 | malignant
 
 
 def _measurement(shown: Shown) -> bytes:
@@ -165,7 +175,7 @@ def _measurement(shown: Shown) -> bytes:
     _put(image, 0x004E, ">Hi", shown.count, state.remaining_fen)
     _put(image, FORCED_CONTROL, ">2H", state.forced, state.forced_open)
     _put(image, 0x0059, ">4I", *settings.prices)
-    _put(image, 0x0061, ">H", settings.overload_w)
+    _put(image, 0x0061, ">H", settings.load.most_w)
     return bytes(image)
 
 
@@ -188,12 +198,14 @@ def _box_fee(shown: Shown) -> bytes:
 
 
 def _load(shown: Shown) -> bytes:
-    settings = shown.state.settings
+    told, box = shown.state.settings.load, shown.family.type_code == ADF300
     one = struct.pack(
-        ">6H", settings.overload_w, settings.power_step, settings.power_factor, 0, 0, 0
+        ">5H", told.most_w, told.step_w, told.factor_permille, told.odd_word, told.trips
     )
-    copies = 1 if shown.family.type_code == ADF300 else shown.family.phases
-    return struct.pack(">H", settings.overload_w > 0) + one * copies
+    # The box has a register for each of what shares one in the others.
+    one += struct.pack(">2H" if box else ">2B", told.restore_minutes, told.odd_byte)
+    copies = 1 if box else shown.family.phases
+    return struct.pack(">H", told.on) + one * copies
 
 
 def _zones(shown: Shown) -> bytes:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .load import SLOT_S, LoadModel
+from .load_control import LoadControl, LoadMemory, back_at, given_back, judged
 from .tariff import band_at
 
 CHARGE_PER_HAO = 3_600_000
@@ -31,16 +32,14 @@ class MeterSpec:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a meter was told: prices in hao per kWh (in the order of load.BANDS), limits in fen and
-    W, the calendar as raw bytes. `fee_on`: money opens the relay; off in a meter without a wallet."""
+    """What a meter was told: prices in hao per kWh (in the order of load.BANDS), limits in fen, what it
+    may draw, the calendar as raw bytes. `fee_on`: money opens the relay; off in a meter without a wallet."""
 
     prices: tuple[int, ...] = (6000, 6000, 6000, 6000)
     alarm1_fen: int = 1000
     alarm2_fen: int = 500
     overdraft_fen: int = 0
-    overload_w: int = 0
-    power_step: int = 0
-    power_factor: int = 0
+    load: LoadControl = field(default_factory=LoadControl)
     fee_on: bool = True
     zones: bytes = b""
     tables: tuple[bytes, ...] = ()
@@ -61,13 +60,16 @@ class MeterState:
     number: str = ""
     epoch: int = 0
     clock_s: int = 0
+    load: LoadMemory = field(default_factory=LoadMemory)
     settings: Settings = field(default_factory=Settings)
 
     @property
     def closed(self) -> bool:
-        """The relay: a forced state rules, else the money does (if it rules at all)."""
+        """The relay: a forced state rules, then a cut for the load, else the money does (if it rules)."""
         if self.forced:
             return not self.forced_open
+        if self.load.cut:
+            return False
         limit = -self.settings.overdraft_fen * HAO_PER_FEN
         return not self.settings.fee_on or self.remaining_hao > limit
 
@@ -94,10 +96,39 @@ class SaleRefused(Exception):
 def advance(state: MeterState, spec: MeterSpec, until: int) -> MeterState:
     """The state at unix second `until`. In one step or in many, the result is the same."""
     while state.as_of < until:
+        if state.load.cut:
+            back = back_at(state.settings.load, state.load)
+            if back is not None and back <= until:
+                state = _as_if_open(state, spec, max(state.as_of, back))
+                state = replace(state, load=given_back(state.load))
+                continue
         if not state.closed:
             return replace(state, as_of=until)
-        state = _draw(state, spec, until)
+        state = look(state, spec)
+        state = _draw(state, spec, until) if state.closed else state
     return state
+
+
+def look(state: MeterState, spec: MeterSpec) -> MeterState:
+    """The state after the meter looked at its load. A forced one is not opened for it."""
+    if state.forced or not state.closed:
+        return state
+    power = drawn_w(state, spec)
+    return replace(
+        state, load=judged(state.settings.load, state.load, power_w=power, at=state.as_of)
+    )
+
+
+def drawn_w(state: MeterState, spec: MeterSpec) -> int:
+    """Watts that are drawn while the relay is closed."""
+    return spec.load.power_w(state.as_of // SLOT_S) + state.load.appliance_w
+
+
+def _as_if_open(state: MeterState, spec: MeterSpec, until: int) -> MeterState:
+    """Time goes on to `until` in a meter that cut for its load: nothing is drawn, unless it is forced on."""
+    while state.closed and state.as_of < until:
+        state = _draw(state, spec, until)
+    return replace(state, as_of=max(state.as_of, until))
 
 
 def _draw(state: MeterState, spec: MeterSpec, until: int) -> MeterState:
@@ -106,7 +137,7 @@ def _draw(state: MeterState, spec: MeterSpec, until: int) -> MeterState:
     band, holds_until = band_at(settings.zones, settings.tables, state.as_of)
     until = min(until, holds_until)
     price = settings.prices[band] if settings.fee_on else 0
-    energy = spec.load.power_w(state.as_of // SLOT_S) * (until - state.as_of)
+    energy = drawn_w(state, spec) * (until - state.as_of)
     if not state.forced and price > 0:
         left = state.remaining_hao + settings.overdraft_fen * HAO_PER_FEN
         affordable = left * CHARGE_PER_HAO - state.charge_rest
@@ -177,9 +208,15 @@ def of_memory(memory: dict[str, Any]) -> MeterState:
     """The state that `to_memory` gave."""
     settings = dict(memory["settings"])
     settings["prices"] = tuple(settings["prices"])
+    settings["load"] = LoadControl(**settings["load"])
     settings["zones"] = bytes.fromhex(settings["zones"])
     settings["tables"] = tuple(bytes.fromhex(table) for table in settings["tables"])
     energy = memory["energy_ws"]
     return MeterState(
-        **{**memory, "energy_ws": tuple(energy), "settings": Settings(**settings)},
+        **{
+            **memory,
+            "energy_ws": tuple(energy),
+            "load": LoadMemory(**memory["load"]),
+            "settings": Settings(**settings),
+        },
     )

@@ -102,6 +102,13 @@ DORMITORY_DOORS = (
         "query($id: ID!) { answer: loadGuards(project: $id) { id name mostW allowed { low } } }",
     ),
     Door(
+        "Query.loadRuns",
+        "project",
+        "Project",
+        "query($id: ID!) { answer: loadRuns(project: $id) { edges { node { meter by why"
+        " guard { name byMeter } wanted { mostW } held { mostW } } } } }",
+    ),
+    Door(
         "Query.safetyTrips",
         "project",
         "Project",

@@ -30,7 +30,7 @@ FOLLOW = f"""mutation($t: ID, $m: [ID!]!) {{
 SAVE = f"""mutation($p: ID!, $g: LoadGuardInput!) {{
   answer: saveLoadGuard(project: $p, guard: $g) {{
     ... on LoadGuard {{ id name mostW stepW factorPermille allowed {{ low high }} restoreMinutes
-      tripsADay }} {_PROBLEM} }} }}"""
+      tripsADay byMeter }} {_PROBLEM} }} }}"""
 GUARD = f"""mutation($g: ID, $m: [ID!]!) {{
   answer: guardMeters(guard: $g, meters: $m, reason: "a room of students") {{
     ... on GuardedMeters {{ meters }} {_PROBLEM} }} }}"""
@@ -101,6 +101,7 @@ async def test_a_meter_shows_its_timetable_its_guard_and_its_lock(
         "allowed": [{"low": 1000, "high": 1200}],
         "restoreMinutes": 10,
         "tripsADay": 3,
+        "byMeter": False,
     }
     under = await api.data(GUARD, {"g": saved["id"], "m": [meter]}, token=token)
     assert under["answer"] == {"meters": 1}

@@ -18,6 +18,7 @@ from backend.control.command_rules import CommandKind
 from backend.control.supply_rules import (
     Force,
     MoneyIn,
+    OwnCut,
     SafetyLock,
     Supply,
     SupplyPolicy,
@@ -57,6 +58,7 @@ IN_ARREARS = Supply(
     force=None,
 )
 PAID: dict[str, Any] = {"balance": Money.parse("50.00")}
+OWN: dict[str, Any] = {"relay": False, "own_cut": OwnCut.MALIGNANT_LOAD}
 CUT: dict[str, Any] = {"relay": False, "force": TRIPPED[Why.ARREARS]}
 
 
@@ -215,6 +217,29 @@ CASES = (
         ON,
         Why.PAID,
         CommandKind.CLOSE,
+    ),
+    Case("电表因恶性负载自己断开，有钱", PAID | OWN, AS_IS, Why.OWN_CUT, None),
+    Case("电表因恶性负载自己断开，欠费", OWN, OFF, Why.ARREARS, CommandKind.TRIP),
+    Case(
+        "欠费断开后充值，电表另有自己的负载锁定",
+        PAID | OWN | {"force": TRIPPED[Why.ARREARS]},
+        AS_IS,
+        Why.OWN_CUT,
+        None,
+    ),
+    Case(
+        "电表自己管钱，自己锁定，拉闸取消",
+        OWN | {"money": MoneyIn.METER, "force": TRIPPED[Why.FORCED_OFF]},
+        ON,
+        Why.NOT_OUR_MONEY,
+        CommandKind.RELEASE,
+    ),
+    Case(
+        "保电，电表自己锁定",
+        OWN | {"policy": SupplyPolicy.KEEP_ON},
+        ON,
+        Why.KEEP_ON,
+        CommandKind.KEEP_POWER,
     ),
     Case("定时断电，有钱", PAID | {"timetable": False}, OFF, Why.TIMETABLE, CommandKind.TRIP),
     Case("定时供电，欠费", {"timetable": True}, OFF, Why.ARREARS, CommandKind.TRIP),

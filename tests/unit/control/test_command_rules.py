@@ -168,7 +168,7 @@ def test_a_trip_lives_two_minutes_and_the_others_a_day() -> None:
 
 def test_a_meter_has_a_minute_to_move_its_relay_and_five_to_take_settings() -> None:
     slow = {kind for kind in CommandKind if settles_in(kind) == timedelta(minutes=5)}
-    assert slow == {CommandKind.PRICES, CommandKind.THRESHOLDS}
+    assert slow == {CommandKind.PRICES, CommandKind.THRESHOLDS, CommandKind.LOAD_LIMITS}
     for kind in CommandKind:
         assert pause_of(kind) == timedelta(seconds=25 if kind in slow else 5)
         assert kind in slow or settles_in(kind) == timedelta(minutes=1)

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from backend.control.load_rules import Load, LoadGuard, find_load, guard_of, restore_at
+from backend.control.load_rules import (
+    Load,
+    LoadGuard,
+    find_load,
+    guard_of,
+    limits_for,
+    restore_at,
+)
 from backend.control.supply_rules import SafetyLock
 from backend.kernel.errors import InvalidInput
 
@@ -212,3 +219,36 @@ def test_a_guard_that_makes_sense_is_kept() -> None:
         {"trips_a_day": 20},
     ):
         assert guard_of(**{**GOOD, **one})
+
+
+@given(
+    st.none() | st.integers(100, 100_000),
+    st.none() | st.integers(100, 100_000),
+    st.integers(1, 1_440),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_meter_is_told_all_of_a_guard_or_nothing(
+    most: int | None, step: int | None, minutes: int, listed: bool, by_meter: bool
+) -> None:
+    guard = LoadGuard(
+        most_w=most,
+        step_w=step,
+        allowed=((1_000, 1_200),) if listed else (),
+        restore=timedelta(minutes=minutes),
+        by_meter=by_meter,
+    )
+    limits, cannot = limits_for(guard)
+    fits = by_meter and not listed and minutes <= 0xFF
+    if fits and most is not None and step is not None and most <= 0xFFFF:
+        assert cannot == ""
+        assert limits == {
+            "on": 1,
+            "most_w": most,
+            "step_w": step,
+            "factor_permille": 950,
+            "trips": 3,
+            "restore_minutes": minutes,
+        }
+    else:
+        assert (limits, bool(cannot)) == ({}, True)

@@ -15,6 +15,7 @@ from backend.control.supply_rules import (
     Decision,
     Force,
     MoneyIn,
+    OwnCut,
     SafetyLock,
     Supply,
     SupplyPolicy,
@@ -63,6 +64,7 @@ supplies = st.builds(
     ),
     relay=st.sampled_from([None, True, False]),
     force=_forces,
+    own_cut=st.none() | st.sampled_from(list(OwnCut)),
 )
 calm = supplies.map(lambda supply: replace(supply, emergency=False))
 
@@ -130,6 +132,26 @@ def test_what_is_protected_is_never_tripped(supply: Supply) -> None:
     protected = replace(supply, protected=True)
     assert decide(protected).command not in OPENS
     assert decide(replace(supply, policy=SupplyPolicy.KEEP_ON)).command not in OPENS
+
+
+@given(supplies, st.sampled_from(list(OwnCut)))
+def test_what_a_meter_opened_by_its_own_rule_is_forced_closed_for_no_money(
+    supply: Supply, cut: OwnCut
+) -> None:
+    auto = replace(supply, protected=False, policy=SupplyPolicy.AUTO, own_cut=cut)
+    assert decide(auto).command in (None, CommandKind.TRIP, CommandKind.RELEASE)
+
+
+@given(supplies, st.sampled_from(list(OwnCut)))
+def test_a_meters_own_cut_keeps_no_trip_and_no_promise_to_keep_power_from_happening(
+    supply: Supply, cut: OwnCut
+) -> None:
+    alone = decide(replace(supply, own_cut=None))
+    both = decide(replace(supply, own_cut=cut))
+    if alone.want is not Want.ON or alone.why in (Why.PROTECTED, Why.KEEP_ON):
+        assert both == alone
+    else:
+        assert both == alone or both == Decision(Want.AS_IS, Why.OWN_CUT, (), None)
 
 
 @given(supplies)
