@@ -247,7 +247,7 @@ def settle_memory() -> None:
     """What was imported is never garbage, and a sweep makes many objects that no cycle holds: looking
     through all of them after each 700 new ones costs a third of a sweep."""
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(200_000, 20, 100)
 
 
 def worker_context(settings: Settings, *, clock: Clock) -> WorkerContext:

@@ -125,18 +125,21 @@ _MONTH_COLUMNS = (
 _ADD_MONTHS = (
     "INSERT INTO charges_month (group_id, project_id, account_id, kind, month, rated_until, used,"
     " segments, energy_hao, fixed_hao, loss_hao, public_hao, service_hao)"
-    " SELECT $1, project_id, account_id, kind, month, rated_until, used, segments::jsonb, energy_hao,"
+    " SELECT $1, project_id, account_id, kind, month, rated_until, used, segments::json, energy_hao,"
     " fixed_hao, loss_hao, public_hao, service_hao FROM month_stage WHERE fresh"
 )
 _MOVE_MONTHS = (
     "UPDATE charges_month m SET rated_until = n.rated_until, used = n.used,"
-    " segments = n.segments::jsonb, energy_hao = n.energy_hao, fixed_hao = n.fixed_hao,"
+    " segments = n.segments::json, energy_hao = n.energy_hao, fixed_hao = n.fixed_hao,"
     " loss_hao = n.loss_hao, public_hao = n.public_hao, service_hao = n.service_hao"
     " FROM month_stage AS n WHERE NOT n.fresh AND m.group_id = $1 AND m.account_id = n.account_id"
     " AND m.kind = n.kind AND m.month = n.month"
 )
 
 
+# A batch is a small part of what its group has, and what is charged each half hour is in memory: as if it
+# were on a turning disk the planner would rather read all months and all positions, for each batch anew.
+_IN_MEMORY = "SET LOCAL random_page_cost = 1"
 _MISSING = (
     "SELECT k.account_id, k.kind FROM unnest($2::uuid[], $3::text[]) AS k(account_id, kind)"
     " WHERE NOT EXISTS (SELECT FROM charges_supply s WHERE s.group_id = $1"
@@ -155,6 +158,7 @@ async def hold_supplies(
 ) -> dict[Supply, datetime]:
     """Take turns on supplies (each with its project and its opening, for one not seen before) until commit,
     in one order for everybody; since when each is charged."""
+    await work.execute(_IN_MEMORY)
     # Nothing may be held yet while one that is new waits for somebody else's: look first, then insert, then
     # hold all of them.
     keys = [each.account_id for each in supplies], [each.kind for each in supplies]

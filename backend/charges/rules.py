@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
-from operator import add, sub
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -56,11 +55,15 @@ class Amounts(NamedTuple):
 
     def less(self, other: Amounts) -> Amounts:
         """What these are more than the others, line by line."""
-        return Amounts(*map(sub, self, other))
+        a, b, c, d, e = self
+        v, w, x, y, z = other
+        return Amounts(a - v, b - w, c - x, d - y, e - z)
 
     def plus(self, other: Amounts) -> Amounts:
         """Both together, line by line."""
-        return Amounts(*map(add, self, other))
+        a, b, c, d, e = self
+        v, w, x, y, z = other
+        return Amounts(a + v, b + w, c + x, d + y, e + z)
 
 
 NOTHING = Amounts()

@@ -40,6 +40,7 @@ from .charge_batch import (
     years_before,
 )
 from .charge_rating import (
+    NO_YEARS,
     MonthPlan,
     Part,
     Rated,
@@ -150,67 +151,67 @@ def _charge_part(
     batch: Batch, position: Position, supply: Supply, plan_month: MonthPlan, part: Part, span: Rated
 ) -> None:
     """Add a part to its month, and charge what the month costs more by it."""
-    key = supply, part.month
+    start, end, month_day, day, place, use, shared = part
+    key = supply, month_day
     month = batch.months.get(key)
     if month is None:
-        month = _new_month(position, part)
-        batch.months[key] = month
-    uses = [segment[3] for segment in month.segments]
-    days = [segment[4] for segment in month.segments]
-    place = part.place
+        month = batch.months[key] = _new_month(position, part)
+    standing = month.segments
+    uses = [segment[3] for segment in standing]
     while len(uses) <= place:
         uses.append([0] * 6)
     before = uses[place]
-    uses[place] = [*map(add, before, part.use)]
-    until = max(month.rated_until, part.end)
-    years = years_before(batch.months, supply, plan_month)
+    uses[place] = [*map(add, before, use)]
+    until = max(month.rated_until, end)
+    years = years_before(batch.months, supply, plan_month) if plan_month.yearly else NO_YEARS
     segments = segments_to_date(plan_month, uses, batch.openings[supply], until, years)
     amounts = amounts_to_date(segments)
     added = amounts.less(month.posted)
     after = kept(segments, plan_month)
     detail = None
-    if any(map(any, uses[place + 1 :])):
+    if place + 1 < len(uses) and any(map(any, uses[place + 1 :])):
         # It moves the steps of what comes after it: only the whole month explains it.
-        detail = {"before": month.segments, "after": after}
+        detail = {"before": standing, "after": after}
     month.segments, month.posted, month.rated_until = after, amounts, until
-    used = sum(part.use)
+    used = sum(use)
     month.used += used
     batch.changed[key] = month
     if not used and not any(added):
         return
     segment = segments[place]
-    ended = segment.days
-    first = days[place][1] if place < len(days) and any(days[place][:2]) else ended.first
+    first, last, length = segment.days
+    if place < len(standing) and any(standing[place][4][:2]):
+        first = standing[place][4][1]
     position.seq += 1
     if used:
-        position.price_hao = (added.total - added.fixed) * BASE_UNITS // used
+        position.price_hao = (sum(added) - added.fixed) * BASE_UNITS // used
     batch.add(
-        Charge(
-            id=next(batch.ids),
-            project_id=position.project_id,
-            account_id=position.account_id,
-            purse_id=batch.purses[position.account_id],
-            assignment_id=position.assignment_id,
-            seq=position.seq,
-            reason=_USE,
-            kind=position.kind,
-            month=part.month,
-            day=part.day,
-            from_at=part.start,
-            to_at=part.end,
-            from_total=span.start.total,
-            to_total=span.end.total,
-            use=part.use,
-            shared=part.shared,
-            version_id=plan_month.versions[place],
-            season=segment.season,
-            step_before=segment.year_before + sum(map(sum, uses[:place])),
-            use_before=before,
-            days=[first, ended.last, ended.length],
-            detail=detail,
-            amounts=added,
-            entry_id=None,
-            charged_at=batch.at,
+        Charge(  # by place: a hundred thousand of them
+            next(batch.ids),
+            position.project_id,
+            position.account_id,
+            batch.purses[position.account_id],
+            position.assignment_id,
+            position.seq,
+            _USE,
+            position.kind,
+            month_day,
+            day,
+            start,
+            end,
+            span.start.total,
+            span.end.total,
+            use,
+            shared,
+            plan_month.versions[place],
+            segment.season,
+            segment.year_before + sum(map(sum, uses[:place])),
+            before,
+            [first, last, length],
+            detail,
+            added,
+            None,
+            batch.at,
         )
     )
 

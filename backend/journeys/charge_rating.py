@@ -39,6 +39,7 @@ _DAY = timedelta(days=1)
 # A step is dearer energy: it stands in the line of energy.
 _ENERGY, _STEP, _FIXED = LineKind.ENERGY, LineKind.STEP, LineKind.FIXED
 _LOSS, _PUBLIC, _SERVICE = LineKind.LOSS, LineKind.PUBLIC, LineKind.SERVICE
+NO_YEARS: Mapping[int, int] = {}
 _NO_DAY = (datetime.max.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), date.max)
 
 

@@ -50,25 +50,6 @@ async def account_ids(
     return found
 
 
-async def purse_ids(
-    work: UnitOfWork, *, project_id: UUID, purses: Sequence[UUID], at: datetime
-) -> dict[UUID, UUID]:
-    """As `account_ids`, for thousands of purses by their refs."""
-    rows = await work.fetch(
-        "SELECT ref, id FROM ledger_account"
-        " WHERE group_id = $1 AND project_id = $2 AND kind = 'PURSE' AND ref = ANY($3)",
-        work.group_id,
-        project_id,
-        purses,
-    )
-    found: dict[UUID, UUID] = {ref: id_ for ref, id_ in rows}
-    missing = [AccountKey(AccountKind.PURSE, ref) for ref in purses if ref not in found]
-    if missing:
-        made = await account_ids(work, project_id=project_id, keys=missing, at=at)
-        found.update((key.ref, id_) for key, id_ in made.items())
-    return found
-
-
 async def _found_or_made(
     work: UnitOfWork, project_id: UUID, wanted: dict[AccountKey, None], at: datetime
 ) -> dict[AccountKey, UUID]:

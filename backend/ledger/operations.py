@@ -18,7 +18,6 @@ from backend.kernel.money import ZERO, Money
 from .entries import account_ids as account_ids
 from .entries import post as post
 from .entries import post_all as post_all
-from .entries import purse_ids as purse_ids
 from .entries import write_entry as write_entry
 from .queries import entry_of_key, lot_of_source, lots_of_purse
 from .rules import (

@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from backend.kernel.db import UnitOfWork
+from backend.kernel.db import Row, UnitOfWork
 from backend.kernel.ids import uuid7
 from backend.kernel.money import ZERO, Money
 
-from .entries import account_ids, purse_ids, write_entry
+from .entries import account_ids, write_entry
 from .operations import hold, take_lots, use_lots
 from .queries import entry_of_key
 from .rules import (
@@ -30,17 +30,8 @@ from .rules import (
     unpaid_lines,
 )
 
-# What lots pay of what each purse wants, grants first, then the oldest (C4).
-_TAKE = (
-    "SELECT lot_id, purse_id, least(remaining, wanted - before) AS amount_hao FROM ("
-    " SELECT l.id AS lot_id, l.purse_id, w.wanted, l.amount_hao - l.used_hao AS remaining,"
-    "  coalesce(sum(l.amount_hao - l.used_hao) OVER (PARTITION BY l.purse_id"
-    "   ORDER BY l.kind <> 'GRANT', l.created_at, l.id"
-    "   ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::bigint AS before"
-    " FROM unnest($2::uuid[], $3::bigint[]) AS w(purse_id, wanted)"
-    " JOIN ledger_lot l ON l.group_id = $1 AND l.purse_id = w.purse_id"
-    "  AND l.used_hao < l.amount_hao) AS lots WHERE before < wanted"
-)
+# Purses taken turns on, and what their lots pay of what each wants (C4).
+_DRAW = "SELECT place, purse_id, lot_id, amount_hao FROM ledger_draw($1, $2, $3, $4)"
 # The other way round: what returns to which lot, the last used first, and of each no more than charges took
 # of it: what was refunded, moved on or ended with its month is not the charges' to give back.
 _GIVE_BACK = (
@@ -94,15 +85,12 @@ async def charge(
     """Charge purses of a project by one entry, each purse named once; the entry, or None when all of it
     comes to nothing. A key that was posted before is posted once and its entry answered.
     """
-    purses = [each.purse for each in charges]
-    of_ref = await purse_ids(work, project_id=project_id, purses=purses, at=at)
-    held = await hold(work, accounts=list(of_ref.values()))
+    drawn = await _draw(work, project_id, charges, at)
     posted = await entry_of_key(work, business_key=business_key)
     if posted is not None:
         return posted
     batch = _Batch()
-    wanting = [(each, of_ref[each.purse], sum(each.lines.values())) for each in charges]
-    await _pay(work, batch, wanting, held)
+    wanting = _pay(batch, charges, drawn)
     await _pay_back(work, batch, project_id, wanting, at)
     income: dict[AccountKind, int] = {}
     for each in charges:
@@ -130,34 +118,43 @@ async def charge(
     return entry_id
 
 
-async def _pay(
-    work: UnitOfWork,
-    batch: _Batch,
-    wanting: Sequence[_Wanting],
-    held: Mapping[UUID, int],
-) -> None:
+async def _draw(
+    work: UnitOfWork, project_id: UUID, charges: Sequence[PurseCharge], at: datetime
+) -> list[Row]:
+    """Purses that are charged, held until commit, with what their lots pay: rows of ledger_draw."""
+    refs = [each.purse for each in charges]
+    wants = [sum(each.lines.values()) for each in charges]
+    rows = await work.fetch(_DRAW, work.group_id, project_id, refs, wants)
+    if refs and not rows:  # some have no purse yet
+        keys = [AccountKey(AccountKind.PURSE, ref) for ref in refs]
+        await account_ids(work, project_id=project_id, keys=keys, at=at)
+        rows = await work.fetch(_DRAW, work.group_id, project_id, refs, wants)
+    return rows
+
+
+def _pay(batch: _Batch, charges: Sequence[PurseCharge], drawn: Sequence[Row]) -> list[_Wanting]:
     """What purses pay out of their lots; what they cannot pay stands in arrears by line."""
-    limits = {
-        purse_id: min(net, -held[purse_id])
-        for _, purse_id, net in wanting
-        if net > 0 and held[purse_id] < 0
-    }
-    covered: dict[UUID, int] = {}
-    if limits:
-        rows = await work.fetch(_TAKE, work.group_id, list(limits), list(limits.values()))
-        for lot_id, purse_id, amount in rows:
-            covered[purse_id] = covered.get(purse_id, 0) + amount
+    paid = [0] * len(charges)
+    purse_ids: list[UUID | None] = [None] * len(charges)
+    for place, purse_id, lot_id, amount in drawn:
+        purse_ids[place - 1] = purse_id
+        if lot_id is not None:
+            paid[place - 1] += amount
             batch.lots.append(lot_id)
             batch.taken.append(amount)
-    for each, purse_id, net in wanting:
+    wanting: list[_Wanting] = []
+    for each, purse, covered in zip(charges, purse_ids, paid, strict=True):
+        assert purse is not None, "every purse was made and held"
+        net = sum(each.lines.values())
+        wanting.append((each, purse, net))
         if net < 0:
             continue
-        paid = covered.get(purse_id, 0)
-        batch.purses.append((purse_id, paid))
-        if paid < net:
-            owing = unpaid_lines(each.lines, paid)
+        batch.purses.append((purse, covered))
+        if covered < net:
+            owing = unpaid_lines(each.lines, covered)
             for line, amount in owing.items():
                 batch.arrears.append((AccountKey(ARREARS_OF[line], each.purse), amount))
+    return wanting
 
 
 async def _pay_back(
@@ -248,8 +245,8 @@ async def recover_arrears(
     wanted = min(funds, sum(standing.values()))
     if wanted <= 0:
         return {}
-    rows = await work.fetch(_TAKE, work.group_id, [purse_id], [wanted])
-    uses = [LotUse(row["lot_id"], Money(row["amount_hao"])) for row in rows]
+    rows = await work.fetch(_DRAW, work.group_id, project_id, [purse], [wanted])
+    uses = [LotUse(lot, Money(amount)) for _, _, lot, amount in rows if lot is not None]
     paid = recovered_lines(standing, sum(use.amount.hao for use in uses))
     if not paid:
         return {}

@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from functools import partial, reduce
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from backend.charges.rules import Amounts, Point, Reason, Ruling
@@ -29,7 +30,7 @@ from backend.tariffs.rules import Fee, Season, Step, StepPeriod, TariffKind, Ter
 from .charged import Home, add_meter, charge_due, make_home, totals
 from .priced import FLAT, assign, flat, in_force, make_tariff
 from .test_ledger import expect_kept_is_derived
-from .world import START, World, admin_scope, make_account, reading_of
+from .world import START, World, admin_scope, make_account, make_project, new_id, reading_of
 
 
 async def test_what_is_read_is_charged_once_from_the_opening_on(
@@ -52,6 +53,40 @@ async def test_what_is_read_is_charged_once_from_the_opening_on(
     assert await home.owed() == Money.parse("9.10")
     assert await other.charges() == []
     await expect_kept_is_derived(ours)
+
+
+@pytest.mark.parametrize(
+    "column", ["assignment_id", "account_id", "project_id", "purse_id", "version_id", "entry_id"]
+)
+async def test_a_charge_that_points_at_what_its_project_has_not_is_refused(
+    worlds: tuple[World, World], column: str
+) -> None:
+    """By the database itself, whether it is nowhere, another group's, or another project's of the group."""
+    ours, theirs = worlds
+    second = await make_project(ours)
+    home, neighbour = await make_home(ours), await make_home(ours, no="300002")
+    far, other = await make_home(second, no="300003"), await make_home(theirs)
+    for each in (home, neighbour, far, other):
+        await each.pay("10")
+        assert await each.read(each.reading(1, 500)) == 1
+    (charge,), (next_door,) = await home.charges(), await neighbour.charges()
+    (distant,), (foreign,) = await far.charges(), await other.charges()
+    wrong = [new_id(), *(getattr(each, column) for each in (distant, foreign))]
+    if column in ("assignment_id", "account_id"):
+        wrong.append(getattr(next_door, column))
+    if column == "version_id":
+        wrong.remove(distant.version_id)  # a group's versions know no project
+    again = (
+        "INSERT INTO charges_charge SELECT (jsonb_populate_record(c, $2)).* FROM charges_charge c"
+        " WHERE c.id = $1"
+    )
+    async with unit_of_work(ours.group_id) as work:  # what is changed below is all that is wrong
+        await work.execute(again, charge.id, {"id": str(new_id()), "seq": 2})
+    for value in wrong:
+        changed = {"id": str(new_id()), "seq": 3, column: str(value)}
+        with pytest.raises(asyncpg.ForeignKeyViolationError, match="this project has not"):
+            async with unit_of_work(ours.group_id) as work:
+                await work.execute(again, charge.id, changed)
 
 
 async def test_a_late_reading_changes_nothing_where_one_price_holds(

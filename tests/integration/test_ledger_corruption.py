@@ -105,17 +105,46 @@ class Corruption:
         await self.postings(entry, [(purse, -100), (new_id(), 100)])
 
     async def cross_project_account(self) -> None:
-        entry, foreign = new_id(), new_id()
+        entry, foreign = new_id(), await self.foreign("CHANNEL")
         await self.head(entry, 2)
+        await self.postings(entry, [((await self.accounts())[0], -500), (foreign, 500)])
+
+    async def foreign(self, kind: str) -> UUID:
+        """A ledger account of the other project."""
+        made = new_id()
         await self.work.execute(
             "INSERT INTO ledger_account (group_id, id, project_id, kind, ref)"
-            " VALUES ($1, $2, $3, 'CHANNEL', $4)",
+            " VALUES ($1, $2, $3, $4, $5)",
             self.world.group_id,
-            foreign,
+            made,
             self.other.project.id,
+            kind,
             self.other.account.id,
         )
-        await self.postings(entry, [((await self.accounts())[0], -500), (foreign, 500)])
+        return made
+
+    async def cross_project_purse(self) -> None:
+        entry, foreign = new_id(), await self.foreign("PURSE")
+        await self.head(entry, 2)
+        await self.postings(entry, [(foreign, -500), ((await self.accounts())[1], 500)])
+
+    async def purse_posted_on_by_both_projects(self) -> None:
+        """By one statement, of two entries; what one of them says of the purse is right."""
+        purse, channel = await self.accounts()
+        foreign, ours, theirs = await self.foreign("CHANNEL"), new_id(), new_id()
+        lines = []
+        for entry, project, other in (
+            (ours, self.world.project.id, channel),
+            (theirs, self.other.project.id, foreign),
+        ):
+            await self.work.execute(_ENTRY, self.world.group_id, entry, project, str(entry), 2)
+            lines += [(entry, 1, project, purse, -500), (entry, 2, project, other, 500)]
+        await self.work.execute(
+            "INSERT INTO ledger_posting (group_id, entry_id, line, project_id, account_id, amount_hao)"
+            " SELECT $1, * FROM unnest($2::uuid[], $3::smallint[], $4::uuid[], $5::uuid[], $6::bigint[])",
+            self.world.group_id,
+            *zip(*lines, strict=True),
+        )
 
     async def cross_project_posting(self) -> None:
         entry, (purse, channel) = new_id(), await self.accounts()
@@ -172,6 +201,23 @@ class Corruption:
             entry,
         )
 
+    async def use_by_no_entry(self) -> None:
+        await self.work.execute(
+            "INSERT INTO ledger_lot_use (group_id, lot_id, entry_id, amount_hao)"
+            " SELECT group_id, id, $1, 5 FROM ledger_lot",
+            new_id(),
+        )
+
+    async def use_of_a_lot_and_of_none(self) -> None:
+        """By one statement: what is there does not stand in for what is not."""
+        entry = await self.entry(500, -500)
+        await self.work.execute(
+            "INSERT INTO ledger_lot_use (group_id, lot_id, entry_id, amount_hao)"
+            " SELECT group_id, unnest(ARRAY[id, $2]), $1, 5 FROM ledger_lot",
+            entry,
+            new_id(),
+        )
+
     async def returned_more_than_used(self) -> None:
         entry = await self.entry(500, -500)
         await self.work.execute(
@@ -196,7 +242,7 @@ class Corruption:
 _CORRUPTIONS = [
     name
     for name in vars(Corruption)
-    if name not in ("accounts", "entry", "head", "postings") and name[0] != "_"
+    if name not in ("accounts", "entry", "head", "postings", "foreign") and name[0] != "_"
 ]
 
 
