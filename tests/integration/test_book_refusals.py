@@ -22,7 +22,7 @@ from backend.ledger.day_book import (
 )
 from backend.ledger.entries import account_ids, post, post_all, write_entry
 from backend.ledger.lots import lot_state
-from backend.ledger.operations import end_grant, give_grant, open_lot, unspend
+from backend.ledger.operations import end_grant, give_grant, open_lot, spend, unspend
 from backend.ledger.purses import PurseCharge, arrears_of, charge, recover_arrears
 from backend.ledger.queries import derived_balance, owed_by_kind, posted_keys
 from backend.ledger.rules import AccountKey, AccountKind, LotKind, move, topup_paid, vend_reserved
@@ -199,6 +199,30 @@ async def test_meters_of_one_household_share_its_lots_and_who_finds_too_little_i
     await expect_kept_is_derived(ours)
 
 
+async def test_money_is_spent_once_by_a_key_which_says_whether_it_was(worlds: Two) -> None:
+    ours, theirs = worlds
+    await put_money(ours, yuan="5")
+    await put_money(theirs, yuan="5")
+
+    async def spent(world: World, yuan: str) -> bool:
+        async with unit_of_work(world.group_id) as work:
+            return await spend(
+                work,
+                project_id=world.project.id,
+                account_id=world.account.id,
+                business_key="use:1",
+                amount=Money.parse(yuan),
+                at=START,
+            )
+
+    assert [await spent(ours, "2"), await spent(ours, "2")] == [True, False]
+    with pytest.raises(Conflict, match="other lines"):
+        await spent(ours, "2.01")
+    assert [await purse_of(world) for world in worlds] == [Money.parse("3"), Money.parse("5")]
+    assert await taken_of_lots(ours) == [("use:1", 20_000)]
+    assert await spent(theirs, "5")
+
+
 async def test_what_was_never_posted_is_not_undone_and_what_was_undone_is_undone_once(
     worlds: Two,
 ) -> None:
@@ -310,6 +334,27 @@ async def test_two_entries_of_one_key_are_never_posted_together(worlds: Two) -> 
         async with unit_of_work(ours.group_id) as work:
             await post_all(work, project_id=ours.project.id, transfers=pair, at=START)
     assert await purse_of(ours) == ZERO
+
+
+async def test_lines_of_an_entry_are_numbered_from_one_in_the_order_they_were_said(
+    worlds: Two,
+) -> None:
+    ours, _theirs = worlds
+    await put_money(ours, yuan="5")
+    await charged(ours, key="c:1", hao=60_000)
+    async with unit_of_work(ours.group_id) as work:
+        rows = await work.fetch(
+            "SELECT e.kind, p.line, a.kind AS account, p.amount_hao FROM ledger_posting p"
+            " JOIN ledger_entry e ON e.id = p.entry_id JOIN ledger_account a ON a.id = p.account_id"
+            " ORDER BY e.kind, p.line"
+        )
+    assert [tuple(row) for row in rows] == [
+        ("CHARGE", 1, "PURSE", 50_000),
+        ("CHARGE", 2, "ENERGY_ARREARS", 10_000),
+        ("CHARGE", 3, "ENERGY", -60_000),
+        ("TOPUP_PAID", 1, "CHANNEL", 50_000),
+        ("TOPUP_PAID", 2, "PURSE", -50_000),
+    ]
 
 
 async def test_a_lot_of_nothing_is_refused_by_the_database(worlds: Two) -> None:
