@@ -79,6 +79,26 @@ async def test_who_left_a_tariff_does_not_pay_by_its_later_prices(worlds: Two) -
     assert held == [(START, FLAT), (later(days=5), flat(7_000)), (later(days=10), flat(5_000))]
 
 
+async def test_at_the_instant_of_a_move_the_new_tariffs_newest_price_holds_alone(
+    worlds: Two,
+) -> None:
+    ours, _ = worlds
+    old, new = await priced(ours), await make_tariff(ours, name="Big shops")
+    await in_force(ours, new, terms=flat(4_000))
+    for tariff, price in ((old, 9_000), (new, 5_000)):
+        await in_force(ours, tariff, terms=flat(price), effective_at=later(days=10))
+    await assign(ours, new, started_at=later(days=10))
+    async with unit_of_work(ours.group_id) as work:
+        found = await queries.timelines(
+            work,
+            account_ids=[ours.account.id],
+            kind=TariffKind.ELECTRICITY,
+            until=later(days=30),
+        )
+    held = [(each.effective_at, each.plan.terms) for each in found[ours.account.id]]
+    assert held == [(START, FLAT), (later(days=10), flat(5_000))]
+
+
 async def test_a_proposed_change_whose_price_was_taken_back_is_not_run_and_says_so(
     worlds: Two,
 ) -> None:

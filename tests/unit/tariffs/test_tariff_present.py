@@ -67,6 +67,21 @@ def test_the_bands_of_the_day_are_told_with_their_hours_and_prices() -> None:
     assert [band.price for band in now.bands] == [10_500, 6_380, 3_290]
 
 
+@pytest.mark.parametrize(
+    ("clock", "band", "until"),
+    [
+        ("10:59", "peak", 660),
+        ("11:00", "flat", 1080),
+        ("11:30", "flat", 1080),
+        ("17:59", "flat", 1080),
+    ],
+)
+def test_a_band_is_told_to_the_minute(clock: str, band: str, until: int) -> None:
+    hour, minute = map(int, clock.split(":"))
+    now = present(PLAN, NOON.replace(hour=hour - 8, minute=minute), used=0)
+    assert (now.band, now.until) == (band, until)
+
+
 def test_the_step_is_told_with_what_is_left_until_the_next() -> None:
     steps = [(0, 1, 240_000), (239_999, 1, 1), (240_000, 2, 160_000), (400_000, 3, None)]
     for used, step, left in steps:
