@@ -7,7 +7,7 @@ speaker (bus_lease.py). Whatever link a gateway has, its meters are drivers of t
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Protocol
 from uuid import UUID
 
@@ -65,13 +65,30 @@ class OnBus(Protocol):
         ...
 
 
+class Link(Protocol):
+    """What a bus is spoken on by; see TcpLink."""
+
+    @property
+    def exchange(self) -> Exchange:
+        """One question and its answer."""
+        ...
+
+    async def play(self, script: Script) -> None:
+        """Ask what a script asks until it ends."""
+        ...
+
+    async def close(self) -> None:
+        """Drop the connection."""
+        ...
+
+
 _Make = Callable[[OnBus, Exchange], Driver]
 
 
 class Turn:
     """What can be done with a bus that is held."""
 
-    def __init__(self, lane: Lane, hold: Hold, make: _Make, link: TcpLink | None) -> None:
+    def __init__(self, lane: Lane, hold: Hold, make: _Make, link: Link | None) -> None:
         self._lane = lane
         self._hold = hold
         self._make = make
@@ -90,7 +107,7 @@ class Turn:
     def wanted(self) -> bool:
         """Whether somebody else waits for this bus, here or in another process: a long series ends then,
         and goes on in another turn."""
-        return self._lane.wanted or not self._hold.keeps
+        return bool(self._lane.waiting) or not self._hold.keeps
 
     async def play(self, script: Script) -> None:
         """Do a long series with no task between its exchanges; see TcpLink.play. A gateway of ours, that
@@ -104,9 +121,7 @@ class Turn:
 class Bus:
     """One gateway's bus: its lane in this process, its lease among all."""
 
-    def __init__(
-        self, gateway: OfGateway, lease: BusLease, make: _Make, link: TcpLink | None
-    ) -> None:
+    def __init__(self, gateway: OfGateway, lease: BusLease, make: _Make, link: Link | None) -> None:
         """`make` gives the driver of a meter; `link` is what it speaks by, to be closed at the end
         (None: a gateway of ours, which is sent commands instead of bytes)."""
         self.place = (gateway.link, gateway.address)
@@ -170,6 +185,8 @@ class Buses:
         self._access = access
         self._door = door
         self._buses: dict[UUID, Bus] = {}
+        # A driver holds nothing of its meter's: one serves all meters of a model at the same address.
+        self._scripted = lru_cache(maxsize=4096)(self._of_script)
 
     async def bus(self, gateway: OfGateway) -> Bus:
         """The bus of `gateway`. Raises LinkDown when no line can lead to it."""
@@ -197,7 +214,12 @@ class Buses:
         return Bus(gateway, self._lease, self._near, link)
 
     def _near(self, meter: OnBus, exchange: Exchange) -> Driver:
+        if exchange is asked:
+            return self._scripted(meter.profile, meter.bus_address)
         return driver_of(profile_of(meter.profile), meter.bus_address, exchange, self._access)
+
+    def _of_script(self, model: str, bus_address: str) -> Driver:
+        return driver_of(profile_of(model), bus_address, asked, self._access)
 
     def _remote(self, command: RemoteCommand, meter: OnBus, _exchange: Exchange) -> Driver:
         return RemoteMeter(

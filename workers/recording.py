@@ -14,28 +14,26 @@ from backend.kernel.db import UnitOfWork
 from backend.metering.readings import Reading
 from workers.drivers.ports import MeterSnapshot, Relay
 
-_CLOSED = {Relay.CLOSED: True, Relay.OPEN: False, Relay.UNKNOWN: None}
-
 
 def reading_of(
     meter_id: UUID, snapshot: MeterSnapshot, at: datetime, *, received_at: datetime | None = None
 ) -> Reading:
     """The reading of a meter at `at`, which came at `received_at` (None: at once)."""
-    remaining = snapshot.remaining
-    return Reading(
-        meter_id=meter_id,
-        at=at,
-        received_at=at if received_at is None else received_at,
-        meter_clock=snapshot.meter_clock,
-        total=snapshot.total,
-        remaining_hao=None if remaining is None else remaining.hao,
-        purchase_no=snapshot.purchase_count,
-        relay_closed=_CLOSED[snapshot.relay],
-        voltage_mv=snapshot.voltage_mv,
-        current_ma=snapshot.current_ma,
-        power_w=snapshot.power_w,
-        bands=snapshot.bands,
-        cold_wh=snapshot.cold_wh,
+    relay = snapshot.relay
+    return Reading(  # by place: by name it costs twice as much, of each meter of a sweep
+        meter_id,
+        at,
+        at if received_at is None else received_at,
+        snapshot.meter_clock,
+        snapshot.total,
+        snapshot.remaining_hao,
+        snapshot.purchase_count,
+        None if relay is Relay.UNKNOWN else relay is Relay.CLOSED,
+        snapshot.voltage_mv,
+        snapshot.current_ma,
+        snapshot.power_w,
+        snapshot.bands,
+        snapshot.cold_wh,
     )
 
 

@@ -6,6 +6,7 @@ The meters are the virtual site's, byte for byte, behind the product's own drive
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -14,13 +15,12 @@ from uuid import UUID
 
 from backend.alerts.ports import Outgoing
 from backend.kernel.clock import SetClock
-from backend.kernel.errors import Unavailable
+from backend.kernel.errors import DomainError, Unavailable
 from workers.bus_lease import BusLease, Hold
-from workers.buses import Bus, Buses, OfGateway, OnBus
+from workers.buses import Bus, Buses, OfGateway
 from workers.drivers.access import Access
-from workers.drivers.ports import Driver
 from workers.links.errors import LinkDown, NoAnswer
-from workers.protocols.framing import Exchange, Framing
+from workers.protocols.framing import Exchange, Framing, Script
 from workers.virtual import rtu
 from workers.virtual.bus import BusLine, VirtualBus
 from workers.virtual.models import PLANNERS
@@ -73,6 +73,28 @@ class _OwnLease(BusLease):
         return Hold(self, 0)
 
 
+class _Wire:
+    """A link that is nothing but an exchange."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+
+    async def play(self, script: Script) -> None:
+        """See TcpLink.play."""
+        with closing(script), suppress(StopIteration):
+            question = script.send(None)
+            while True:
+                try:
+                    answer = await self.exchange(*question)
+                except DomainError as failure:
+                    question = script.throw(failure)
+                else:
+                    question = script.send(answer)
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
 class SimBuses(Buses):
     """The product's buses with virtual meters behind them instead of sockets."""
 
@@ -84,12 +106,9 @@ class SimBuses(Buses):
 
     def _made(self, gateway: OfGateway) -> Bus:
         assert gateway.address is not None, "every gateway of the simulation is dialled"
-        exchange = partial(self._exchange, gateway.address)
-
-        def make(meter: OnBus, _no_link: Exchange) -> Driver:
-            return self._near(meter, exchange)
-
-        return Bus(gateway, self._lease, make, None)
+        return Bus(
+            gateway, self._lease, self._near, _Wire(partial(self._exchange, gateway.address))
+        )
 
     async def _exchange(self, address: str, request: bytes, expected: Framing, /) -> bytes:
         """One question, one answer, on the virtual clock. Raises what a link raises."""

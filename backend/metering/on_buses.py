@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 from sys import intern
 from typing import NamedTuple
 from uuid import UUID
 
-from backend.kernel.db import UnitOfWork
-from backend.kernel.errors import NotFound
+from backend.kernel.db import Row, UnitOfWork
 
 from .readings import Reading, reading_of
 from .rules import tries_of_sweep
@@ -74,20 +75,6 @@ class SweptGateway(NamedTuple):
     minutes: int
 
 
-async def gateway_to_sweep(work: UnitOfWork, *, gateway_id: UUID) -> SweptGateway:
-    """One gateway. Raises NotFound."""
-    row = await work.fetchrow(
-        "SELECT g.id, g.serial, g.link, g.address, p.sweep_minutes FROM metering_gateway g"
-        " JOIN tenancy_project p ON p.group_id = g.group_id AND p.id = g.project_id"
-        " WHERE g.group_id = $1 AND g.id = $2",
-        work.group_id,
-        gateway_id,
-    )
-    if row is None:
-        raise NotFound("no such gateway")
-    return SweptGateway(*row)
-
-
 class SweptMeter(NamedTuple):
     """A meter as a sweep needs it; `tries`: how often it is asked in this one, see `tries_of_sweep`."""
 
@@ -98,31 +85,49 @@ class SweptMeter(NamedTuple):
     tries: int
 
 
-async def meters_to_sweep(
-    work: UnitOfWork, *, gateway: SweptGateway, at: datetime
-) -> list[SweptMeter]:
-    """The meters on a gateway's bus, by bus address. Bare rows: a sweep of 100,000 meters makes no
-    objects of the ORM (reference/baselines.md section 8), and texts that are alike are kept once."""
+async def buses_to_sweep(
+    work: UnitOfWork, *, gateway_ids: Sequence[UUID], at: datetime
+) -> dict[UUID, tuple[SweptGateway, list[SweptMeter]]]:
+    """Those of the gateways that there are, each with the meters on its bus by bus address. Bare rows: a
+    sweep of 100,000 meters makes no objects of the ORM (reference/baselines.md section 8), and texts
+    that are alike are kept once."""
+    found = await work.fetch(
+        "SELECT g.id, g.serial, g.link, g.address, p.sweep_minutes FROM metering_gateway g"
+        " JOIN tenancy_project p ON p.group_id = g.group_id AND p.id = g.project_id"
+        " WHERE g.group_id = $1 AND g.id = ANY($2)",
+        work.group_id,
+        gateway_ids,
+    )
     rows = await work.fetch(
-        "SELECT m.id, m.serial, m.profile, m.bus_address, coalesce(l.at, m.created_at) AS heard_at"
+        "SELECT m.gateway_id, m.id, m.serial, m.profile, m.bus_address, coalesce(l.at, m.created_at)"
         " FROM metering_meter m"
         " LEFT JOIN metering_latest l ON l.group_id = m.group_id AND l.meter_id = m.id"
-        " WHERE m.group_id = $1 AND m.gateway_id = $2 AND m.removed_at IS NULL"
-        " ORDER BY length(m.bus_address), m.bus_address",
+        " WHERE m.group_id = $1 AND m.gateway_id = ANY($2) AND m.removed_at IS NULL"
+        " ORDER BY m.gateway_id, length(m.bus_address), m.bus_address",
         work.group_id,
-        gateway.id,
+        gateway_ids,
     )
-    period = timedelta(minutes=gateway.minutes)
+    on_bus = {id_: list(meters) for id_, meters in groupby(rows, itemgetter(0))}
+    gateways = (SweptGateway(*row) for row in found)
+    return {each.id: (each, _swept(on_bus.get(each.id, []), each.minutes, at)) for each in gateways}
+
+
+def _swept(rows: Sequence[Row], minutes: int, at: datetime) -> list[SweptMeter]:
+    period = timedelta(minutes=minutes)
     first = int(at.timestamp() // period.total_seconds())
+    lately = at - period  # nearly all were heard by the sweep before: no reckoning for them
+    most = tries_of_sweep(silent_for=timedelta(), period=period, number=first)
     return [
         SweptMeter(
             id_,
             serial,
             intern(profile),
             intern(address),
-            tries_of_sweep(silent_for=at - heard_at, period=period, number=number),
+            most
+            if heard_at > lately
+            else tries_of_sweep(silent_for=at - heard_at, period=period, number=number),
         )
-        for number, (id_, serial, profile, address, heard_at) in enumerate(rows, first)
+        for number, (_, id_, serial, profile, address, heard_at) in enumerate(rows, first)
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import count
 from uuid import UUID
@@ -281,12 +281,18 @@ async def put_back_meter(work: UnitOfWork, *, meter_id: UUID) -> None:
 
 async def note_gateway(work: UnitOfWork, *, gateway_id: UUID, answered: bool, at: datetime) -> None:
     """Keep whether a gateway answers: `silent_since` is the start of its silence (C26)."""
+    await note_gateways(work, answered={gateway_id: answered}, at=at)
+
+
+async def note_gateways(work: UnitOfWork, *, answered: Mapping[UUID, bool], at: datetime) -> None:
+    """As `note_gateway` for many by one statement."""
     await work.execute(
-        "UPDATE metering_gateway SET answered_at = CASE WHEN $3 THEN $4 ELSE answered_at END,"
-        " silent_since = CASE WHEN $3 THEN NULL ELSE coalesce(silent_since, $4) END"
-        " WHERE group_id = $1 AND id = $2",
+        "UPDATE metering_gateway SET answered_at = CASE WHEN heard THEN $4 ELSE answered_at END,"
+        " silent_since = CASE WHEN heard THEN NULL ELSE coalesce(silent_since, $4) END"
+        " FROM unnest($2::uuid[], $3::boolean[]) AS told(gateway_id, heard)"
+        " WHERE group_id = $1 AND id = gateway_id",
         work.group_id,
-        gateway_id,
-        answered,
+        list(answered),
+        list(answered.values()),
         at,
     )

@@ -10,52 +10,77 @@ Prints {"cpu_s":.., "wall_s":.., "sum":..}; product adds the ends of each gatewa
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from uuid import UUID
 
 import uvloop
 from pymodbus.client import AsyncModbusTcpClient
 
+from backend.kernel.clock import SystemClock
+from backend.metering.on_buses import SweptMeter
 from workers.drivers.modbus import ModbusDriver
-from workers.links.errors import NoAnswer
+from workers.drivers.ports import Driver
 from workers.links.lane import Lane, Priority
 from workers.links.tcp import TcpLink, Timing
 from workers.main import settle_memory
 from workers.profiles.loader import load_profile
 from workers.protocols.framing import asked
+from workers.round import Round
 
 REGISTERS = 40
 TIMEOUT_S = 1.0
 
 
+_METER = UUID(int=1)
+
+
+class _Held:
+    """A lane that is held, as the worker's buses give it to a round."""
+
+    def __init__(self, lane: Lane, drivers: Mapping[str, Driver]) -> None:
+        self._lane = lane
+        self._drivers = drivers
+
+    def scripted(self, meter: SweptMeter, /) -> Driver:
+        """The driver at the meter's address."""
+        return self._drivers[meter.bus_address]
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for the lane."""
+        return bool(self._lane.waiting)
+
+
 async def product(port: int, connections: int, exchanges: int, silent_from: int) -> list[float]:
-    """Each gateway's units in turn, a silent one asked once at the cost of its time-out; then what was
-    taken is decoded, as the sweep does it for each gateway. The ends of their sweeps."""
+    """The worker's own round of each gateway's units, a silent one asked once at the cost of its time-out;
+    then what was taken is decoded, as the sweep does it for each gateway. The ends of their sweeps."""
     settle_memory()
     profile = load_profile(Path(__file__).parent / "poll40.toml")
     timing = Timing(answer_s=TIMEOUT_S, least_s=TIMEOUT_S)
     links = [TcpLink("127.0.0.1", port, timing=timing, numbered=True) for _ in range(connections)]
     lanes = [Lane(link.exchange) for link in links]
-    each = exchanges // connections
+    clock, each = SystemClock(), exchanges // connections
+    drivers = {str(unit): ModbusDriver(profile, unit, asked) for unit in range(1, 248)}
     silent = each // 50 if silent_from else 0
 
+    def meters(index: int) -> list[SweptMeter]:
+        units = [
+            silent_from + number % 8 if number < (silent if index % 2 else 0) else 1 + number % 100
+            for number in range(each)
+        ]
+        return [SweptMeter(_METER, "M", profile.model, str(unit), tries=1) for unit in units]
+
     async def sweep(index: int, lane: Lane) -> float:
-        mute, taken = silent if index % 2 else 0, []
-
-        async def script() -> None:
-            for number in range(each):
-                unit = silent_from + number % 8 if number < mute else 1 + number % 100
-                with contextlib.suppress(NoAnswer):
-                    taken.append(await ModbusDriver(profile, unit, asked).take())
-                assert not lane.wanted
-
+        asking = rounds[index]
         async with lane.turn(Priority.READ):
-            await links[index].play(script())
-        assert len([one.snapshot() for one in taken]) == each - mute
+            await links[index].play(asking.script(_Held(lane, drivers)))
+        assert asking.over
+        assert len(list(asking.snapshots())) == (each - (silent if index % 2 else 0))
         return time.perf_counter() - started
 
     async def connect(lane: Lane) -> None:
@@ -63,6 +88,7 @@ async def product(port: int, connections: int, exchanges: int, silent_from: int)
             await ModbusDriver(profile, 1, exchange).read()
 
     await asyncio.gather(*map(connect, lanes))
+    rounds = [Round(meters(index), clock.now) for index in range(connections)]
     _start()
     started = time.perf_counter()
     ends = await asyncio.gather(*[sweep(index, lane) for index, lane in enumerate(lanes)])

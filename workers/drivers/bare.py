@@ -7,6 +7,7 @@ from datetime import datetime
 
 from backend.kernel.errors import Conflict
 from backend.kernel.money import Money
+from workers.protocols.modbus import Question
 
 from .ports import Calendar, LoadLimits, MeterSnapshot, Taken, Thresholds, Wallet
 
@@ -14,16 +15,21 @@ from .ports import Calendar, LoadLimits, MeterSnapshot, Taken, Thresholds, Walle
 class BareDriver:
     """Refuses everything with Conflict, before a byte is sent; a driver overrides what it can."""
 
-    __slots__ = ("_model",)
+    __slots__ = ("_model", "only_question")
 
     def __init__(self, model: str) -> None:
         self._model = model
+        self.only_question: Question | None = None
+
+    def shown(self, answer: bytes) -> MeterSnapshot:
+        """See CanRead.shown."""
+        raise self._lacks("a reading of one question")
 
     async def read(self) -> MeterSnapshot:
         """See CanRead.read."""
         raise self._lacks("a way to be read")
 
-    async def take(self) -> Taken:
+    async def take(self, answer: bytes | None = None, /) -> Taken:
         """See CanRead.take."""
         return await self.read()
 

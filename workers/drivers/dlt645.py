@@ -86,7 +86,7 @@ class Dlt645Driver(BareDriver):
                 for target, value in found.items()
                 if target.startswith("bands.") and value is not None
             },
-            remaining=remaining,
+            remaining_hao=None if remaining is None else remaining.hao,
             purchase_count=count,
             relay=relay,
             flags=MeterFlags(arrears=arrears, **flags),

@@ -38,20 +38,27 @@ class ModbusDriver(ModbusSettings):
         self._unit = unit
         self._exchange = exchange
         self._reader = reader_of(layout, profile.model)
+        questions = self._reader.questions(unit)
+        self.only_question = questions[0] if len(questions) == 1 else None
 
     async def read(self) -> MeterSnapshot:
         """See CanRead.read."""
         return (await self.take()).snapshot()
 
-    async def take(self) -> Taken:
+    def shown(self, answer: bytes) -> MeterSnapshot:
+        """See CanRead.shown."""
+        return self._reader.read(answer[3:-2])
+
+    async def take(self, answer: bytes | None = None, /) -> Taken:
         """See CanRead.take: one exchange for each block that is not optional. A meter that refuses
         them is asked for the optional blocks that hold a total, if its profile has such."""
         reader, exchange = self._reader, self._exchange
         registers: list[bytes] = []
         try:
             for question in reader.questions(self._unit):
-                answer = await exchange(question.request, question.expected)
-                registers.append(modbus.registers_of(answer))
+                frame = answer or await exchange(question.request, question.expected)
+                registers.append(modbus.registers_of(frame))
+                answer = None
         except MeterRefused:
             if not (names := fallback_blocks(self._map)):
                 raise

@@ -15,7 +15,7 @@ from functools import lru_cache, partial
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from backend.kernel.money import Money
+from backend.kernel.money import HAO_PER_FEN
 from workers.profiles.modbus_map import Block, Field, ModbusMap
 from workers.protocols.modbus import Question, read_registers
 from workers.protocols.values import RegisterType, WordOrder
@@ -88,31 +88,29 @@ class _Plan:
         money = self._number("remaining_fen") if sold else "None"
         clock = self._at.get(("clock",))
         words = ", ".join(f"v[{word}]" for word in self._words)
-        snapshot = ", ".join(
-            (
-                self._number("total"),
-                "r[0]" if len(self._names) == 1 else "b''.join(r)",
-                f"{{{shown}}}",
-                "None" if money == "None" else f"of_fen({money})",
-                self._number("purchase_count") if sold else "None",
-                f"relay(v[{self._word(relay.block, relay.register)}])"
-                if relay is not None and has_relay
-                else "UNKNOWN",
-                f"flags({words})",
-                *map(self._number, ("voltage_mv", "current_ma", "power_w")),
-                "None" if clock is None else f"clock(v[{clock}])",
-            )
-        )
+        snapshot = {
+            "total": self._number("total"),
+            "raw": "r[0]" if len(self._names) == 1 else "b''.join(r)",
+            "bands": f"{{{shown}}}",
+            "remaining_hao": "None" if money == "None" else f"({money}) * {HAO_PER_FEN}",
+            "purchase_count": self._number("purchase_count") if sold else "None",
+            "relay": f"relay(v[{self._word(relay.block, relay.register)}])"
+            if relay is not None and has_relay
+            else "UNKNOWN",
+            "flags": f"flags({words})",
+            "meter_clock": "None" if clock is None else f"clock(v[{clock}])",
+        } | {name: self._number(name) for name in ("voltage_mv", "current_ma", "power_w")}
+        shows = ", ".join(snapshot.get(name, "None") for name in MeterSnapshot._fields)
         lines = ["def snapshot(r):", f" v = {self._unpacking()}"]
         wrong = [f"not v[{index}]" for index in self._ratios.values()]
         if self._layout.identity is not None and ("identity",) in self._at:
             wrong.append(f"v[{self._at['identity',]}] != {self._layout.identity.value}")
         if wrong:
             lines += [f" if {' or '.join(wrong)}:", "  refuse(r)"]
-        lines.append(f" return MeterSnapshot({snapshot})")
+        lines.append(f" return new(MeterSnapshot, ({shows},))")
         names: dict[str, Any] = {
             "MeterSnapshot": MeterSnapshot,
-            "of_fen": Money.of_fen,
+            "new": tuple.__new__,  # as NamedTuple's own, which takes its time for names and defaults
             "UNKNOWN": Relay.UNKNOWN,
             "clock": _clock,
             "refuse": self._refuse,

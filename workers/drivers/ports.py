@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from backend.kernel.money import Money
+from workers.protocols.modbus import Question
 
 
 class Relay(StrEnum):
@@ -58,7 +59,7 @@ class MeterSnapshot(NamedTuple):
     total: int
     raw: bytes
     bands: Mapping[str, int] = MappingProxyType({})
-    remaining: Money | None = None
+    remaining_hao: int | None = None
     purchase_count: int | None = None
     relay: Relay = Relay.UNKNOWN
     flags: MeterFlags = MeterFlags()
@@ -68,6 +69,11 @@ class MeterSnapshot(NamedTuple):
     meter_clock: datetime | None = None
     cold_wh: int | None = None
     cover_opens: int | None = None
+
+    @property
+    def remaining(self) -> Money | None:
+        """The money it holds."""
+        return None if self.remaining_hao is None else Money(self.remaining_hao)
 
     def snapshot(self) -> MeterSnapshot:
         """See Taken.snapshot: this one."""
@@ -134,14 +140,25 @@ class Calendar:
 class CanRead(Protocol):
     """A meter that can be read."""
 
+    @property
+    def only_question(self) -> Question | None:
+        """The question of a reading that has but one, known beforehand; its whole answer goes to `shown`.
+        None: only `take` knows what to ask."""
+        ...
+
+    def shown(self, answer: bytes) -> MeterSnapshot:
+        """What a whole answer to `only_question` says. Raises WrongModel, BadValue."""
+        ...
+
     async def read(self) -> MeterSnapshot:
         """Read all that the profile asks for. Raises LinkDown, NoAnswer, FrameError, MeterRefused,
         WrongModel."""
         ...
 
-    async def take(self) -> Taken:
+    async def take(self, answer: bytes | None = None, /) -> Taken:
         """As `read`, without looking into it yet: what a sweep took of a whole bus is decoded in a row,
-        for half of what it costs between exchanges. Raises as `read`."""
+        for half of what it costs between exchanges. `answer`: that to `only_question`, where it was
+        asked already. Raises as `read`."""
         ...
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import datetime
 
-from backend.kernel.money import HAO_PER_FEN, Money
+from backend.kernel.money import HAO_PER_FEN
 from backend.uplink.message import Registers, RelayState
 
 from .ports import MeterFlags, MeterSnapshot, Relay
@@ -17,7 +17,7 @@ def registers_of(snapshot: MeterSnapshot, *, kind: str, at: datetime) -> Registe
     electricity = kind == "electricity"
     water = kind == "water"
     clock = snapshot.meter_clock
-    remaining = snapshot.remaining
+    hao = snapshot.remaining_hao
     return Registers(
         at=at.replace(microsecond=0),
         relay=RelayState(snapshot.relay),
@@ -30,8 +30,8 @@ def registers_of(snapshot: MeterSnapshot, *, kind: str, at: datetime) -> Registe
         voltage_mv=snapshot.voltage_mv,
         current_ma=snapshot.current_ma,
         power_w=snapshot.power_w,
-        wallet_fen=None if remaining is None else remaining.hao // HAO_PER_FEN,
-        purchase_no=None if remaining is None else snapshot.purchase_count,
+        wallet_fen=None if hao is None else hao // HAO_PER_FEN,
+        purchase_no=None if hao is None else snapshot.purchase_count,
         flags=frozenset(name for name, is_set in asdict(snapshot.flags).items() if is_set),
     )
 
@@ -47,7 +47,7 @@ def snapshot_of(registers: Registers) -> MeterSnapshot | None:
         total=total,
         raw=b"",
         bands=dict(registers.bands_wh),
-        remaining=None if fen is None else Money.of_fen(fen),
+        remaining_hao=None if fen is None else fen * HAO_PER_FEN,
         purchase_count=registers.purchase_no,
         relay=Relay(registers.relay),
         flags=MeterFlags(**dict.fromkeys(registers.flags, True)),

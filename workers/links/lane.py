@@ -43,13 +43,14 @@ class Lane:
     """Turns on one bus. A turn is held for one short series (say wallet, credit, wallet) and is
     not interrupted; equal priorities go in order of arrival."""
 
-    __slots__ = ("_arrivals", "_busy", "_waiting", "exchange")
+    __slots__ = ("_arrivals", "_busy", "exchange", "waiting")
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self._busy = False
         self._arrivals = count()
-        self._waiting: list[tuple[Priority, int, asyncio.Future[None]]] = []
+        self.waiting: list[tuple[Priority, int, asyncio.Future[None]]] = []
+        """Who waits for this bus: a heap, not to be changed from outside."""
 
     def turn(self, priority: Priority) -> Turn:
         """Wait for the bus and hold it: `async with lane.turn(Priority.VEND) as exchange:`.
@@ -57,11 +58,6 @@ class Lane:
         Cancelling a waiter or a holder passes the bus on.
         """
         return Turn(self, priority)
-
-    @property
-    def wanted(self) -> bool:
-        """Whether somebody waits for this bus."""
-        return bool(self._waiting)
 
     def seize(self) -> bool:
         """Hold the bus if it is free; whoever holds it must `leave`. Better: `turn`."""
@@ -73,7 +69,7 @@ class Lane:
     async def wait(self, priority: Priority) -> None:
         """Wait for a bus that is not free, and hold it as after `seize`."""
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (priority, next(self._arrivals), mine))
+        heapq.heappush(self.waiting, (priority, next(self._arrivals), mine))
         try:
             await mine
         except asyncio.CancelledError:
@@ -83,8 +79,8 @@ class Lane:
 
     def leave(self) -> None:
         """Pass the bus on to the most urgent waiter."""
-        while self._waiting:
-            _, _, following = heapq.heappop(self._waiting)
+        while self.waiting:
+            _, _, following = heapq.heappop(self.waiting)
             if not following.done():
                 following.set_result(None)
                 return

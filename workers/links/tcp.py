@@ -10,6 +10,7 @@ Modbus TCP numbers its answers: there the connection goes on.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -41,27 +42,35 @@ class Patience:
     An unanswered question doubles it: who is slow is not taken for dead.
     """
 
-    __slots__ = ("_deviation", "_least", "_mean", "_most", "seconds")
+    __slots__ = ("_deviation", "_mean", "_most", "_times", "least_s")
 
     def __init__(self, *, least_s: float, most_s: float) -> None:
-        self._least, self._most = min(least_s, most_s), most_s
+        self.least_s, self._most = min(least_s, most_s), most_s
         self._mean: float | None = None
         self._deviation = 0.0
-        self.seconds = most_s
+        self._times = 1
+
+    @property
+    def seconds(self) -> float:
+        """How long to wait now. Looked at when time may be up, not at each answer."""
+        if self._mean is None:
+            return self._most
+        wanted = max(self._mean + 4 * self._deviation, self.least_s)
+        return min(wanted * self._times, self._most)
 
     def answered(self, seconds: float) -> None:
         """An answer took so long."""
+        self._times = 1
         if self._mean is None:
             self._mean, self._deviation = seconds, seconds / 2
-        else:
-            self._deviation += (abs(seconds - self._mean) - self._deviation) / 4
-            self._mean += (seconds - self._mean) / 8
-        wanted = self._mean + 4 * self._deviation
-        self.seconds = min(max(wanted, self._least), self._most)
+            return
+        off = seconds - self._mean
+        self._mean += off / 8
+        self._deviation += ((off if off > 0 else -off) - self._deviation) / 4
 
     def exhausted(self) -> None:
         """No answer came in time."""
-        self.seconds = min(2 * self.seconds, self._most)
+        self._times = min(2 * self._times, 1 << 16)
 
 
 class TcpLink:
@@ -154,7 +163,6 @@ class _Line(asyncio.Protocol):
     __slots__ = (
         "_asked_at",
         "_buffer",
-        "_deadline",
         "_framing",
         "_loop",
         "_lost",
@@ -164,23 +172,25 @@ class _Line(asyncio.Protocol):
         "_patience",
         "_pending",
         "_quiet_since",
-        "_script",
+        "_send",
         "_settled",
         "_silence_s",
+        "_time",
         "_timer",
         "_transport",
     )
 
     def __init__(self, numbering: MbapFraming | None, patience: Patience, silence_s: float) -> None:
         self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
         self._numbering = numbering
         self._patience = patience
         self._silence_s = silence_s
         self._timer: asyncio.TimerHandle | None = None
-        self._deadline = self._asked_at = 0.0
+        self._asked_at = 0.0
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
-        self._script: Script | None = None
+        self._send: Callable[[bytes], Asked] | None = None
         self._next: Asked | None = None
         self._pending: asyncio.Future[DomainError | None] | None = None
         self._framing: Framing | None = None
@@ -203,7 +213,7 @@ class _Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         framing, numbering = self._framing, self._numbering
         if numbering is None:
-            self._quiet_since = self._loop.time()
+            self._quiet_since = self._time()
         if framing is None:
             return  # nobody asked: stray bytes must not wait for the next question
         buffer = self._buffer + data if self._buffer else data
@@ -228,9 +238,7 @@ class _Line(asyncio.Protocol):
         elif pending.done():  # cancelled: whoever asked may have meant the connection to end
             self.abort()
         else:
-            now = self._loop.time()
-            self._patience.answered(now - self._asked_at)
-            self._go_on(frame, now)
+            self._go_on(frame)
 
     def play(self, script: Script, question: Asked) -> asyncio.Future[DomainError | None]:
         """Ask `question` of `script` on a clean line, and all that follows, until it ends: with None, or
@@ -239,33 +247,34 @@ class _Line(asyncio.Protocol):
         if self._lost:
             raise NoAnswer("the connection ended before the answer came")
         pending = self._pending = self._loop.create_future()
-        self._script = script
-        self._ask(question, self._loop.time())
+        self._send = script.send
+        self._ask(question, self._time())
         return pending
 
-    def _go_on(self, answer: bytes, now: float) -> None:
+    def _go_on(self, answer: bytes) -> None:
         """Give the script its answer and ask what it asks next: with no turn of the loop in between,
         unless the bus has to be silent first."""
-        assert self._script is not None, "it is played until its end is told"
+        assert self._send is not None, "it is played until its end is told"
+        now = self._time()
+        self._patience.answered(now - self._asked_at)
         try:
-            question = self._script.send(answer)
+            question = self._send(answer)
         except StopIteration:
             self._end().set_result(None)
-            return
         except DomainError as failure:
             self._end().set_result(failure)
-            return
-        if self._numbering is not None:
-            self._ask(question, now)
         else:
-            self._next = question
-            self._loop.call_at(self._quiet_since + self._silence_s, self._ask_next)
+            if self._numbering is not None:
+                self._ask(question, now)
+            else:
+                self._next = question
+                self._loop.call_at(self._quiet_since + self._silence_s, self._ask_next)
 
     def _ask_next(self) -> None:
         question, self._next = self._next, None
         if question is None or self._pending is None or self._pending.done():
             return
-        now, quiet_at = self._loop.time(), self._quiet_since + self._silence_s
+        now, quiet_at = self._time(), self._quiet_since + self._silence_s
         if now < quiet_at:  # stray bytes came
             self._next = question
             self._loop.call_at(quiet_at, self._ask_next)
@@ -276,32 +285,27 @@ class _Line(asyncio.Protocol):
         request, self._framing = question
         self._buffer = b""
         self._asked_at = now
-        self._watch(now + self._patience.seconds)
+        if self._timer is None:
+            self._timer = self._loop.call_at(now + self._patience.least_s, self._look)
         numbering, transport = self._numbering, self._transport
         assert transport is not None, "a line is there once it is connected"
-        transport.write(request if numbering is None else numbering.dress(request))
+        transport.write(request if numbering is None else numbering.dress(request, self._framing))
 
     def _end(self) -> asyncio.Future[DomainError | None]:
-        pending, self._pending, self._script = self._pending, None, None
+        pending, self._pending, self._send = self._pending, None, None
         assert pending is not None, "a script has its end"
         return pending
 
-    def _watch(self, deadline: float) -> None:
-        """Let a question end at `deadline`. One timer serves many questions: when it fires too early
-        for the one under way it is set again, so that a question answered in time costs no timer."""
-        self._deadline = deadline
-        if self._timer is not None and self._timer.when() <= deadline:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(deadline, self._look)
-
     def _look(self) -> None:
+        """End the question on its way when its time is up. One timer serves many questions, and is never
+        further off than the least any of them has: one that is answered in time costs no timer."""
         self._timer = None
         if self._framing is None or self._pending is None or self._pending.done():
             return
-        if self._loop.time() < self._deadline:
-            self._watch(self._deadline)
+        now, deadline = self._time(), self._asked_at + self._patience.seconds
+        if now < deadline:
+            at = min(deadline, now + self._patience.least_s)
+            self._timer = self._loop.call_at(at, self._look)
         else:
             self._expire()
 
@@ -312,7 +316,7 @@ class _Line(asyncio.Protocol):
                 raise RuntimeError("a question is under way on this line: take a turn on its lane")
             self.abort()  # whoever asked went away; its answer may come at any time
         if self._owed_since is not None and not self._lost:
-            left = self._owed_since + drain_s - self._loop.time()
+            left = self._owed_since + drain_s - self._time()
             try:
                 async with asyncio.timeout(max(left, 0)):
                     await self._settled.wait()
@@ -323,7 +327,7 @@ class _Line(asyncio.Protocol):
     async def silence(self) -> None:
         """Wait until the line has been quiet for long enough; let the loop run at least once, so that
         stray bytes which have come already are seen and thrown away before the question."""
-        await asyncio.sleep(max(0, self._quiet_since + self._silence_s - self._loop.time()))
+        await asyncio.sleep(max(0, self._quiet_since + self._silence_s - self._time()))
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -337,7 +341,7 @@ class _Line(asyncio.Protocol):
         tells it apart."""
         self._patience.exhausted()
         if self._numbering is None:
-            self._owed_since = self._loop.time()
+            self._owed_since = self._time()
             self._settled.clear()
         else:
             self._framing = None

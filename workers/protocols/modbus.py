@@ -11,6 +11,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from fastcrc import crc16
 from pymodbus.exceptions import ModbusException
@@ -58,16 +59,21 @@ _request_framer = FramerRTU(_requests)
 
 @dataclass(frozen=True, slots=True)
 class RtuAnswer:
-    """The answer a question must get: `size` bytes, and `prefix` right after the function byte."""
+    """The answer a question must get: `size` bytes, and `prefix` right after the function byte.
+
+    `numbered`: what Modbus TCP sends of it before its data, but for the number (links/mbap.py)."""
 
     unit: int
     function: int
     size: int
     prefix: bytes
+    numbered: bytes = field(init=False, repr=False)
     _head: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_head", bytes([self.unit, self.function]) + self.prefix)
+        head = bytes([self.unit, self.function]) + self.prefix
+        object.__setattr__(self, "_head", head)
+        object.__setattr__(self, "numbered", struct.pack(">HH", 0, self.size - 2) + head)
 
     def take(self, buffer: bytes, /) -> tuple[bytes | None, bytes]:
         """Cut the answer (or the 5-byte exception) off `buffer`; see Framing.take.
@@ -111,9 +117,8 @@ class RtuAnswer:
         raise LongAnswer(f"{got[0]} data bytes, asked for {wanted[0]}")
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A request frame ready for the wire and what its answer must look like."""
+class Question(NamedTuple):
+    """A request frame ready for the wire and what its answer must look like; asked as it is."""
 
     request: bytes
     expected: RtuAnswer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,9 +14,11 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from backend.sandbox.embedded.child import free_port
 from workers.links.errors import NoAnswer
+from workers.links.mbap import MbapFraming
 from workers.links.tcp import Patience, TcpLink, Timing
 from workers.protocols import modbus
 from workers.protocols.errors import FrameError, MeterRefused
+from workers.protocols.framing import asked
 
 QUESTION = modbus.read_registers(unit=1, address=0x0221, count=1)
 TIMING = Timing(answer_s=0.2, least_s=0.05, connect_s=1.0)
@@ -155,6 +158,96 @@ async def test_every_question_has_its_own_time_though_one_timer_serves_them(peer
     with pytest.raises(NoAnswer):
         await peer.ask()
     assert TIMING.least_s <= loop.time() - before < 1
+
+
+async def test_a_script_passes_over_late_and_glued_answers_and_takes_its_own(peer: Peer) -> None:
+    values: list[int | None] = []
+
+    async def script() -> None:
+        for _ in range(4):
+            try:
+                frame = await asked(QUESTION.request, QUESTION.expected)
+            except NoAnswer:
+                values.append(None)
+            else:
+                values.append(int.from_bytes(modbus.registers_of(frame), "big"))
+
+    playing = asyncio.create_task(peer.link.play(script()))
+    late = await peer.hear()  # and say nothing
+    number = await peer.hear()
+    peer.answer(late, 999)
+    peer.answer(number, 2)
+    third = await peer.hear()
+    body = bytes([1, 3, 2, 0, 3])
+    own = struct.pack(">HHH", third, 0, len(body)) + body
+    peer.writers[-1].write(own + own)  # said twice in one breath
+    fourth = await peer.hear()
+    peer.answer(third, 999)
+    peer.answer(fourth, 4)
+    await playing
+    assert values == [None, 2, 3, 4]
+    assert len(peer.writers) == 1
+
+
+def test_no_flipped_bit_of_a_header_is_taken_for_the_answer() -> None:
+    """Modbus TCP has no check of its own: number, protocol, size, unit, function and byte count are it."""
+    asking = modbus.read_registers(unit=7, address=0x0200, count=48)
+    right = struct.pack(">HHHBBB", 1, 0, 99, 7, 3, 96) + bytes(96)
+    for place in range(9):
+        for bit in range(8):
+            framing = MbapFraming()
+            framing.dress(asking.request, asking.expected)
+            spoiled = bytearray(right)
+            spoiled[place] ^= 1 << bit
+            with suppress(FrameError):
+                frame, _ = framing.take(asking.expected, bytes(spoiled))
+                assert frame is None, f"bit {bit} of byte {place}"
+    framing = MbapFraming()
+    framing.dress(asking.request, asking.expected)
+    frame, rest = framing.take(asking.expected, right)
+    assert frame is not None
+    assert (modbus.registers_of(frame), rest) == (bytes(96), b"")
+
+
+@pytest.mark.parametrize("cut", [1, 8, 50, 104])
+def test_an_answer_without_its_end_or_with_too_much_is_no_whole_answer(cut: int) -> None:
+    asking = modbus.read_registers(unit=7, address=0x0200, count=48)
+    right = struct.pack(">HHHBBB", 1, 0, 99, 7, 3, 96) + bytes(range(96))
+    framing = MbapFraming()
+    framing.dress(asking.request, asking.expected)
+    assert framing.take(asking.expected, right[:cut]) == (None, right[:cut])
+    frame, rest = framing.take(asking.expected, right + right[:cut])
+    assert frame is not None
+    assert (modbus.registers_of(frame), rest) == (bytes(range(96)), right[:cut])
+
+
+async def test_the_timer_of_an_old_question_does_not_lengthen_the_time_of_a_new_one() -> None:
+    """While little is known of a line a question may take long; once it answers quickly, one may not."""
+    writers: list[asyncio.StreamWriter] = []
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        while data := await reader.read(100):
+            heard.put_nowait(data)
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    timing = Timing(answer_s=60.0, least_s=0.05, connect_s=5.0)
+    link = TcpLink("127.0.0.1", server.sockets[0].getsockname()[1], timing=timing, numbered=True)
+    loop = asyncio.get_running_loop()
+    body = bytes([1, 3, 2, 0, 3])
+    try:
+        asking = asyncio.create_task(link.exchange(QUESTION.request, QUESTION.expected))
+        number = await heard.get()
+        whole = number[:2] + struct.pack(">HH", 0, len(body)) + body
+        loop.call_later(0.2, writers[0].write, whole)  # the timer has looked at it by then
+        await asking
+        async with asyncio.timeout(20):
+            with pytest.raises(NoAnswer):
+                await link.exchange(QUESTION.request, QUESTION.expected)
+    finally:
+        await link.close()
+        server.close()
 
 
 def test_patience_follows_how_long_answers_take_and_stays_in_its_bounds() -> None:

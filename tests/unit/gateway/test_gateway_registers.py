@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backend.kernel.money import Money
 from backend.uplink.message import Read, decode, encode
 from workers.drivers.ports import BANDS, MeterFlags, MeterSnapshot, Relay
 from workers.drivers.registers import registers_of, snapshot_of
@@ -17,7 +16,7 @@ FULL = MeterSnapshot(
     total=1_234_567,
     raw=b"bytes stay on site",
     bands={"peak": 1_000_000, "valley": 234_567},
-    remaining=Money.of_fen(-350),
+    remaining_hao=-35_000,
     purchase_count=4,
     relay=Relay.OPEN,
     flags=MeterFlags(arrears=True, fault=True),
@@ -61,7 +60,7 @@ def test_a_reading_without_a_total_is_no_snapshot() -> None:
 
 @pytest.mark.parametrize("hao", [12_345, -12_345])
 def test_money_is_cut_down_to_the_fen_never_up(hao: int) -> None:
-    registers = registers_of(FULL._replace(remaining=Money(hao)), kind="electricity", at=AT)
+    registers = registers_of(FULL._replace(remaining_hao=hao), kind="electricity", at=AT)
     assert registers.wallet_fen is not None
     assert 0 <= hao - registers.wallet_fen * 100 < 100
 
