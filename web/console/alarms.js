@@ -48,23 +48,23 @@ async function page(context, looked, refresh) {
   const { alarms } = await ask("alarms", "Alarms", { ...given, first: 50, after: looked.cursors.at(-1) });
   if (!alarms.edges.length) return empty(say(looked.live ? "alarms.none" : "alarms.none_ever"));
   const rows = alarms.edges.map(({ node }) => rowOf(context, node));
-  const heads = [say("alarms.level"), say("alarms.kind"), say("alarms.subject"), say("alarms.detail"), say("alarms.began"), say("alarms.taken")];
+  const heads = [say("alarms.level"), say("alarms.kind"), say("alarms.subject"), say("alarms.detail"), say("alarms.taken")];
   return [table(say("alarms.head"), heads, rows), pager(looked, alarms.pageInfo, refresh)];
 }
 
 function rowOf(context, alarm) {
   const meter = alarm.meter && context.may.has("METER_READ");
   const href = `#/${encodeURIComponent(context.project.code)}/meter/${encodeURIComponent(alarm.meter)}`;
+  const when = alarm.endedAt ? `${time(alarm.beganAt)} – ${time(alarm.endedAt)}` : time(alarm.beganAt);
   const taken = el("td", { class: "taken" });
   fill(taken, takenBy(context, alarm, taken));
   return el(
     "tr",
     {},
     el("td", {}, pill(say("level." + alarm.level), MOOD[alarm.level])),
-    el("td", { class: "still" }, say("alarm." + alarm.kind)),
+    el("td", { class: "still" }, say("alarm." + alarm.kind), el("small", {}, when)),
     el("td", { class: "who" }, meter ? el("a", { href }, alarm.serial) : alarm.serial || "", el("small", {}, alarm.concerns || "")),
-    el("td", {}, detailsOf(alarm.detail)),
-    el("td", { class: "still" }, time(alarm.beganAt), alarm.endedAt ? el("small", {}, say("alarms.ended", { at: time(alarm.endedAt), why: alarm.endedWhy || "" })) : null),
+    el("td", {}, detailsOf(alarm.detail), alarm.endedWhy ? el("small", {}, alarm.endedWhy) : null),
     taken,
   );
 }

@@ -50,7 +50,7 @@ class MeterFields {
     this.numbers = el("textarea", { name: "numbers", rows: "6", spellcheck: "false", autocomplete: "off" });
     this.numbers.value = [...looked.chosen].join("\n");
     this.area = choice([["", say("meters.all_areas")], ...areaOptions(areas)], looked.area, { name: "area" });
-    this.tag = choice([["", say("meters.all_tags")], ...tags.map((each) => [each.tag, `${each.tag}（${each.meters}）`])], looked.tag, { name: "tag" });
+    this.tag = choice([["", say("meters.all_tags")], ...tags.map((each) => [each.tag, say("page.beside", { what: each.tag, more: each.meters })])], looked.tag, { name: "tag" });
     this.states = new Map(context.marks.map((each) => [each.state, el("input", { type: "checkbox", name: "state", value: each.state, checked: looked.states.has(each.state) })]));
     const boxes = context.marks.map((each) => el("label", { class: "box" }, this.states.get(each.state), mark(each)));
     const ways = ["numbers", "filter"].map((way) => {

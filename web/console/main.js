@@ -77,6 +77,7 @@ function route() {
   const [show, tab] = BELOW[name] || [(PAGES[name] || PAGES.meters)[0], PAGES[name] ? name : "meters"];
   bar(of, tab, may);
   if (tab === "alarms") noted(0);
+  document.title = `${say("bar." + tab)} – ${of.name} – ${say("page.title")}`;
   const go = (...parts) => (location.hash = "#/" + [of.code, ...parts].map(encodeURIComponent).join("/"));
   show(place, { project: of, may, marks, live, go, signal: page.signal, me }, ...rest);
 }
@@ -175,6 +176,8 @@ function ended(sentence) {
 whenSessionEnds(() => ended(me === null ? null : say("sign_in.ended")));
 window.addEventListener("hashchange", () => {
   route();
+  $("work").focus({ preventScroll: true }); // who reads by ear or keyboard begins at the new page's head
+  window.scrollTo(0, 0);
   if (me !== null && me.projects.length && heard.project !== project().code) {
     noted(0);
     hearAlarms();

@@ -59,7 +59,7 @@ function readingOf(node) {
       [say("meter.power_now"), latest.power === null ? null : `${latest.power} W`],
       [say("meter.voltage"), latest.voltage && `${latest.voltage} V`],
       [say("meter.current"), latest.current && `${latest.current} A`],
-      [say("meter.read_at"), `${time(latest.at, true)}（${ago(latest.at)}）`],
+      [say("meter.read_at"), say("page.beside", { what: time(latest.at, true), more: ago(latest.at) })],
       [say("meter.line"), say(node.online ? "meters.online" : "meters.offline")],
       [say("meters.tags"), node.tags.join("、")],
     ),
@@ -69,7 +69,7 @@ function readingOf(node) {
 function supplyOf(node) {
   const { supply } = node;
   if (!supply) return card(say("meter.supply"), empty(say("meter.no_supply")));
-  const said = (told) => told && `${told.reason}（${told.by}，${time(told.at)}）`;
+  const said = (told) => told && say("page.beside", { what: told.reason, more: `${told.by} ${time(told.at)}` });
   return card(
     say("meter.supply"),
     facts(

@@ -59,7 +59,7 @@ function filterFields(context, looked, places, narrowed, redraw) {
     looked.area = area.value;
     narrowed();
   });
-  const tags = places.tags.map((each) => [each.tag, `${each.tag}（${each.meters}）`]);
+  const tags = places.tags.map((each) => [each.tag, say("page.beside", { what: each.tag, more: each.meters })]);
   const tag = choice([["", say("meters.all_tags")], ...tags], looked.tag, { "aria-label": say("meters.tag") });
   tag.addEventListener("change", () => {
     looked.tag = tag.value;

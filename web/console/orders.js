@@ -38,7 +38,7 @@ export class OrderFields {
     const number = (name, label, unit) => {
       const field = el("input", { name, inputmode: "decimal", autocomplete: "off", maxlength: "12" });
       this.fields.set(name, field);
-      return labelled(`${label}（${unit}）`, field);
+      return labelled(say("page.beside", { what: label, more: unit }), field);
     };
     if (kind === "PRICES") parts.push(el("div", { class: "row" }, BANDS.map((band) => number(band, say("band." + band), say("order.per_kwh")))));
     if (kind === "THRESHOLDS") {

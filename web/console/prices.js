@@ -22,7 +22,7 @@ const bands = (prices) => prices.map(({ band, price }) => `${word("band.", band)
 async function tariffsOf(context) {
   const { tariffs } = await ask("prices", "Prices", { project: context.project.id });
   if (!tariffs.length) return empty(say("prices.none"));
-  return el("div", { class: "columns" }, tariffs.map((tariff) => card(`${tariff.name}（${say("kind." + tariff.kind)}）`, tariff.versions.map(versionOf))));
+  return el("div", { class: "columns" }, tariffs.map((tariff) => card(say("page.beside", { what: tariff.name, more: say("kind." + tariff.kind) }), tariff.versions.map(versionOf))));
 }
 
 function versionOf(version) {
