@@ -92,7 +92,8 @@ class Seeder:
             async with unit_of_work(scope.group_id) as work:
                 known[site.code] = await self._new_site(work, scope, group, site, openings)
             if site.kind == "DORMITORY":
-                await house_rules(scope=scope, project_id=known[site.code].id, at=at)
+                trial = site.homes[-1].meter
+                await house_rules(scope=scope, project_id=known[site.code].id, trial=trial, at=at)
         project = known[site.code]
         await self._merchant(scope, group, site, project.id)
         async with unit_of_work(scope.group_id) as work:
