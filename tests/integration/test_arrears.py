@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from backend.kernel.db import unit_of_work
@@ -16,7 +18,7 @@ from backend.ledger.purses import (
 )
 from backend.ledger.queries import owed
 from backend.ledger.rules import LINES, AccountKind
-from backend.ledger.statements import moved_by_kind
+from backend.ledger.statements import lots_left, moved_by_kind
 
 from .filled import put_money
 from .test_book_refusals import arrears, charged, recovered
@@ -160,3 +162,30 @@ async def test_a_receipt_tells_what_its_own_money_paid_of_which_line(worlds: Two
             )
             == {}
         )
+
+
+async def test_of_many_purses_charged_by_one_entry_each_pays_for_itself(worlds: Two) -> None:
+    ours, theirs = worlds
+    rich, poor = ours.account, await make_account(ours, no="100002")
+    new, back = await make_account(ours, no="100003"), await make_account(ours, no="100004")
+    for account, yuan in ((rich, "9"), (poor, "2"), (back, "4")):
+        await put_money(replace(ours, account=account), yuan=yuan)
+    await charged(replace(ours, account=back), key="c:0", hao=30_000)
+    amounts = {new.id: 10_000, rich.id: 40_000, back.id: -10_000, poor.id: 50_000}
+    async with unit_of_work(ours.group_id) as work:
+        charges = [PurseCharge(ref, {AccountKind.ENERGY: hao}) for ref, hao in amounts.items()]
+        await charge(
+            work, project_id=ours.project.id, business_key="c:1", charges=charges, at=START
+        )
+        held = await owed(work, kind=AccountKind.PURSE, refs=[*amounts, theirs.account.id])
+        owing = await arrears_of(work, purses=[*amounts, theirs.account.id])
+        left = {ref: await lots_left(work, purse=ref) for ref in amounts}
+    expected = {new.id: 0, rich.id: 50_000, back.id: 20_000, poor.id: 0, theirs.account.id: 0}
+    assert {ref: money.hao for ref, money in held.items()} == expected
+    assert {ref: money.hao for ref, money in owing.items()} == dict.fromkeys(expected, 0) | {
+        new.id: 10_000,
+        poor.id: 30_000,
+    }
+    of_lots = {ref: sum(lot.left.hao for lot in lots) for ref, lots in left.items()}
+    assert of_lots == {ref: expected[ref] for ref in amounts}
+    await expect_kept_is_derived(ours)

@@ -149,6 +149,18 @@ def test_settings_hold_when_all_that_was_ordered_is_held() -> None:
     assert compare_settings({"peak": 10_000}, held)[1] == "the meter holds what was ordered"
 
 
+def test_limits_that_are_held_otherwise_are_told_in_the_words_of_each() -> None:
+    wanted = {"on": 1, "most_w": 3_000, "step_w": 800, "factor_permille": 950, "trips": 3}
+    held = {"on": 0, "most_w": 2_500, "step_w": 801, "factor_permille": 951}
+    assert compare_settings(wanted, held) == (
+        Sight.DIFFERS,
+        "on is 0, ordered was 1; most_w is 2500 W, ordered was 3000 W; step_w is 801 W, ordered was"
+        " 800 W; factor_permille is 951, ordered was 950; trips is not told, ordered was 3",
+    )
+    other = compare_settings({"restore_minutes": 10}, {"restore_minutes": 11})
+    assert other[1] == "restore_minutes is 11, ordered was 10"
+
+
 @pytest.mark.parametrize(
     ("seconds", "sight"),
     [(0, Sight.PROVES), (30, Sight.PROVES), (-30, Sight.PROVES), (31, Sight.DIFFERS)],
@@ -211,6 +223,7 @@ def test_an_order_keeps_what_was_asked_in_hao() -> None:
     [
         (CommandKind.TRIP, {"reason": "  no "}, "reason"),
         (CommandKind.TRIP, {"reason": "x" * 201}, "reason"),
+        (CommandKind.LOAD_LIMITS, {}, "kind"),
         (CommandKind.TRIP, {"prices": [("peak", Money(1))]}, "prices"),
         (CommandKind.TRIP, {"thresholds": {"alarm1": 0}}, "thresholds"),
         (CommandKind.PRICES, {}, "prices"),

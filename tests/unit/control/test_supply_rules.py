@@ -186,7 +186,7 @@ def test_payment_brings_back_nothing_but_what_was_cut_for_money(supply: Supply) 
     paid = replace(supply, balance=Money.parse("1000"))
     if decide(supply).why in {Why.FORCED_OFF, Why.SAFETY_LOCK, Why.TIMETABLE}:
         assert decide(paid) == decide(supply)
-    elif paid.money is MoneyIn.CLOUD and not paid.takeover:
+    elif paid.money is MoneyIn.CLOUD and not paid.takeover and paid.own_cut is None:
         assert decide(paid).want is Want.ON
 
 
@@ -251,6 +251,16 @@ def test_a_meter_that_power_is_kept_on_by_is_told_again_when_its_relay_is_found_
     )
     asked = [decide(replace(kept, relay=relay)).command for relay in (False, True, None)]
     assert asked == [CommandKind.KEEP_POWER, None, None]
+
+
+def test_a_meter_that_cut_itself_for_a_load_is_locked_for_safety_and_by_its_timetable_is_not() -> (
+    None
+):
+    assert {cut: cut.lock for cut in OwnCut} == {
+        OwnCut.OVERLOAD: SafetyLock.OVERLOAD,
+        OwnCut.MALIGNANT_LOAD: SafetyLock.MALIGNANT_LOAD,
+        OwnCut.TIMETABLE: None,
+    }
 
 
 @pytest.mark.parametrize(
