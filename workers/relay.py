@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -127,25 +127,34 @@ class Relay:
     async def relay_group(self, group_id: int, now: datetime) -> None:
         """Claim what is due of one group and hand it on. Raises RedisError, OSError."""
         while True:
-            # A lease that a crash of PostgreSQL forgets is a lease that has run out.
+            # A lease that a crash of PostgreSQL forgets is a lease that has run out; so what is urgent begins
+            # before the commit has come back.
             async with unit_of_work(group_id, durable=False) as work:
                 claimed = await outbox.claim(work, at=now, lease=LEASE_EVENTS, limit=BATCH)
-                slow = [event.id for event in claimed if event.topic in SLOW_TOPICS]
+                left = self._begin_urgent(claimed)
+                slow = [event.id for event in left if event.topic in SLOW_TOPICS]
                 if slow:
                     await outbox.extend_lease(work, event_ids=slow, until=now + LEASE_SWEEPS)
-            await self._hand_on(group_id, claimed)
+            await self._enqueue(group_id, left)
             if len(claimed) < BATCH:
                 break
 
-    async def _hand_on(self, group_id: int, claimed: list[outbox.Event]) -> None:
-        """Begin or enqueue; what Redis does not take is given back at once. Raises RedisError, OSError."""
-        left: dict[str, list[outbox.Event]] = {}
+    def _begin_urgent(self, claimed: Sequence[outbox.Event]) -> list[outbox.Event]:
+        """Begin what is urgent, as long as there is room; the others are left."""
+        left = []
         for event in claimed:
             if event.topic in URGENT_TOPICS and self.under_way < self._room:
                 self._begin(event)
             else:
-                name = QUEUE_SWEEPS if event.topic in SLOW_TOPICS else QUEUE_EVENTS
-                left.setdefault(name, []).append(event)
+                left.append(event)
+        return left
+
+    async def _enqueue(self, group_id: int, events: Sequence[outbox.Event]) -> None:
+        """By arq's queues; what Redis does not take is given back at once. Raises RedisError, OSError."""
+        left: dict[str, list[outbox.Event]] = {}
+        for event in events:
+            name = QUEUE_SWEEPS if event.topic in SLOW_TOPICS else QUEUE_EVENTS
+            left.setdefault(name, []).append(event)
         try:
             for name in list(left):
                 await self._queue.put_all(name, [_job_of(event) for event in left[name]])
