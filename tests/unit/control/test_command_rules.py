@@ -213,8 +213,8 @@ def test_an_order_keeps_what_was_asked_in_hao() -> None:
     prices = [("peak", Money.parse("1.2345")), ("valley", Money.parse("10"))]
     assert _order(CommandKind.PRICES, prices=prices) == {"peak": 12_345, "valley": 100_000}
     assert _order(CommandKind.PRICES, prices=[("peak", Money(1))]) == {"peak": 1}
-    limits = {"alarm1": 100_000, "alarm2": 0, "overload_w": 0}
-    assert _order(CommandKind.THRESHOLDS, thresholds=limits) == limits
+    for limits in ({"alarm1": 100_000, "alarm2": 0, "overload_w": 55}, {"overload_w": 0}):
+        assert _order(CommandKind.THRESHOLDS, thresholds=limits) == limits
     assert _order(CommandKind.TRIP) == {}
 
 
