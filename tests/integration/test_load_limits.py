@@ -221,6 +221,18 @@ async def test_a_cut_by_the_meter_is_over_after_the_guards_minutes_and_not_after
     assert {each.ended_by for each in await trips(world)} == {"meter"}
 
 
+async def test_the_cloud_ends_no_cut_of_the_meters_when_its_minutes_are_over(post: Post) -> None:
+    world = post.world
+    await told(post)
+    async with unit_of_work(world.group_id) as work:
+        cut: dict[UUID, OwnCut | None] = {world.meter.id: OwnCut.MALIGNANT_LOAD}
+        await note_told(work, told=cut, at=post.clock.now())
+    post.clock.advance(timedelta(hours=1))
+    assert await look(world) == Tended()
+    (trip,) = await trips(world, running=True)
+    assert (trip.by_meter, trip.ended_at) == (True, None)
+
+
 async def test_one_groups_guards_tell_another_groups_meters_nothing(
     both: tuple[Post, Post],
 ) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import pytest
 
 from backend.alerts.queries import Case
 from backend.control.queries import vends_waiting_of_meters
+from backend.control.safety_trips import own_cuts
+from backend.control.supply_rules import OwnCut
 from backend.enrolment.queries import RingRow
 from backend.kernel.clock import Period
 from backend.kernel.db import unit_of_work
@@ -210,6 +213,31 @@ async def test_late_readings_are_stored_where_they_belong_and_repeated_ones_chan
     assert doubts(await cases_of(ours)) == [], "within a step of the register"
     await inbox.readings(row, [read(meter, 2, 9000)], LATER)
     assert doubts(await cases_of(ours)) == [(READING_REFUSED, "BACKWARDS")]
+
+
+async def test_a_cut_by_the_meters_own_rule_is_what_its_newest_reading_says(
+    worlds: tuple[World, World], inbox: UplinkRecords
+) -> None:
+    ours, _ = worlds
+    row, meter = row_for(ours), ours.meter
+
+    def cut(half_hours: int) -> Read:
+        flags = frozenset({"malignant_load_cut"})
+        return read(meter, half_hours, relay=RelayState.OPEN, flags=flags)
+
+    async def told() -> dict[UUID, OwnCut]:
+        async with unit_of_work(ours.group_id) as work:
+            return await own_cuts(work, meter_ids=[meter.id])
+
+    await inbox.readings(row, [cut(3)], LATER)
+    assert await told() == {}, "hours ago: nobody knows whether it still is"
+    await inbox.readings(row, [read(meter, 8), cut(9)], LATER)
+    assert await told() == {meter.id: OwnCut.MALIGNANT_LOAD}
+    late = read(meter, 8, 2001, at=LATER - timedelta(minutes=50))
+    await inbox.readings(row, [late], LATER)
+    assert await told() == {meter.id: OwnCut.MALIGNANT_LOAD}, "a late reading ends nothing"
+    await inbox.readings(row, [read(meter, 10)], LATER)
+    assert await told() == {}
 
 
 async def test_a_register_that_went_round_is_believed(
