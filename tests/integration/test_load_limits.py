@@ -137,6 +137,23 @@ async def test_a_guard_that_is_the_clouds_again_is_switched_off_in_the_meter(pos
     assert await tend(world) == 1, "what may have reached it is taken back"
 
 
+async def test_what_is_under_way_when_a_guard_is_taken_away_is_taken_back(post: Post) -> None:
+    world = post.world
+    await told(post)
+    await make_guard(world, guard=replace(BY_METER, by_meter=False))
+    post.clock.advance(SECOND)
+    assert await tend(world) == 1
+    await post.serve((await post.all())[0])
+    await make_guard(world, guard=BY_METER)
+    post.clock.advance(SECOND)
+    assert await tend(world) == 1, "it was off, and is to be on again"
+    await guarded(world, None)
+    post.clock.advance(SECOND)
+    assert await tend(world) == 1
+    newest, before, *_ = await post.all()
+    assert (newest.settings, before.state) == (OFF, CommandState.SUPERSEDED)
+
+
 async def test_a_meter_that_refuses_lags_is_told_again_and_its_guard_is_run_by_the_cloud(
     post: Post,
 ) -> None:
