@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import sqrt
 from typing import Any
@@ -252,3 +253,38 @@ def test_a_meter_is_told_all_of_a_guard_or_nothing(
         }
     else:
         assert (limits, bool(cannot)) == ({}, True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"by_meter": False}, "the guard is the cloud's to run"),
+        ({"most_w": None}, "a meter wants both the most power and the step"),
+        ({"step_w": None}, "a meter wants both the most power and the step"),
+        ({"allowed": ((1, 2),)}, "a meter knows no white list"),
+        ({"restore": timedelta(minutes=256)}, "a meter holds 255 minutes and 65535 W at most"),
+        ({"most_w": 65_536}, "a meter holds 255 minutes and 65535 W at most"),
+        ({"most_w": 65_535, "restore": timedelta(minutes=255)}, ""),
+    ],
+)
+def test_why_a_meter_cannot_run_a_guard_is_said_to_its_operator(
+    changed: dict[str, Any], why: str
+) -> None:
+    guard = replace(LoadGuard(most_w=2_500, step_w=800, by_meter=True), **changed)
+    limits, told = limits_for(guard)
+    assert (bool(limits), told) == (why == "", why)
+
+
+def test_a_meter_that_runs_a_guard_is_told_all_of_it() -> None:
+    guard = LoadGuard(2_500, 800, 960, (), timedelta(minutes=15), 4, by_meter=True)
+    assert limits_for(guard) == (
+        {
+            "on": 1,
+            "most_w": 2_500,
+            "step_w": 800,
+            "factor_permille": 960,
+            "trips": 4,
+            "restore_minutes": 15,
+        },
+        "",
+    )
