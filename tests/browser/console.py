@@ -15,6 +15,12 @@ DESK = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/126.0"
 # A browser without a policy would say nothing of a script or style that is kept out: this one does.
 _WATCH = """window.broken = [];
 document.addEventListener("securitypolicyviolation", (event) => broken.push(event.violatedDirective));"""
+_NO_SOCKETS = """
+window.WebSocket = function () {
+  const socket = new EventTarget();
+  setTimeout(() => socket.dispatchEvent(Object.assign(new Event("close"), {code: 1006})));
+  return socket;
+};"""
 
 
 class Console:
@@ -103,9 +109,10 @@ class Console:
 
 
 @asynccontextmanager
-async def console(town: Town, folder: Path) -> AsyncIterator[Console]:
-    """A browser with the console open."""
-    async with chromium(folder, user_agent=DESK, before=_WATCH) as tab:
+async def console(town: Town, folder: Path, *, sockets: bool = True) -> AsyncIterator[Console]:
+    """A browser with the console open; without `sockets` a proxy on its way lets none through."""
+    before = _WATCH if sockets else _WATCH + _NO_SOCKETS
+    async with chromium(folder, user_agent=DESK, before=before) as tab:
         opened = Console(tab, town)
         await opened.open()
         yield opened

@@ -128,7 +128,7 @@ async def test_a_batch_is_called_off_then_agreed_to_by_a_second_operator_and_fol
     town.start_worker()
     first, second = town.ours.sites[0].homes
     await change(town, "UPDATE tenancy_project SET batch_alone = 10")
-    ling, wen = console(town, tmp_path / "ling"), console(town, tmp_path / "wen")
+    ling, wen = console(town, tmp_path / "ling"), console(town, tmp_path / "wen", sockets=False)
     async with ling as asks, wen as agrees:
         await asks.sign_in(f"admin@{town.ours.code}")
         await asks.rows()
@@ -175,6 +175,7 @@ async def test_a_batch_is_called_off_then_agreed_to_by_a_second_operator_and_fol
         await agrees.sees("要对 2 只表执行“拉闸 / 关阀”")
         await agrees.click("同意")
         await agrees.sees("现在还可以全部撤销")
+        await agrees.sees("每 3 秒刷新")
         await asks.sees("现在还可以全部撤销")  # told by the subscription alone
         await asks.sees("实时更新")
         # A minute passes.
