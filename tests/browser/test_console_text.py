@@ -33,7 +33,7 @@ WORDS: dict[str, Iterable[Enum | str]] = {
     "evidence_more.": Evidence.__members__,
     "policy.": SupplyPolicy,
     "command.": CommandKind,
-    "command_more.": CommandKind,
+    "command_more.": set(CommandKind) - {CommandKind.LOAD_LIMITS},  # a load guard gives these
     "command_state.": CommandState,
     "batch_state.": BatchState,
     "item_state.": ItemState,

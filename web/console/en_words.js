@@ -67,6 +67,7 @@ export const WORDS = {
   "command.PRICES": "Prices",
   "command.THRESHOLDS": "Settings",
   "command.SYNC_CLOCK": "Set the clock",
+  "command.LOAD_LIMITS": "Load limits",
   "command_more.TRIP": "Cuts whatever the money says, until it goes back to prepaid. Who is protected is never cut.",
   "command_more.RELEASE": "Takes back a trip or a keep-power: its money decides again.",
   "command_more.KEEP_POWER": "Keeps power on whatever the money says.",

@@ -67,6 +67,7 @@ export const WORDS = {
   "command.PRICES": "下发电价",
   "command.THRESHOLDS": "下发参数",
   "command.SYNC_CLOCK": "校时",
+  "command.LOAD_LIMITS": "负载规则下发",
   "command_more.TRIP": "断电（关阀），不论余额，直到恢复预付费。保护名单上的表不会被拉闸。",
   "command_more.RELEASE": "取消拉闸或保电，重新按余额控制。",
   "command_more.KEEP_POWER": "保持通电，不论余额。",
