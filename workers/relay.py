@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -166,7 +167,9 @@ class Relay:
                     await outbox.release(work, event_ids=event_ids)
 
     def _begin(self, event: outbox.Event) -> None:
-        task = asyncio.create_task(self._serve_in_time(_job_of(event)), name=event.topic)
+        # A context of its own: what it does is not part of the transaction that claims it.
+        serving = self._serve_in_time(_job_of(event))
+        task = asyncio.create_task(serving, name=event.topic, context=Context())
         self._urgent.add(task)
         task.add_done_callback(self._ended)
 

@@ -120,6 +120,8 @@ async def test_what_a_person_waits_for_is_begun_where_its_bell_is_heard_and_queu
     done = asyncio.Event()
 
     async def serve(job: Job) -> None:
+        async with unit_of_work(ours.group_id) as work:  # a transaction of its own, not the claim's
+            assert await work.fetchval("SELECT 1") == 1
         begun.append(job)
         await done.wait()
 
