@@ -78,7 +78,9 @@ async def store_readings(work: UnitOfWork, *, readings: Sequence[Reading]) -> in
 def _once_each(readings: Sequence[Reading]) -> list[Reading]:
     """By meter, so that two batches never wait for each other crosswise, and instant."""
     once: dict[tuple[int, datetime], Reading] = {}
-    for reading in map(settled, readings):
+    for reading in readings:
+        if reading.at is not reading.received_at or reading.at.tzinfo is not UTC:
+            reading = settled(reading)  # one that was read just now, by our own clock, is
         once.setdefault((reading.meter_id.int, reading.at), reading)
     return [once[key] for key in sorted(once)]
 
