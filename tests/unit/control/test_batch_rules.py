@@ -110,6 +110,14 @@ def test_nobody_reaches_more_meters_alone_than_the_limit_nor_trips_more_than_the
     assert second is (count + given_ > alone or count + given_ > radius)
 
 
+def test_just_the_limit_is_one_operators_and_one_meter_more_is_two() -> None:
+    for count, second in ((12, False), (13, True)):
+        asked = {"count": count, "given": 8, "alone": 20}
+        assert needs_second(kind=PRICES, meters=100, **asked) is second
+        assert needs_second(kind=TRIP, meters=1_000, **asked) is second
+        assert needs_second(kind=TRIP, meters=999, **asked)
+
+
 def test_a_list_is_read_as_offices_write_it() -> None:
     assert numbers_of("\ufeff表号,户名\r\nM-0001,Li\r\n\r\n M-0002 \nM-0001") == [
         "M-0001",
