@@ -22,6 +22,11 @@ _charged = st.tuples(st.integers(1, 10**6), st.integers(1, 10**9))
         ([(10_000, 60_000), (1_000, 30_000)], 0),  # five times: dear, and meant
         ([(10_000, 60_000), (1_000, 30_001)], 24_001),
         ([(10_000, 60_000), (1_000, 60), (1_000, 6_000)], 5_940),  # a price typed far too low
+        ([(1_000, 60_000), (1_000, 6_000), (1_000, 60_000)], 54_000),  # the lowest counts
+        ([(1_000, 100), (1_000, 900)], 800),  # of a price below one hao too
+        ([(1_000, 0), (1_000, 6_000)], 0),  # a free month is no price
+        ([(1_000, 1), (1_000, 6_000)], 5_999),  # one hao is
+        ([(1, 1), (1, 6)], 5),
         ([(10_000, 60_000), (0, 600_000)], 0),  # no use, no price
         ([(10_000, 60_000), (1_000, -600)], 0),  # given back
         # Given back, but for what is read and not charged yet: it is not lost in the average.
