@@ -72,7 +72,7 @@ async def _settle_all(group_id: int, statements: Sequence[_Statement]) -> list[S
     """Judge statements in the order in which they came, book those that settle: one transaction."""
     at = statements[0].ports.clock.now()
     numbers = list(dict.fromkeys(one.payment.order_no for one in statements))
-    async with unit_of_work(group_id) as work:
+    async with unit_of_work(group_id, by_key=True) as work:
         locked = await topups.lock_orders(work, order_nos=numbers)
         credentials = await _credentials(work, statements)
         paid_before = await orders.orders_of_transactions(

@@ -51,21 +51,29 @@ class _Transaction(TransactionWrapper):
     PostgreSQL when it is told to commit: that is an error here, never a success.
     """
 
-    def __init__(self, parent: AsyncpgDBClient, group_id: int, durable: bool) -> None:
+    def __init__(
+        self, parent: AsyncpgDBClient, group_id: int, *, durable: bool, by_key: bool
+    ) -> None:
         super().__init__(parent)
         self._group_id = group_id
-        self._durable = durable
+        self._also = "" if durable else "; SET LOCAL synchronous_commit = off"
+        if by_key:
+            self._also += "; SET LOCAL plan_cache_mode = force_generic_plan"
         self.bells: dict[tuple[str, str], None] = {}
 
     async def begin(self) -> None:
-        soon = "" if self._durable else "; SET LOCAL synchronous_commit = off"
         await self._connection.execute(
-            f"BEGIN; SET LOCAL app.group_id = '{self._group_id:d}'{soon}"
+            f"BEGIN; SET LOCAL app.group_id = '{self._group_id:d}'{self._also}"
         )
 
     async def commit(self) -> None:
-        rung = "".join(f"SELECT pg_notify('{bell}', '{told}');" for bell, told in self.bells)
-        ended = await self._connection.execute(f"{rung} COMMIT")
+        bells = ", ".join(f"('{bell}', '{told}')" for bell, told in self.bells)
+        rung = (
+            f"SELECT pg_notify(bell, told) FROM (VALUES {bells}) AS b(bell, told); "
+            if bells
+            else ""
+        )
+        ended = await self._connection.execute(f"{rung}COMMIT")
         self._finalized = True
         if ended != "COMMIT":
             raise asyncpg.InFailedSQLTransactionError("it failed inside, nothing was kept")
@@ -146,11 +154,16 @@ class UnitOfWork:
 
 
 @asynccontextmanager
-async def unit_of_work(group_id: int, *, durable: bool = True) -> AsyncIterator[UnitOfWork]:
+async def unit_of_work(
+    group_id: int, *, durable: bool = True, by_key: bool = False
+) -> AsyncIterator[UnitOfWork]:
     """Open the one transaction of `group_id`; commits at the end, rolls back on any exception.
 
     `durable` false: the commit does not wait for the disk, so a crash of PostgreSQL may forget it (and
     only that). For what is found out again by itself, such as a lease; never for money, orders or intent.
+
+    `by_key`: all that is asked here finds its rows by key, however many are asked for, so each statement is
+    planned once a connection. The planner would rather plan anew for each list that it can count.
 
     Raises ValueError for anything but a positive int, RuntimeError inside another unit of work (or
     in a task started there): that would be a savepoint, and its SET LOCAL outlives it, so the outer
@@ -162,7 +175,7 @@ async def unit_of_work(group_id: int, *, durable: bool = True) -> AsyncIterator[
     if isinstance(client, TransactionWrapper):
         raise RuntimeError("a unit of work is open here already: pass it on")
     place = failpoints.place_of_caller()
-    transaction = _Transaction(client, group_id, durable)
+    transaction = _Transaction(client, group_id, durable=durable, by_key=by_key)
     async with _TransactionContext(transaction, client._pool_init_lock):
         yield UnitOfWork(transaction, group_id)
         failpoints.reach(place, failpoints.Moment.COMMITTING)

@@ -5,7 +5,8 @@ Balances are kept by the database itself, by the statement that posts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from uuid import UUID
 
@@ -22,14 +23,25 @@ _IDS = (
     " JOIN ledger_account a ON a.group_id = $1 AND a.project_id = $2"
     "  AND a.kind = k.kind AND a.ref = k.ref"
 )
-# The postings of many entries, and those of one in the order of its lines.
 _POSTINGS = (
     "INSERT INTO ledger_posting (group_id, project_id, entry_id, line, account_id, amount_hao)"
 )
-_OF_MANY = (
-    f"{_POSTINGS} SELECT $1, $2, p.*"
-    " FROM unnest($3::uuid[], $4::integer[], $5::uuid[], $6::bigint[]) AS p"
+# Many entries with their postings, but for those whose key is there already; which ones are new.
+_POST_ALL = (
+    "WITH made AS (INSERT INTO ledger_entry"
+    "   (group_id, id, project_id, business_key, kind, lines, occurred_at)"
+    "   SELECT $1, e.id, $2, e.business_key, e.kind, e.lines, $3"
+    "   FROM unnest($4::uuid[], $5::text[], $6::text[], $7::integer[])"
+    "    AS e(id, business_key, kind, lines)"
+    "   ON CONFLICT (group_id, business_key) DO NOTHING RETURNING id),"
+    f" lines AS ({_POSTINGS} SELECT $1, $2, p.*"
+    "   FROM unnest($8::uuid[], $9::integer[], $10::uuid[], $11::bigint[])"
+    "    AS p(entry_id, line, account_id, amount_hao)"
+    # IS TRUE: looked up by hash; as a join the planner, who knows no numbers, compares all with all.
+    "   WHERE (p.entry_id IN (SELECT id FROM made)) IS TRUE)"
+    " SELECT id FROM made"
 )
+# The postings of one entry, in the order of its lines.
 _OF_ONE = (
     f"{_POSTINGS} SELECT $1, $2, $3, p.line, p.account_id, p.amount_hao"
     " FROM unnest($4::uuid[], $5::bigint[]) WITH ORDINALITY AS p(account_id, amount_hao, line)"
@@ -95,40 +107,36 @@ async def post_all(
 
     What one of them puts into a purse another may take out: balances move once, by their sum.
     """
+    if not transfers:
+        return 0
     keys = [posting.account for transfer in transfers for posting in transfer.postings]
     ids = await account_ids(work, project_id=project_id, keys=keys, at=at)
-    entries = {transfer.business_key: (uuid7(at), transfer) for transfer in transfers}
-    if len(entries) < len(transfers):
+    if len({transfer.business_key for transfer in transfers}) < len(transfers):
         raise ValueError("entries that are posted together have keys of their own")
-    created = await work.fetch(
-        "INSERT INTO ledger_entry"
-        " (group_id, id, project_id, business_key, kind, lines, occurred_at)"
-        " SELECT $1, e.id, $2, e.business_key, e.kind, e.lines, $7"
-        " FROM unnest($3::uuid[], $4::text[], $5::text[], $6::integer[])"
-        "  AS e(id, business_key, kind, lines)"
-        " ON CONFLICT (group_id, business_key) DO NOTHING RETURNING business_key",
-        work.group_id,
-        project_id,
-        [entry_id for entry_id, _ in entries.values()],
-        list(entries),
-        [transfer.kind for transfer in transfers],
-        [len(transfer.postings) for transfer in transfers],
-        at,
-    )
-    new = {row["business_key"] for row in created}
-    for transfer in transfers:
-        if transfer.business_key not in new:
+    entries = [(uuid7(at), transfer) for transfer in transfers]
+    lines = [
+        (entry_id, line, ids[posting.account], posting.amount.hao)
+        for entry_id, transfer in entries
+        for line, posting in enumerate(transfer.postings, 1)
+    ]
+    with _overdrawn("what is posted"):
+        made = await work.fetch(
+            _POST_ALL,
+            work.group_id,
+            project_id,
+            at,
+            [entry_id for entry_id, _ in entries],
+            [transfer.business_key for transfer in transfers],
+            [transfer.kind for transfer in transfers],
+            [len(transfer.postings) for transfer in transfers],
+            *zip(*lines, strict=True),
+        )
+    new = {row["id"] for row in made}
+    for entry_id, transfer in entries:
+        if entry_id not in new:
             accounts = [ids[posting.account] for posting in transfer.postings]
             amounts = [posting.amount.hao for posting in transfer.postings]
             await _same_or_conflict(work, project_id, transfer.business_key, accounts, amounts)
-    lines = [
-        (entries[key][0], line, ids[posting.account], posting.amount.hao)
-        for key in entries
-        if key in new
-        for line, posting in enumerate(entries[key][1].postings, 1)
-    ]
-    if lines:
-        await _write_lines(work, "what is posted", _OF_MANY, project_id, *zip(*lines, strict=True))
     return len(new)
 
 
@@ -159,16 +167,16 @@ async def write_entry(
     )
     if not created:
         return None
-    await _write_lines(work, business_key, _OF_ONE, project_id, entry_id, accounts, amounts)
+    with _overdrawn(business_key):
+        await work.execute(_OF_ONE, work.group_id, project_id, entry_id, accounts, amounts)
     return entry_id
 
 
-async def _write_lines(
-    work: UnitOfWork, what: str, sql: str, project_id: UUID, *columns: object
-) -> None:
-    """Postings by one statement, as the database wants them. Raises Overdrawn."""
+@contextmanager
+def _overdrawn(what: str) -> Iterator[None]:
+    """The database's word that a kept balance would turn over, as Overdrawn."""
     try:
-        await work.execute(sql, work.group_id, project_id, *columns)
+        yield
     except asyncpg.CheckViolationError as error:
         if error.constraint_name != "ledger_balance_not_overdrawn":
             raise

@@ -34,6 +34,8 @@ from tests.integration.priced import priced
 from tests.integration.world import START, World, make_group, reading_of
 from workers.main import settle_memory
 
+from .cpu import Cpu, median_cpu
+
 DATABASE = "bench_charges"
 TERMS = Terms(
     TariffKind.ELECTRICITY,
@@ -44,6 +46,7 @@ TERMS = Terms(
     monthly=100_000,
 )
 _HALF_HOUR = timedelta(minutes=30)
+_AT_A_TIME = 4
 # One account becomes many, each with a CLOUD meter, the tariff and 1,000 yuan in one lot.
 MANY = """
 INSERT INTO accounts_account (group_id, id, project_id, area_id, no, name, phone, opened_at)
@@ -112,12 +115,15 @@ async def run(
             )
         ]
         spent: dict[str, list[float]] = {"charge": [], "bare": []}
+        used: list[tuple[float, float]] = []
         for turn in range(rounds + 1):  # the first opens positions and months, and is not counted
             at = START + (turn + 1) * _HALF_HOUR
             await _read(world, ids, at, turn + 1)
             # After the first round the server knows how many rows there are, as autovacuum makes it know.
             await server.execute("VACUUM ANALYZE" if turn == 1 else "CHECKPOINT")
+            cpu = Cpu(services.postgres.pid)
             spent["charge"].append(await _charge(world, ids, at))
+            used.append(cpu.each(meters))
             spent["bare"].append(await _insert_bare(server, at, meters))
         await _expect_whole(server, world, meters, rounds + 1)
     finally:
@@ -129,6 +135,7 @@ async def run(
     return {
         "charges.per_second": round(meters / charge),
         "charges.vs_insert_select": round(statistics.median(ratios), 2),
+        "charges.cpu_us": median_cpu(used[1:]),
         "charges.meters": meters,
         "charges.charge_s": round(charge, 2),
         "charges.insert_select_s": round(bare, 2),
@@ -174,7 +181,8 @@ async def _read(world: World, ids: list[UUID], at: datetime, turn: int) -> None:
 
 
 async def _charge(world: World, ids: list[UUID], at: datetime) -> float:
-    """Seconds to charge all of it, in batches and with the memory settings of the worker, two at a time."""
+    """Seconds to charge all of it, in batches and with the memory settings of the worker, four at a time: a
+    worker would begin a hundred."""
     gc.collect()
     settle_memory()
     batches = [ids[place : place + AT_ONCE] for place in range(0, len(ids), AT_ONCE)]
@@ -186,7 +194,7 @@ async def _charge(world: World, ids: list[UUID], at: datetime) -> float:
             await charge_meters(group_id=world.group_id, since=since, at=at)
 
     started = time.perf_counter()
-    await asyncio.gather(work(), work())
+    await asyncio.gather(*(work() for _ in range(_AT_A_TIME)))
     return time.perf_counter() - started
 
 

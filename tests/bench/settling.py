@@ -26,6 +26,8 @@ from backend.sandbox.embedded.services import EmbeddedServices
 from backend.topups.queries import Order, order_of
 from tests.integration.world import World, make_credential, make_group, payment_of
 
+from .cpu import Cpu, median_cpu
+
 DATABASE = "bench_settle"
 ACCOUNTS = 2_000
 CLIENTS = 8
@@ -75,11 +77,14 @@ async def run(
         await till.rate(32, ACCOUNTS)
         await server.execute("VACUUM ANALYZE")
         rates: dict[str, list[float]] = {}
+        cpu: dict[str, list[tuple[float, float]]] = {}
         for _ in range(rounds):
             rates.setdefault("tpcb_c8", []).append(await asyncio.to_thread(limit.rate))
             for each in _AT_A_TIME:
                 rates.setdefault(f"c{each}", []).append(await till.rate(each, orders))
+                cpu.setdefault(f"c{each}", []).append(till.used)
             rates.setdefault("hot_c32", []).append(await till.rate(32, orders, hot=True))
+            cpu.setdefault("hot_c32", []).append(till.used)
     finally:
         await server.close()
         await Database.close()
@@ -91,6 +96,7 @@ async def run(
             for each in _AT_A_TIME
         },
         "g5.hot_vs_spread": round(median["hot_c32"] / median["c32"], 3),
+        "g5.cpu_us": {name: median_cpu(each) for name, each in cpu.items()},
         "g5.rounds": {name: [round(one) for one in each] for name, each in rates.items()},
     }
 
@@ -98,8 +104,16 @@ async def run(
 class _Till:
     """A group whose accounts pay."""
 
-    def __init__(self, world: World, server: asyncpg.Connection[Any], credential_id: Any) -> None:
+    def __init__(
+        self,
+        world: World,
+        server: asyncpg.Connection[Any],
+        credential_id: Any,
+        postmaster: int,
+    ) -> None:
         self._world, self._server, self._credential_id = world, server, credential_id
+        self._postmaster = postmaster
+        self.used = (0.0, 0.0)  # microseconds of client and server for each top-up of the last rate
 
     @classmethod
     async def made(cls, services: EmbeddedServices, server: asyncpg.Connection[Any]) -> _Till:
@@ -113,7 +127,7 @@ class _Till:
         await server.execute(_MANY.format(count=ACCOUNTS))
         await server.execute("SET session_replication_role = origin")
         await server.execute("ANALYZE accounts_account, metering_meter, metering_assignment")
-        return cls(world, server, credential_id)
+        return cls(world, server, credential_id, services.postgres.pid)
 
     async def rate(self, at_a_time: int, orders: int, *, hot: bool = False) -> float:
         """Top-ups settled a second, `at_a_time` of them waiting for their commit."""
@@ -126,9 +140,11 @@ class _Till:
             hot,
         )
         waiting = iter([order_of(row) for row in rows])
-        begun = time.perf_counter()
+        cpu, begun = Cpu(self._postmaster), time.perf_counter()
         await asyncio.gather(*[self._pay_all(waiting) for _ in range(at_a_time)])
-        return len(rows) / (time.perf_counter() - begun)
+        took = time.perf_counter() - begun
+        self.used = cpu.each(len(rows))
+        return len(rows) / took
 
     async def _pay_all(self, waiting: Any) -> None:
         order: Order

@@ -86,6 +86,7 @@ _POINTS_UPWARD = frozenset({("control_vend", "source_id")})
 # Checked once a statement instead of once a row (docs/adr/0010), by the trigger of this name.
 _TIED_BY_TRIGGER = {
     ("metering_reading", "meter_id"): "has_meter",
+    ("ledger_entry", "project_id"): "ledger_entry_has_postings",
     ("ledger_posting", "project_id"): "ledger_postings_arrive",
     ("ledger_posting", "entry_id"): "ledger_postings_arrive",
     ("ledger_posting", "account_id"): "ledger_postings_arrive",

@@ -78,6 +78,24 @@ class Corruption:
     async def one_line_entry(self) -> None:
         await self.entry(lines=1)
 
+    async def entry_of_no_project(self) -> None:
+        """Nor can postings make it one: they are on accounts of its project, and it has none."""
+        entry, nowhere = new_id(), new_id()
+        await self.work.execute(_ENTRY, self.world.group_id, entry, nowhere, "nowhere", 2)
+        lines = [(line, account) for line, account in enumerate(await self.accounts())]
+        await self.work.execute(
+            _POSTINGS,
+            self.world.group_id,
+            entry,
+            [line for line, _ in lines],
+            [nowhere for _ in lines],
+            [account for _, account in lines],
+            [-500, 500],
+        )
+
+    async def bare_entry_of_no_project(self) -> None:
+        await self.work.execute(_ENTRY, self.world.group_id, new_id(), new_id(), "nowhere", 2)
+
     async def zero_posting(self) -> None:
         await self.entry(0, 0)
 

@@ -83,6 +83,25 @@ async def recovering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
     writer.close()
 
 
+async def test_what_goes_by_key_is_planned_once_however_many_keys_are_asked_for(
+    worlds: tuple[World, World],
+) -> None:
+    sql = "SELECT id FROM accounts_account WHERE group_id = $1 AND id = ANY($2) /* by key */"
+    for world in worlds:
+        async with unit_of_work(world.group_id, by_key=True) as work:
+            for many in (1, 2, 3):
+                keys = [world.account.id] + [uuid4() for _ in range(many)]
+                assert len(await work.fetch(sql, world.group_id, keys)) == 1
+            plans = await work.fetchrow(
+                "SELECT generic_plans >= 3, custom_plans FROM pg_prepared_statements"
+                " WHERE statement = $1",
+                sql,
+            )
+        assert tuple(plans or ()) == (True, 0)
+        async with unit_of_work(world.group_id) as work:  # the next borrower plans as it likes
+            assert await work.fetchval("SHOW plan_cache_mode") == "auto"
+
+
 async def test_who_starts_while_the_database_is_away_or_recovers_waits_until_it_answers(
     services: EmbeddedServices,
 ) -> None:
