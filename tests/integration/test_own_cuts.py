@@ -19,8 +19,11 @@ from backend.journeys.own_cuts import note_told
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict
 from workers.drivers.ports import MeterFlags, MeterSnapshot, Relay
+from workers.links.dialin.ports import DialInRow
+from workers.protocols import modbus
 from workers.recording import own_cut_of
 from workers.sweep import meter_refresh, sweep_due
+from workers.upload_inbox import Uploads
 from workers.virtual.load_control import LoadControl
 
 from .commanded import WHY, Post
@@ -156,6 +159,21 @@ async def test_a_meter_that_is_read_on_request_tells_as_well(post: Post) -> None
     post.clock.advance(MINUTE)
     await meter_refresh(post.context, post.world.group_id, {"meter_id": str(post.world.meter.id)})
     assert await now(post) is OwnCut.MALIGNANT_LOAD
+
+
+async def test_a_meter_that_sends_its_poll_unasked_tells_as_well(post: Post) -> None:
+    world = post.world
+    set_up(post)
+    post.meter().act("plug", {"watts": 1_500})
+    post.clock.advance(MINUTE)
+    poll = modbus.read_registers(unit=1, address=0x0200, count=48)
+    frame = await post.meter().answer(poll.request)
+    assert frame is not None
+    gateway = world.gateway
+    row = DialInRow(world.group_id, gateway.id, world.project.id, gateway.serial, "ACREL_4G", b"")
+    await Uploads().uploaded(row, 1, frame, post.clock.now())
+    assert await now(post) is OwnCut.MALIGNANT_LOAD
+    assert await open_alarms(world) == [AlarmKind.MALIGNANT_LOAD]
 
 
 async def test_a_decision_sees_it_and_keeps_what_it_saw(post: Post) -> None:
