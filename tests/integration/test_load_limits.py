@@ -17,6 +17,7 @@ from backend.journeys.load_limits import tend_load_limits
 from backend.journeys.own_cuts import note_told
 from backend.kernel.db import unit_of_work
 from workers.models import meter_models
+from workers.sweep import sweep_due
 
 from .commanded import CLOUD, Post
 from .dormitory import draws, guarded, make_guard
@@ -248,6 +249,29 @@ async def test_the_cloud_ends_no_cut_of_the_meters_when_its_minutes_are_over(pos
     assert await look(world) == Tended()
     (trip,) = await trips(world, running=True)
     assert (trip.by_meter, trip.ended_at) == (True, None)
+
+
+async def test_a_room_that_its_meter_locked_has_power_again_when_its_guard_is_taken_away(
+    post: Post,
+) -> None:
+    world = post.world
+    await told(post, replace(BY_METER, most_w=9_000, trips_a_day=1))
+    post.meter().act("plug", {"watts": 1_500})
+    payload = {"gateway_id": str(world.gateway.id)}
+    post.clock.advance(MINUTE)
+    await sweep_due(post.context, world.group_id, payload)
+    (trip,) = await trips(world, running=True)
+    assert (trip.by_meter, trip.restore_at) == (True, None)
+    post.clock.advance(timedelta(days=1))
+    await sweep_due(post.context, world.group_id, payload)
+    assert not post.closed
+    await guarded(world, None)
+    assert await tend(world) == 1
+    await post.serve((await post.all())[0])
+    post.clock.advance(MINUTE)
+    await sweep_due(post.context, world.group_id, payload)
+    assert post.closed
+    assert await trips(world, running=True) == []
 
 
 async def test_one_groups_guards_tell_another_groups_meters_nothing(
