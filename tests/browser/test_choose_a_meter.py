@@ -17,6 +17,8 @@ from backend.topups.operations import create_link
 from ..flows.town import Town, running_town
 from .chromium import chromium
 
+pytestmark = pytest.mark.chromium
+
 PHONE = "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Chrome/126.0 Mobile"
 IN_WECHAT = f"{PHONE} MicroMessenger/8.0.50"
 # The meter of the home, once more, with another serial number.

@@ -18,6 +18,8 @@ from backend.sandbox.embedded.services import EmbeddedServices
 from ..flows.town import Town, running_town
 from .console import console
 
+pytestmark = pytest.mark.chromium
+
 HOSTILE = '<img src=x onerror="window.hacked = 1"><script>window.hacked = 2</script>{{7*7}}'
 MARKS_SHOWN = """[...document.querySelectorAll('main tbody .mark')].map((mark) =>
   [mark.textContent, getComputedStyle(mark.firstChild).color, mark.firstChild.getAttribute('aria-hidden')])"""

@@ -12,6 +12,8 @@ from backend.sandbox.embedded.services import EmbeddedServices
 from ..flows.town import Town, running_town, until
 from .chromium import Tab, chromium
 
+pytestmark = pytest.mark.chromium
+
 ALIPAY = (
     "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Mobile AliApp(AP/10.6) AlipayClient/10.6"
 )
