@@ -135,13 +135,18 @@ async def test_each_sweep_gets_the_meters_of_its_own_gateway_and_group(
 ) -> None:
     ours, theirs = worlds
     gateway, meter = await _gateway(ours, 1)
-    wanted = (ours.gateway.id, gateway.id, new_id(), theirs.gateway.id)
+    wanted = (ours.gateway.id, gateway.id, new_id(), theirs.gateway.id, gateway.id)
     loaded = await asyncio.gather(*(load(ours.group_id, Wanted(id_, START)) for id_ in wanted))
+    last = loaded[-1]
+    assert last is not None
+    assert loaded[1] is not None
+    assert last[1] is not loaded[1][1], "one sweep would ask the meters of the other"
     assert [found and [each.id for each in found[1]] for found in loaded] == [
         [ours.meter.id],
         [meter.id],
         None,
         None,
+        [meter.id],
     ]
 
 
