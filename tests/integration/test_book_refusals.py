@@ -357,6 +357,13 @@ async def test_lines_of_an_entry_are_numbered_from_one_in_the_order_they_were_sa
     ]
 
 
+async def test_nothing_to_post_is_nothing_posted(worlds: Two) -> None:
+    ours, _theirs = worlds
+    async with unit_of_work(ours.group_id) as work:
+        assert await post_all(work, project_id=ours.project.id, transfers=[], at=START) == 0
+        assert await work.fetchval("SELECT count(*) FROM ledger_entry") == 0
+
+
 async def test_a_lot_of_nothing_is_refused_by_the_database(worlds: Two) -> None:
     ours, _theirs = worlds
     with pytest.raises(asyncpg.CheckViolationError):

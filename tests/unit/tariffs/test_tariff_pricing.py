@@ -182,6 +182,9 @@ def test_fees_are_lines_of_their_own_on_use_and_on_the_energy_amount() -> None:
         LineKind.SERVICE: 1_000 + 450,
     }
     assert total_of(lines) == 96_150
+    told = [(line.kind, line.detail) for line in lines]
+    fees_of = [LineKind.LOSS, LineKind.PUBLIC, LineKind.SERVICE]
+    assert told == [(LineKind.ENERGY, ""), (LineKind.STEP, "3"), *((kind, "") for kind in fees_of)]
 
 
 @unhurried
