@@ -14,14 +14,13 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
-    load_der_private_key,
     load_der_public_key,
-    load_pem_private_key,
     load_pem_public_key,
 )
 from cryptography.x509 import Certificate, load_pem_x509_certificate
 
 from backend.integrations.http_session import checked_base_url
+from backend.integrations.merchant_key import merchant_key
 from backend.kernel.errors import InvalidInput
 
 PRODUCTION = "https://openapi.alipay.com"
@@ -104,12 +103,12 @@ class AlipayConfig:
         text = self.private_key.strip()
         try:
             if text.startswith("-----"):
-                key = load_pem_private_key(text.encode(), password=None)
+                key = merchant_key(text.encode())
             else:
-                key = load_der_private_key(_bare(text), password=None)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
+                key = merchant_key(_bare(text), der=True)
+        except ValueError:
             raise _unusable("private_key") from None
-        if not isinstance(key, RSAPrivateKey) or key.key_size < _LEAST_BITS:
+        if key.key_size < _LEAST_BITS:
             raise _unusable("private_key")
         return key
 

@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from cryptography.x509 import load_pem_x509_certificate
 
 from backend.integrations.http_session import checked_base_url
+from backend.integrations.merchant_key import merchant_key
 from backend.kernel.errors import InvalidInput
 
 PRODUCTION = "https://payment.chinapay.com"
@@ -44,12 +45,9 @@ class ChinapayConfig:
     def private_key(self) -> RSAPrivateKey:
         """The merchant's key. Raises InvalidInput."""
         try:
-            key = load_pem_private_key(self.private_key_pem.encode(), password=None)
-        except (ValueError, TypeError):
+            return merchant_key(self.private_key_pem.encode())
+        except ValueError:
             raise _unusable("private_key_pem") from None
-        if not isinstance(key, RSAPrivateKey):
-            raise _unusable("private_key_pem")
-        return key
 
     @property
     def public_key(self) -> RSAPublicKey:

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import Certificate, load_pem_x509_certificate
 
 from backend.integrations.http_session import checked_base_url
+from backend.integrations.merchant_key import merchant_key
 from backend.integrations.unionpay_wire import Trust
 from backend.kernel.errors import InvalidInput
 
@@ -66,12 +66,9 @@ class UnionpayConfig:
     def private_key(self) -> RSAPrivateKey:
         """The key of our certificate. Raises InvalidInput."""
         try:
-            key = load_pem_private_key(self.private_key_pem.encode(), password=None)
-        except (ValueError, TypeError):
+            return merchant_key(self.private_key_pem.encode())
+        except ValueError:
             raise _unusable("private_key_pem") from None
-        if not isinstance(key, RSAPrivateKey):
-            raise _unusable("private_key_pem")
-        return key
 
     @property
     def trust(self) -> Trust:

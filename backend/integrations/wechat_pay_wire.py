@@ -12,16 +12,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import requests
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from wechatpayv3 import WeChatPay, WeChatPayType
 from wechatpayv3.type import RequestType
 from wechatpayv3.utils import build_authorization, load_public_key, rsa_verify
 
 from backend.integrations.http_session import CONNECT_S, READ_S, BoundedSession
+from backend.integrations.merchant_key import merchant_key
 from backend.integrations.wechat_pay_config import WechatPayConfig
 from backend.integrations.wechat_pay_keys import Certificate, PlatformKeys, open_certificates
 from backend.kernel.clock import Clock
@@ -77,7 +75,7 @@ class SignedWire:
 
     def __init__(self, config: WechatPayConfig, /, *, clock: Clock) -> None:
         self._config = config
-        private_pem = config.private_key_pem.replace("\r\n", "\n").strip()
+        self._private_key = merchant_key(config.private_key_pem.encode())
         public_pem = config.public_key_pem.replace("\r\n", "\n").strip()
         self._fixed: dict[str, Any] = (
             {config.public_key_id: load_public_key(public_pem)} if public_pem else {}
@@ -90,20 +88,19 @@ class SignedWire:
         self.pay: Any = WeChatPay(
             wechatpay_type=WeChatPayType.JSAPI,
             mchid=config.mchid,
-            private_key=private_pem,
+            private_key=None,  # it would prove anew that the factors are prime (see merchant_key)
             cert_serial_no=config.cert_serial_no,
             appid=config.appid,
             apiv3_key=config.apiv3_key,
             partner_mode=bool(config.sub_mchid),
             # Without a public key the library would fetch certificates here and now. It verifies
             # nothing itself, so any key keeps it quiet.
-            public_key=public_pem or _public_half(private_pem),
+            public_key=public_pem or _public_half(self._private_key),
             public_key_id=config.public_key_id or config.cert_serial_no,
             timeout=(CONNECT_S, READ_S),
         )
-        # Private names of the pinned version; tests/contracts holds that they exist. The key is taken
-        # from there: checking an RSA key takes 40 ms, and every process does it for every merchant.
-        self._private_key = self.pay._core._private_key
+        # Private names of the pinned version; tests/contracts holds that they exist.
+        self.pay._core._private_key = self._private_key
         self.pay._core._gate_way = config.base_url.rstrip("/")
         self.pay._core.request = self._request
 
@@ -193,11 +190,7 @@ class SignedWire:
         return answer
 
 
-def _public_half(private_pem: str) -> str:
-    """The public half of our own key. It was checked when the configuration was made."""
-    key = load_pem_private_key(
-        private_pem.encode(), password=None, unsafe_skip_rsa_key_validation=True
-    )
-    return str(
-        key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), "ascii"
-    )
+def _public_half(own: RSAPrivateKey) -> str:
+    """The public half of our own key, as PEM."""
+    half = own.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return str(half, "ascii")
