@@ -36,6 +36,7 @@ from workers.models import meter_models
 
 log = logging.getLogger(__name__)
 WEB = Path(__file__).resolve().parent.parent / "web"
+_POOL = 10
 _QUIET = frozenset({"/health", "/metrics"})
 
 
@@ -65,7 +66,7 @@ def build_app(settings: Settings, *, clock: Clock) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await Database.open(settings.database_url, pool_max=10)
+        await Database.open(settings.database_url, pool_max=settings.pool_max or _POOL)
         await bell.start()
         yield
         await bell.stop()

@@ -198,10 +198,12 @@ def _demo_check(options: argparse.Namespace) -> int:
 
 
 def _chaos(options: argparse.Namespace) -> int:
+    import uvloop
+
     from backend.chaos.run import Size, chaos_command
 
     size = Size(options.kills, options.pg_crashes, options.payments, options.seed)
-    return asyncio.run(chaos_command(size, as_json=options.json, keep=options.keep))
+    return uvloop.run(chaos_command(size, as_json=options.json, keep=options.keep))
 
 
 def _simulate(options: argparse.Namespace) -> int:

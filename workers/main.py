@@ -63,6 +63,7 @@ from workers.sweep import plan_sweeps
 log = logging.getLogger(__name__)
 _POLL_S = 0.2  # what a person waits for does not come by this queue
 _RESTART_S = 1.0
+_POOL = 20
 _WAITS_FOR_OTHERS = 10  # a sweep has half an hour, who pays or commands has a moment
 
 
@@ -275,7 +276,7 @@ async def run_worker(
     settle_memory()
     if only == "sweeps":
         os.nice(_WAITS_FOR_OTHERS)
-    await Database.open(settings.database_url, pool_max=20)
+    await Database.open(settings.database_url, pool_max=settings.pool_max or _POOL)
     await Database.answers()
     context = worker_context(settings, clock=clock)
     redis = await create_pool(redis_settings(settings.redis_url), job_serializer=_dump)

@@ -53,7 +53,11 @@ _EVENTS = (
     "SELECT topic, count(*) AS count FROM outbox_event"
     " WHERE done_at IS NULL AND NOT topic = ANY($1) GROUP BY topic"
 )
-_CASES = "SELECT kind, count(*) AS count FROM alerts_case WHERE resolved_at IS NULL GROUP BY kind"
+# That a gateway was silent is no more than true, and over a minute after it is heard again.
+_CASES = (
+    "SELECT kind, count(*) AS count FROM alerts_case"
+    " WHERE resolved_at IS NULL AND kind <> 'GATEWAY_SILENT' GROUP BY kind"
+)
 
 
 @asynccontextmanager

@@ -91,12 +91,11 @@ class Breaker:
     async def heal(self, *, meters: Sequence[str], gateways: Sequence[str]) -> None:
         """Everything runs, nothing is faulty any more."""
         await self._town.children.tend()
+        site = self._town.site
         for serial in meters:
-            await self._town.tell(
-                f"{self._town.site}/meters/{serial}/faults", dict.fromkeys(METER_FAULTS, 0)
-            )
+            await self._town.tell(f"{site}/meters/{serial}/faults", dict.fromkeys(METER_FAULTS, 0))
         for serial in gateways:
-            await self._town.tell(f"{self._town.site}/gateways/{serial}/faults", {"offline": False})
+            await self._town.tell(f"{site}/gateways/{serial}/faults", {"offline": False})
         await self._town.tell(
             f"{self._town.sandbox}/wechat-pay/control/faults",
             dict.fromkeys((*CHANNEL_FAULTS, "lost_notice"), 0),

@@ -15,7 +15,7 @@ from .schedule import Payment, Telling
 from .town import Town
 
 _ANSWER_WITHIN_S = 60.0
-_AGAIN_S = 0.1
+_AGAIN_S = 0.2
 _LATE_S = 3
 _COPIES = {Telling.TWICE: 1, Telling.OFTEN: 5}
 START = (

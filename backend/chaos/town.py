@@ -141,6 +141,8 @@ async def _start(
         "SHUIDIAN_WECHAT_URL": f"{sandbox_url}/wechat",
         "SHUIDIAN_SMS_URL": f"{sandbox_url}/sms",
         "SHUIDIAN_LOG_LEVEL": "WARNING",
+        # A connection that is new has everything to learn, and these hardly live longer than that.
+        "SHUIDIAN_POOL_MAX": "6",
     }
     (data / "site.json").write_text(json.dumps(site_plan(GROUPS, gateways)), encoding="utf-8")
     store = ["--port", str(sandbox), "--store", str(data / "wechat-pay.sqlite")]

@@ -19,7 +19,8 @@ class Settings:
     `environment` is production, demo or test; outside production plain-http provider addresses are
     accepted. `mqtt_url` is the broker of the sealed uplink (mqtt://user:password@host:port), empty when
     no gateway of ours is used. `provider_urls` overrides the providers' addresses (stand-ins), by name.
-    The links door and the ports for dial-ins are (host, port), None when off.
+    The links door and the ports for dial-ins are (host, port), None when off. `pool_max` is how many
+    connections to PostgreSQL one process may hold; None is the process's own measure.
     """
 
     environment: str
@@ -38,6 +39,7 @@ class Settings:
     acrel_4g_listen: HostPort | None = None
     keep_samples_days: int = 400
     keep_rollups_days: int = 3660
+    pool_max: int | None = None
 
     @property
     def production(self) -> bool:
@@ -86,6 +88,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         acrel_4g_listen=_host_port(environ, "SHUIDIAN_ACREL_4G_LISTEN"),
         keep_samples_days=_days(environ, "SHUIDIAN_KEEP_SAMPLES_DAYS", default="400"),
         keep_rollups_days=_days(environ, "SHUIDIAN_KEEP_ROLLUPS_DAYS", default="3660"),
+        pool_max=_pool(environ, "SHUIDIAN_POOL_MAX"),
     )
 
 
@@ -106,6 +109,16 @@ def _days(environ: Mapping[str, str], name: str, *, default: str) -> int:
     text = environ.get(name, default).strip() or default
     if not (text.isascii() and text.isdecimal() and 35 <= int(text) <= 36_600):
         raise InvalidInput(f"{name} takes 35 to 36600 days, not {text}", field=name)
+    return int(text)
+
+
+def _pool(environ: Mapping[str, str], name: str) -> int | None:
+    """A number of connections, None when it is left to the process."""
+    text = environ.get(name, "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and 2 <= int(text) <= 200):
+        raise InvalidInput(f"{name} takes 2 to 200 connections, not {text}", field=name)
     return int(text)
 
 

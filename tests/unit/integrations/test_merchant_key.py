@@ -82,6 +82,6 @@ REFUSED = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_a_key_that_does_not_work_is_refused_and_not_shown(what: str) -> None:
-    with pytest.raises(ValueError, match="key|verify|PEM|deserialize") as refused:
+    with pytest.raises(ValueError, match=r"key|verify|PEM|deserialize") as refused:
         merchant_key(REFUSED[what])
     assert "MII" not in str(refused.value)

@@ -28,6 +28,12 @@ def test_good_settings_are_read() -> None:
     assert (settings.owner_database_url, settings.log_level) == (None, "INFO")
 
 
+def test_how_many_connections_a_process_holds_is_its_own_measure_unless_it_is_told() -> None:
+    assert read_settings(GOOD).pool_max is None
+    assert read_settings(GOOD | {"SHUIDIAN_POOL_MAX": ""}).pool_max is None
+    assert read_settings(GOOD | {"SHUIDIAN_POOL_MAX": "6"}).pool_max == 6
+
+
 def test_without_a_word_the_environment_is_production() -> None:
     assert read_settings({k: v for k, v in GOOD.items() if k != "SHUIDIAN_ENV"}).production
 
@@ -56,6 +62,9 @@ def test_a_missing_variable_is_named(name: str) -> None:
         ("SHUIDIAN_WECHAT_PAY_URL", "http://127.0.0.1:9000"),
         ("SHUIDIAN_WECHAT_URL", "ftp://x"),
         ("SHUIDIAN_SMS_URL", "localhost"),
+        ("SHUIDIAN_POOL_MAX", "1"),
+        ("SHUIDIAN_POOL_MAX", "201"),
+        ("SHUIDIAN_POOL_MAX", "many"),
         pytest.param("SHUIDIAN_SECRET_KEYS", KEY, id="keys without a version"),
     ],
 )
