@@ -36,7 +36,6 @@ from backend.kernel.settings import Settings
 from backend.kernel.together import TogetherByGroup
 from backend.metering.retention import Retention
 from backend.outbox import operations as outbox
-from backend.tenancy.queries import all_groups
 from workers.bus_lease import BusLease
 from workers.buses import Buses
 from workers.context import WorkerContext
@@ -295,7 +294,7 @@ async def run_worker(
     if only != "events":
         parts.append(asyncio.create_task(_forever(url, context, slow=True), name="sweeps"))
     waiting = asyncio.create_task(stop.wait())
-    log.info("worker runs", extra={"fields": {"groups": len(await all_groups())}})
+    log.info("worker runs")
     try:
         done, _ = await asyncio.wait([*parts, waiting], return_when=asyncio.FIRST_COMPLETED)
         for part in done - {waiting}:

@@ -75,13 +75,15 @@ async def book_of_group(asking: asyncpg.Connection[Any]) -> Book:
     """What the book says of the group whose session `asking` is (see read_only)."""
     orders = await asking.fetch(_ORDERS)
     numbers = {order["id"]: order["order_no"] for order in orders}
+    found = await asking.fetch(_VENDS)
     vends = [
         BookVend(
             order_no=numbers.get(row["source_id"], str(row["source_id"])),
             sold=Sold(row["serial"], row["purchase_no"], row["amount_fen"]),
             state=row["state"],
         )
-        for row in await asking.fetch(_VENDS)
+        for row in found
+        if row["state"] != "VOIDED"
     ]
     hao = {row["kind"]: row["hao"] for row in await asking.fetch(_BALANCES)}
     channel, wallets = hao.pop("CHANNEL", 0), hao.pop("METER_WALLET", 0)
@@ -89,13 +91,17 @@ async def book_of_group(asking: asyncpg.Connection[Any]) -> Book:
     # A corrected top-up goes on to its meter in whole fen: less than one of each may stay behind.
     moved = sum(1 for vend in vends if vend.order_no not in numbers.values())
     waiting.append(max(0, -hao.get("SENDING_PURSE", 0) - moved * (HAO_PER_FEN - 1)))
+    # What was on its way to a meter that was taken down first went on with its account's money.
+    voided = {numbers.get(row["source_id"]) for row in found if row["state"] == "VOIDED"}
     return Book(
         paid={
             o["order_no"]: o["amount_fen"]
             for o in orders
             if o["state"] == "PAID" and not o["at_desk"]
         },
-        in_purse=frozenset(o["order_no"] for o in orders if o["in_purse"]),
+        in_purse=frozenset(
+            o["order_no"] for o in orders if o["in_purse"] or o["order_no"] in voided
+        ),
         vends=vends,
         channel_fen=channel // HAO_PER_FEN,
         wallets_fen=-wallets // HAO_PER_FEN,
@@ -117,6 +123,9 @@ def together(parts: Sequence[Book]) -> Book:
         wallets_fen=sum(part.wallets_fen for part in parts),
         waiting_fen=sum(part.waiting_fen for part in parts),
         kept_fen=sum(part.kept_fen for part in parts),
+        charged_hao=sum(part.charged_hao for part in parts),
+        used_hao=sum(part.used_hao for part in parts),
+        read_wh={meter: wh for part in parts for meter, wh in part.read_wh.items()},
         broken=sum(part.broken for part in parts),
         unfinished=_sum(part.unfinished for part in parts),
         cases=_sum(part.cases for part in parts),

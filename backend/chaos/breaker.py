@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 import httpx
 import redis
@@ -12,8 +13,10 @@ import redis
 from backend.kernel.errors import Unavailable
 from backend.sandbox.answers import NO_ANSWER
 
+from .operators import Office
 from .payers import Crowd, Forger
 from .schedule import CHANNEL_FAULTS, METER_FAULTS, Hit, Strike
+from .tills import TILLS, WECHAT
 from .town import Town
 
 _TEND_S = 0.5
@@ -26,9 +29,10 @@ class Breaker:
         self._town = town
         self._crowd = crowd
         self.forger = Forger(town)
+        self.office = Office(town)
         self.done: Counter[Hit] = Counter()
-        self.failed_forgeries: list[str] = []
-        self._forging: set[asyncio.Task[None]] = set()
+        self.failed: list[str] = []
+        self._beside: set[asyncio.Task[None]] = set()
 
     async def run(self, strikes: Sequence[Strike]) -> None:
         """All strikes, each at its place; payments wait for a strike as strikes wait for payments."""
@@ -40,7 +44,7 @@ class Breaker:
                 await self._strike(strike)
                 self.done[strike.hit] += 1
             await self._crowd.allow(1.0)
-            await asyncio.gather(*self._forging)
+            await asyncio.gather(*self._beside)
         finally:
             tending.cancel()
             await asyncio.gather(tending, return_exceptions=True)
@@ -71,13 +75,22 @@ class Breaker:
                 url = f"{town.sandbox}/wechat-pay/control/faults"
                 await town.tell(url, {strike.fault: 1})
             case Hit.FORGE:
-                self._forging.add(asyncio.create_task(self._forge()))
+                self._begin(self.forger.forge())
+            case Hit.REFUND:
+                self._begin(self.office.give_back(strike.target))
+            case Hit.LOOK:
+                self._begin(self.office.look(strike.target))
 
-    async def _forge(self) -> None:
-        try:
-            await self.forger.forge()
-        except (Unavailable, *NO_ANSWER) as error:
-            self.failed_forgeries.append(str(error))
+    def _begin(self, doing: Coroutine[Any, Any, None]) -> None:
+        """Beside what follows: it has to get through the blows like everything else."""
+
+        async def through() -> None:
+            try:
+                await doing
+            except (Unavailable, *NO_ANSWER) as error:
+                self.failed.append(str(error))
+
+        self._beside.add(asyncio.create_task(through()))
 
     async def _site(self, path: str, faults: dict[str, object]) -> None:
         """Turn a switch of the site; one that was killed a moment ago has none to turn."""
@@ -96,10 +109,10 @@ class Breaker:
             await self._town.tell(f"{site}/meters/{serial}/faults", dict.fromkeys(METER_FAULTS, 0))
         for serial in gateways:
             await self._town.tell(f"{site}/gateways/{serial}/faults", {"offline": False})
-        await self._town.tell(
-            f"{self._town.sandbox}/wechat-pay/control/faults",
-            dict.fromkeys((*CHANNEL_FAULTS, "lost_notice"), 0),
-        )
+        for till in TILLS.values():
+            faults = ("lost_notice",) if till is not WECHAT else (*CHANNEL_FAULTS, "lost_notice")
+            control = f"{self._town.sandbox}/{till.path}/control"
+            await self._town.tell(f"{control}/faults", dict.fromkeys(faults, 0))
 
 
 def flush_redis(url: str) -> None:

@@ -12,6 +12,7 @@ from backend.sandbox.answers import NO_ANSWER
 
 from .plan import TENANTS, Tenant
 from .schedule import Payment, Telling
+from .tills import TILLS, WECHAT, Till
 from .town import Town
 
 _ANSWER_WITHIN_S = 60.0
@@ -19,16 +20,21 @@ _AGAIN_S = 0.2
 _LATE_S = 3
 _COPIES = {Telling.TWICE: 1, Telling.OFTEN: 5}
 START = (
-    "mutation($token: String!, $amount: Money!, $key: String!) {"
-    " startTopUpByLink(token: $token, amount: $amount, method: H5, idempotencyKey: $key) {"
-    " __typename ... on TopUpStarted { topUp { orderNo } } ... on Problem { message } } }"
+    "mutation($token: String!, $amount: Money!, $key: String!, $channel: Channel!, $method: PayMethod!) {"
+    " startTopUpByLink(token: $token, amount: $amount, method: $method, channel: $channel,"
+    " idempotencyKey: $key) {"
+    " __typename ... on TopUpStarted { topUp { orderNo } page { key value } }"
+    " ... on Problem { message } } }"
 )
 # What is done to a genuine notice to forge one.
 FORGERIES = ("signature", "unsigned", "probe", "stale", "body", "foreign")
 
 
-async def order(town: Town, tenant: Tenant, *, amount_fen: int, key: str) -> str:
-    """Ask for an order on the pay page until there is one, as a payer who taps again; its number.
+async def order(
+    town: Town, tenant: Tenant, *, amount_fen: int, key: str, till: Till = WECHAT
+) -> str:
+    """Ask for an order on the pay page until there is one, as a payer who taps again, and open the
+    channel's page; its number.
 
     Raises Unavailable after a minute, with what the page said.
     """
@@ -40,11 +46,15 @@ async def order(town: Town, tenant: Tenant, *, amount_fen: int, key: str) -> str
                 "token": town.links[tenant.home.no],
                 "amount": str(Money.of_fen(amount_fen)),
                 "key": key,
+                "channel": till.channel,
+                "method": till.method,
             },
         )
         if told is not None:
             started = told["startTopUpByLink"]
             if "topUp" in started:
+                page = {each["key"]: each["value"] for each in started["page"]}
+                await till.open(town.http, page)
                 return str(started["topUp"]["orderNo"])
             said = str(started.get("message"))
         await asyncio.sleep(_AGAIN_S)
@@ -56,9 +66,10 @@ async def pay(town: Town, payment: Payment) -> None:
 
     Raises Unavailable when no order could be had, or when one key gave two orders.
     """
-    tenant = TENANTS[payment.tenant]
+    tenant, till = TENANTS[payment.tenant], TILLS[payment.channel]
+    key = f"payment-{payment.number:06d}"
     asked = [
-        order(town, tenant, amount_fen=payment.amount_fen, key=f"payment-{payment.number:06d}")
+        order(town, tenant, amount_fen=payment.amount_fen, key=key, till=till)
         for _ in range(payment.asks)
     ]
     numbers = set(await asyncio.gather(*asked))
@@ -71,15 +82,10 @@ async def pay(town: Town, payment: Payment) -> None:
         faults = {"delay_notice": _LATE_S}
     elif copies := _COPIES.get(payment.telling):
         faults = {"duplicate_notice": copies}
-    channel = f"{town.sandbox}/wechat-pay/control"
+    control = f"{town.sandbox}/{till.path}/control"
     if faults:
-        await town.tell(f"{channel}/faults", faults)
-    said = {
-        "out_trade_no": numbers.pop(),
-        "mchid": tenant.site.mchid,
-        "openid": tenant.home.openid,
-    }
-    await town.tell(f"{channel}/pay", said)
+        await town.tell(f"{control}/faults", faults)
+    await town.tell(f"{control}/pay", till.said(tenant, numbers.pop()))
 
 
 class Forger:

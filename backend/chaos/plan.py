@@ -1,13 +1,16 @@
-"""The virtual site of a chaos run: two groups, three projects each, five tenants a project."""
+"""The virtual site of a chaos run: two groups, three projects each, five tenants a project, of whom one has
+its money in the cloud. Each project has merchant accounts at three channels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backend.demo.plan import DemoGroup, Home, Site
+from backend.demo.plan import AlipayApp, DemoGroup, Home, Site
 
 _SITES, _HOMES = 3, 5
 OPENING_FEN = 2_000
+ALONE_FEN = 1_500  # up to this one operator gives back alone
+_CLOUD_W = 12_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,9 @@ def _site(group: int, number: int) -> Site:
             openid=f"o{place}Tenant{index}",
             remaining="20.00",
             energy="100.000",
-            average_w=0,  # what a meter uses is another test; here its wallet only grows
+            # What a meter that holds money uses is another test: its wallet only grows.
+            average_w=_CLOUD_W if index == _HOMES else 0,
+            cloud=index == _HOMES,
         )
         for index in range(1, _HOMES + 1)
     )
@@ -42,6 +47,8 @@ def _site(group: int, number: int) -> Site:
         gateway=f"GW-{place}",
         mchid=f"19000{place}000",
         homes=homes,
+        alipay=AlipayApp(f"20210000000000{place}", f"20880000000000{place}"),
+        unionpay=f"7772900581101{place}",
     )
 
 
@@ -54,3 +61,4 @@ GROUPS = (_group(1, "north", "北方集团"), _group(2, "south", "南方集团")
 TENANTS = tuple(
     Tenant(group, site, home) for group in GROUPS for site in group.sites for home in site.homes
 )
+CLOUDS = tuple(tenant for tenant in TENANTS if tenant.home.cloud)

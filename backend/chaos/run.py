@@ -23,12 +23,13 @@ from backend.sandbox.embedded.services import EmbeddedServices
 from . import sums
 from .breaker import Breaker
 from .payers import Crowd
-from .plan import TENANTS
+from .plan import CLOUDS, TENANTS
 from .schedule import Hit, payments, strikes
 from .town import Town, running_town, until
 from .verdict import Verdict, Witnesses, judge, unsettled
 
 _STUCK_AFTER_S = 60.0
+_CALM_EVERY_S = 0.3
 _PAYERS = 16
 METERS = tuple(tenant.home.meter for tenant in TENANTS)
 GATEWAYS = tuple(sorted({tenant.site.gateway for tenant in TENANTS}))
@@ -83,6 +84,7 @@ async def _break_and_judge(
         forgeries=max(12, size.payments // 25),
         meters=METERS,
         gateways=GATEWAYS,
+        clouds=[tenant.home.no for tenant in CLOUDS],
     )
     crowd = Crowd(town, planned, payers=_PAYERS)
     breaker = Breaker(town, crowd)
@@ -95,18 +97,21 @@ async def _break_and_judge(
     if before_judgement is not None:
         await before_judgement(town)
     grown, sold = await sums.wallets(town)
+    paid, back_fen = await sums.channels(town)
     seen = Witnesses(
-        paid=sums.paid_by_channel(await town.orders()),
+        paid=paid,
+        refunded_fen=back_fen,
         book=await sums.read_book(town.services.app_dsn(), list(town.group_ids.values())),
         grown_fen=grown,
         sold=sold,
+        registers_wh=await sums.registers(town),
         bill_fen=await sums.read_bill(town, sorted({day, sums.day_of(town)})),
         baits=frozenset(breaker.forger.orders),
         believed=breaker.forger.believed,
     )
     verdict = judge(seen)
     done = breaker.done
-    refused = [*crowd.refused, *breaker.failed_forgeries]
+    refused = [*crowd.refused, *breaker.failed]
     figures = {
         "kills": done[Hit.KILL],
         "pg_crashes": done[Hit.PG_CRASH],
@@ -115,6 +120,10 @@ async def _break_and_judge(
         "field_faults": done[Hit.METER] + done[Hit.OFFLINE],
         "channel_faults": done[Hit.CHANNEL],
         "payments": len(seen.paid),
+        "refunds": breaker.office.refunds,
+        "refunds_refused": dict(breaker.office.refused),
+        "looks": done[Hit.LOOK],
+        "charged_hao": seen.book.charged_hao,
         "forged": breaker.forger.sent,
         "refused": len(refused),
         "ended_alone": town.children.ended_alone,
@@ -137,7 +146,7 @@ async def _site_up(town: Town) -> bool | None:
 async def calm(town: Town) -> float | None:
     """Seconds from healing until nothing waits any more; None when something still does after a minute."""
     begun = time.monotonic()
-    paid = sums.paid_by_channel(await town.orders())
+    paid, _ = await sums.channels(town)
     group_ids = list(town.group_ids.values())
 
     async def quiet() -> bool | None:
@@ -148,7 +157,7 @@ async def calm(town: Town) -> float | None:
         return unsettled(paid, book) == 0 or None
 
     try:
-        await until(quiet, "calm", within_s=_STUCK_AFTER_S)
+        await until(quiet, "calm", within_s=_STUCK_AFTER_S, every_s=_CALM_EVERY_S)
     except Unavailable:
         return None
     return round(time.monotonic() - begun, 1)

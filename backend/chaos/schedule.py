@@ -20,14 +20,18 @@ METER_FAULTS = (
     "double_answers",
 )
 CHANNEL_FAULTS = ("http_500", "drop_answer", "unsigned_answer")
+CHANNELS = {"WECHAT_PAY": 6, "ALIPAY": 2, "UNIONPAY": 2}
 _LEAST_FEN, _MOST_FEN = 1_000, 9_000
+# A refund is asked of what was paid before, and a channel that did not answer is asked again in its time.
+_REFUNDS_BEGIN, _REFUNDS_END = 0.15, 0.7
 # What a killed process held waits for its lease to run out. Had the last payments met the last kills, a
 # run would end with half a minute in which nothing is proved.
 _KILLS_END = 0.92
 
 
 class Hit(StrEnum):
-    """What a strike hits. `target` of a strike: the process, meter or gateway; `fault`: its switch."""
+    """What a strike hits. `target` of a strike: the process, meter, gateway or account; `fault`: its switch.
+    REFUND and LOOK break nothing: an operator gives money back, or has a meter read."""
 
     KILL = "KILL"
     PG_CRASH = "PG_CRASH"
@@ -38,6 +42,8 @@ class Hit(StrEnum):
     ONLINE = "ONLINE"
     CHANNEL = "CHANNEL"
     FORGE = "FORGE"
+    REFUND = "REFUND"
+    LOOK = "LOOK"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +68,15 @@ class Telling(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """One payment to be made: by which tenant (index), how much, how it is told; `asks`: how often the
-    payer's page sends the same request."""
+    """One payment to be made: by which tenant (index), how much, at which channel and how that tells of it;
+    `asks`: how often the payer's page sends the same request."""
 
     number: int
     tenant: int
     amount_fen: int
     telling: Telling
     asks: int
+    channel: str = "WECHAT_PAY"
 
 
 def payments(*, seed: int, tenants: int, count: int) -> list[Payment]:
@@ -89,6 +96,7 @@ def payments(*, seed: int, tenants: int, count: int) -> list[Payment]:
                 amount_fen=free[tenant].pop(),
                 telling=draw.choices(tellings, weights=(60, 10, 12, 6, 12))[0],
                 asks=draw.choices((1, 2), weights=(9, 1))[0],
+                channel=draw.choices(list(CHANNELS), weights=list(CHANNELS.values()))[0],
             )
         )
     return made
@@ -102,15 +110,17 @@ def strikes(
     forgeries: int,
     meters: Sequence[str],
     gateways: Sequence[str],
+    clouds: Sequence[str],
 ) -> list[Strike]:
-    """All blows of a run in their order. Other faults come in proportion to the kills."""
+    """All blows of a run in their order. Other faults come in proportion to the kills; refunds and looks at
+    meters of the accounts `clouds` to the forgeries."""
     draw = random.Random(f"strikes {seed}")
     names, weights = list(PROCESSES), list(PROCESSES.values())
 
-    def places(count: int, end: float = 0.98) -> Iterator[float]:
+    def places(count: int, end: float = 0.98, begin: float = 0.01) -> Iterator[float]:
         """As many places, evenly spread with a jitter: a crowd of blows at one instant is one blow."""
         for index in range(count):
-            yield 0.01 + (end - 0.01) * (index + draw.random()) / count
+            yield begin + (end - begin) * (index + draw.random()) / count
 
     found = [
         Strike(at, Hit.KILL, draw.choices(names, weights=weights)[0])
@@ -128,6 +138,11 @@ def strikes(
         for at in places(max(1, kills // 20))
     ]
     found += [Strike(at, Hit.FORGE) for at in places(forgeries)]
+    found += [
+        Strike(at, Hit.REFUND, draw.choice(clouds))
+        for at in places(forgeries, _REFUNDS_END, _REFUNDS_BEGIN)
+    ]
+    found += [Strike(at, Hit.LOOK, draw.choice(clouds)) for at in places(forgeries)]
     for at in places(max(1, kills // 40)):
         gateway = draw.choice(gateways)
         found.append(Strike(at, Hit.OFFLINE, gateway))

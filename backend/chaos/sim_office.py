@@ -9,7 +9,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from uuid import UUID
 
-from backend.journeys.cash_desk import close_shift, open_shift, pay_out
+from backend.journeys.cash_desk import close_shift, hand_over, open_shift, pay_out
 from backend.journeys.cashier import take_money
 from backend.journeys.closing import close_account, resume_closing
 from backend.journeys.correction import correct_topup
@@ -17,6 +17,7 @@ from backend.journeys.refund import approve_refund, refuse_refund, request_refun
 from backend.journeys.takedown import Ask
 from backend.kernel.errors import DomainError
 from backend.kernel.money import Money
+from backend.kernel.scope import Scope
 from backend.topups.rules import Channel
 from workers.models import meter_models
 
@@ -36,6 +37,7 @@ _TO_FETCH = (
 )
 _TAKEN = "SELECT count(*) FROM topups_order WHERE idempotency_key = $1 AND state = 'PAID'"
 _SHIFT = "SELECT id FROM topups_shift WHERE closed_at IS NULL"
+_SITS = "SELECT operator_id FROM topups_shift WHERE closed_at IS NULL"
 _DRAWER = (
     "SELECT coalesce(sum(p.amount_hao), 0)::bigint FROM ledger_posting p"
     " JOIN ledger_account a ON a.group_id = p.group_id AND a.id = p.account_id"
@@ -97,7 +99,7 @@ class Office:
         return f"{said}, {await self.decide()}" if draw.random() < 0.3 else said
 
     async def _ask(self, wish: RefundWish) -> str:
-        said = await _said(
+        said = await outcome_of(
             request_refund(
                 scope=wish.group.asks,
                 order_id=wish.order_id,
@@ -125,8 +127,8 @@ class Office:
     async def _decide(self, group: SimGroup, refund_id: UUID, *, agrees: bool) -> str:
         at = self._stage.clock.now()
         if agrees:
-            return await _said(approve_refund(scope=group.agrees, refund_id=refund_id, at=at))
-        return "no " + await _said(
+            return await outcome_of(approve_refund(scope=group.agrees, refund_id=refund_id, at=at))
+        return "no " + await outcome_of(
             refuse_refund(scope=group.agrees, refund_id=refund_id, note="not his money", at=at)
         )
 
@@ -139,8 +141,10 @@ class Office:
             return await self._open(group)
         if chance < 0.15:
             return await self._count(group, shift_id)
+        if chance < 0.4:
+            return await self._hand_over(group, shift_id)
         to_fetch = await stage.rows(group, _TO_FETCH)
-        if to_fetch and chance < 0.5:
+        if to_fetch and chance < 0.65:
             return await self._pay_out(group, stage.draw.choice(to_fetch))
         if not self._cash or stage.draw.random() < 0.7:
             slip = stage.key("SLIP").replace("-", "") if stage.draw.random() < 0.4 else None
@@ -152,7 +156,7 @@ class Office:
 
     async def _open(self, group: SimGroup) -> str:
         project_id, at = group.project_id, self._stage.clock.now()
-        return "open " + await _said(
+        return "open " + await outcome_of(
             open_shift(
                 scope=group.asks, project_id=project_id, desk="一号窗口", change=_CHANGE, at=at
             )
@@ -160,17 +164,40 @@ class Office:
 
     async def _count(self, group: SimGroup, shift_id: UUID) -> str:
         """Count the drawer, now and then a yuan wrong."""
-        holds = Money(await self._stage.value(group, _DRAWER, shift_id))
-        off = self._stage.draw.choice((0, 0, 0, 100, -100))
-        counted, at = Money.of_fen(holds.fen + off), self._stage.clock.now()
-        return f"count {off} " + await _said(
+        counted, at = await self._counted(group, shift_id), self._stage.clock.now()
+        return f"count {counted} " + await outcome_of(
             close_shift(scope=group.asks, shift_id=shift_id, counted=counted, note="", at=at)
         )
 
+    async def _counted(self, group: SimGroup, shift_id: UUID) -> Money:
+        holds = Money(await self._stage.value(group, _DRAWER, shift_id))
+        return Money.of_fen(holds.fen + self._stage.draw.choice((0, 0, 0, 100, -100)))
+
+    async def _hand_over(self, group: SimGroup, shift_id: UUID) -> str:
+        """Count it, and the other operator goes on at the same desk."""
+        sits = await self._sits(group)
+        other = group.agrees if sits.actor == group.asks.actor else group.asks
+        counted, at = await self._counted(group, shift_id), self._stage.clock.now()
+        return f"hand over {counted} " + await outcome_of(
+            hand_over(
+                scope=sits,
+                shift_id=shift_id,
+                counted=counted,
+                to=UUID(other.actor.id),
+                note="",
+                at=at,
+            )
+        )
+
+    async def _sits(self, group: SimGroup) -> Scope:
+        """Who sits at the desk, or would."""
+        operator_id = await self._stage.value(group, _SITS)
+        return group.agrees if operator_id == group.agrees.actor.id else group.asks
+
     async def _take(self, wish: CashWish) -> str:
-        said = await _said(
+        said = await outcome_of(
             take_money(
-                scope=wish.group.asks,
+                scope=await self._sits(wish.group),
                 account_id=wish.account_id,
                 amount=wish.amount,
                 channel=Channel.CASH if wish.slip is None else Channel.CARD,
@@ -191,8 +218,8 @@ class Office:
         slip = self._stage.key("BACK").replace("-", "") if refund["channel"] == "CARD" else None
         refund_id, at = refund["id"], self._stage.clock.now()
         assert isinstance(refund_id, UUID)
-        return "pay out " + await _said(
-            pay_out(scope=group.asks, refund_id=refund_id, slip_no=slip, at=at)
+        return "pay out " + await outcome_of(
+            pay_out(scope=await self._sits(group), refund_id=refund_id, slip_no=slip, at=at)
         )
 
     async def correct(self) -> str:
@@ -202,7 +229,7 @@ class Office:
         order = stage.any_of(await stage.rows(group, _PAID))
         if order is None:
             return "nothing paid"
-        return await _said(
+        return await outcome_of(
             correct_topup(
                 scope=group.agrees,
                 order_id=order["id"],
@@ -221,7 +248,7 @@ class Office:
         key = self._closings.setdefault(group.id, self._stage.key("closing"))
         at = self._stage.clock.now()
         ask = Ask(group.asks.actor, "they move out", key, self._models, at)
-        said = await _said(
+        said = await outcome_of(
             close_account(scope=group.asks, account_id=group.clouds[-1], cut=False, ask=ask)
         )
         self._closings[group.id] = "done" if said == "done" else key
@@ -249,11 +276,11 @@ class Office:
                 await self._pay_out(group, refund)
             for stuck in await self._stage.rows(group, _STUCK):
                 busy = True
-                await _said(resume_closing(scope=group.asks, closing_id=stuck["id"], at=at))
+                await outcome_of(resume_closing(scope=group.asks, closing_id=stuck["id"], at=at))
         return busy
 
 
-async def _said(doing: Awaitable[object]) -> str:
+async def outcome_of(doing: Awaitable[object]) -> str:
     """`done`, or the code of what was refused."""
     try:
         await doing

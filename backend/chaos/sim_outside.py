@@ -172,3 +172,15 @@ class SimField:
     def close(self) -> None:
         """Forget everything."""
         self.store.close()
+
+
+class Queue:
+    """Redis and arq as the relay knows them: jobs that are there until somebody flushes them."""
+
+    def __init__(self) -> None:
+        self.jobs: list[dict[str, Any]] = []
+
+    async def put_all(self, name: str, jobs: Sequence[dict[str, Any]]) -> None:
+        """Keep the jobs."""
+        self.jobs += jobs
+        self.jobs.sort(key=lambda each: str(each["event_id"]))

@@ -1,4 +1,4 @@
-"""Merchant accounts of the simulation, each on the book of its stand-in: WeChat Pay, Alipay, UnionPay.
+"""Merchant accounts of the simulation, each on the book of its stand-in.
 
 Books, notices and bills are the stand-ins'; notices are verified and bills are read by the product's own
 adapters, which never call anybody here.
@@ -12,8 +12,13 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from backend.integrations.alipay import AlipayChannel
 from backend.integrations.alipay_config import AlipayConfig
+from backend.integrations.chinapay import ChinapayChannel
+from backend.integrations.chinapay_config import ChinapayConfig
 from backend.integrations.unionpay import UnionpayChannel
 from backend.integrations.unionpay_config import UnionpayConfig
 from backend.integrations.wechat_pay import WechatPayChannel
@@ -28,7 +33,7 @@ from backend.topups.rules import Way
 NOWHERE = "http://127.0.0.1:1"
 MCHID, APPID, SERIAL = "1900009999", "wx0000000000000sim", "5157F09EFDC096DE"
 ALIPAY_APP, SELLER = "2021000000000001", "2088000000000001"
-MER_ID = "777290058110048"
+MER_ID, CHINAPAY_MER = "777290058110048", "000000000000048"
 _MADE = datetime(2026, 1, 1, tzinfo=CHINA)
 
 Message = tuple[dict[str, str], bytes]
@@ -110,6 +115,11 @@ class Till(Protocol):
         ...
 
 
+def new_key() -> RSAPrivateKey:
+    """A key of a platform."""
+    return generate_private_key(public_exponent=65537, key_size=2048)
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """Keys made once a run, and the product's adapters that verify by them."""
@@ -118,6 +128,7 @@ class Keys:
     private_pem: str = field(default_factory=new_private_pem, repr=False)
     apiv3_key: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
     chain: Mapping[str, str] = field(default_factory=lambda: make_chain(at=_MADE), repr=False)
+    chinapay: RSAPrivateKey = field(default_factory=new_key, repr=False)
     signer: Issued = field(init=False, repr=False)
     public_pem: str = field(init=False)
     alipay: Alipay = field(default_factory=lambda: Alipay(new_private_pem(), at=_MADE))
@@ -155,6 +166,22 @@ class Keys:
                 notify_url=f"{NOWHERE}/notice",
                 private_key=self.private_pem,
                 alipay_public_key=self.alipay.public_pem,
+                base_url=NOWHERE,
+                allow_http=True,
+            ),
+            clock=clock,
+        )
+
+    def chinapay_adapter(self, clock: SetClock) -> ChinapayChannel:
+        """ChinaPay's."""
+        half = self.chinapay.public_key()
+        pem = half.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        return ChinapayChannel(
+            ChinapayConfig(
+                mer_id=CHINAPAY_MER,
+                public_key_pem=pem.decode(),
+                notify_url=f"{NOWHERE}/notice",
+                private_key_pem=self.private_pem,
                 base_url=NOWHERE,
                 allow_http=True,
             ),

@@ -1,7 +1,8 @@
-"""UnionPay as a till of the simulation."""
+"""UnionPay as a till of the simulation, and what its book has in common with ChinaPay's."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime
@@ -18,26 +19,24 @@ from backend.topups.rules import Channel, PayMethod, Way
 
 from .sim_tills import MER_ID, Back, Keys, Message, Slip
 
-_FORM = {"Content-Type": "application/x-www-form-urlencoded;charset=utf-8"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded;charset=utf-8"}
 _DONE = {"respCode": "00", "respMsg": "success"}
 
 
-class UnionpayTill:
-    """UnionPay, PAGE. It has no call that closes an order: one ends by its own time."""
+class BankTill(ABC):
+    """A bank's book. It has no call that closes an order: one ends by its own time."""
 
-    way = Way(Channel.UNIONPAY, PayMethod.PAGE)
-    key = MER_ID
+    key = ""
     public: Mapping[str, str] = {}
 
-    def __init__(self, keys: Keys) -> None:
-        self._book = BankBook()
-        self._signer = keys.signer
+    def __init__(self) -> None:
+        self.book = BankBook()
 
     def put(self, request: PrepayRequest, at: datetime, /) -> None:
         """See Till."""
-        self._book.put(
+        self.book.put(
             Trade(
-                mer_id=MER_ID,
+                mer_id=self.key,
                 number=request.order_no,
                 made=made_time(request.order_no),
                 kind=PAY,
@@ -49,41 +48,25 @@ class UnionpayTill:
 
     def slips(self, at: datetime, /) -> list[Slip]:
         """See Till."""
-        return [self._slip(trade, at) for trade in self._book.trades() if trade.kind == PAY]
+        return [_slip(trade, at) for trade in self.book.trades() if trade.kind == PAY]
 
     def slip(self, number: str, at: datetime, /) -> Slip | None:
         """See Till."""
-        trade = self._book.trade(mer_id=MER_ID, number=number)
-        return None if trade is None else self._slip(trade, at)
-
-    def _slip(self, trade: Trade, at: datetime) -> Slip:
-        return Slip(trade.number, trade.fen, trade.state == DONE, trade.too_late(at))
+        trade = self.book.trade(mer_id=self.key, number=number)
+        return None if trade is None else _slip(trade, at)
 
     def pay(self, number: str, at: datetime, /) -> None:
         """See Till."""
-        self._book.done(self._trade(number), at=at)
-
-    def close(self, number: str, /) -> None:
-        """See Till: nothing happens."""
-
-    def word(self, number: str, /) -> Payment:
-        """See Till."""
-        trade = self._book.trade(mer_id=MER_ID, number=number)
-        if trade is None or trade.state == OPEN:
-            return Payment(number, PaymentState.UNPAID, MER_ID, "", 0, "CNY")
-        return payment_of(fields_of(trade), PaymentState.PAID)
+        self.book.done(self.trade(number), at=at)
 
     def notice(self, number: str, at: datetime, /) -> Message:
         """See Till."""
-        trade = self._trade(number)
-        if trade.state == OPEN:
-            trade = replace(trade, state=DONE, serial=f"{trade.made}0000000", at=stamp(at))
-        return self._told(trade)
+        return self.told(self.trade(number), at)
 
     def give_back(self, number: str, refund: Back, at: datetime, /) -> None:
         """See Till: a refund is a trade of its own."""
         made = Trade(
-            mer_id=MER_ID,
+            mer_id=self.key,
             number=refund.number,
             made=made_time(refund.number),
             kind=BACK,
@@ -92,33 +75,66 @@ class UnionpayTill:
             original=number,
             state=PENDING,
         )
-        self._book.put(made)
+        self.book.put(made)
         if refund.done:
-            self._book.done(made, at=at)
+            self.book.done(made, at=at)
 
     def backs(self, number: str | None = None, /) -> list[Back]:
         """See Till."""
         return [
             Back(trade.number, trade.fen, trade.state == DONE)
-            for trade in self._book.trades()
+            for trade in self.book.trades()
             if trade.kind == BACK and number in (None, trade.original)
         ]
 
     def refund_notice(self, number: str, refund: Back, at: datetime, /) -> Message | None:
         """See Till."""
-        return self._told(self._trade(refund.number))
+        return self.told(self.trade(refund.number), at)
+
+    @abstractmethod
+    def told(self, trade: Trade, at: datetime) -> Message:
+        """The signed notice of a trade; of one that is not paid, as if it were."""
+
+    def trade(self, number: str) -> Trade:
+        """A trade that is there."""
+        found = self.book.trade(mer_id=self.key, number=number)
+        assert found is not None, "registered at the channel"
+        return found
+
+
+class UnionpayTill(BankTill):
+    """UnionPay, PAGE."""
+
+    way = Way(Channel.UNIONPAY, PayMethod.PAGE)
+    key = MER_ID
+
+    def __init__(self, keys: Keys) -> None:
+        super().__init__()
+        self._signer = keys.signer
+
+    def close(self, number: str, /) -> None:
+        """See Till: nothing happens."""
+
+    def word(self, number: str, /) -> Payment:
+        """See Till."""
+        trade = self.book.trade(mer_id=MER_ID, number=number)
+        if trade is None or trade.state == OPEN:
+            return Payment(number, PaymentState.UNPAID, MER_ID, "", 0, "CNY")
+        return payment_of(fields_of(trade), PaymentState.PAID)
 
     def bill(self, day: date, /) -> list[BillLine]:
         """See Till."""
-        content = file_of(trades=self._book.trades(), mer_id=MER_ID, month_day=f"{day:%m%d}")
+        content = file_of(trades=self.book.trades(), mer_id=MER_ID, month_day=f"{day:%m%d}")
         if content is None:
             return []
         return unionpay_bill.lines_of(content=content, mer_id=MER_ID, settled=day)
 
-    def _told(self, trade: Trade) -> Message:
-        return dict(_FORM), urlencode(signed(fields_of(trade) | _DONE, self._signer)).encode()
+    def told(self, trade: Trade, at: datetime) -> Message:
+        """See BankTill."""
+        if trade.state == OPEN:
+            trade = replace(trade, state=DONE, serial=f"{trade.made}0000000", at=stamp(at))
+        return dict(FORM), urlencode(signed(fields_of(trade) | _DONE, self._signer)).encode()
 
-    def _trade(self, number: str) -> Trade:
-        trade = self._book.trade(mer_id=MER_ID, number=number)
-        assert trade is not None, "registered at the channel"
-        return trade
+
+def _slip(trade: Trade, at: datetime) -> Slip:
+    return Slip(trade.number, trade.fen, trade.state == DONE, trade.too_late(at))

@@ -25,7 +25,7 @@ from backend.kernel.money import Money
 from backend.kernel.scope import Actor, Scope
 from backend.kernel.secrets import SecretBox
 from backend.metering import operations as metering
-from backend.metering.models import Gateway
+from backend.metering.models import Gateway, Meter
 from backend.metering.readings import Reading
 from backend.metering.rules import CreditMode
 from backend.tariffs import changes
@@ -45,6 +45,7 @@ from .fate import Fate
 from .plan import OPENING_FEN
 from .sim_alipay import AlipayTill
 from .sim_channel import Reader, SimChannel
+from .sim_chinapay import ChinapayTill
 from .sim_outside import MODEL, SimNotifier, of_cloud
 from .sim_tills import APPID, NOWHERE, Keys, Till
 from .sim_unionpay import UnionpayTill
@@ -52,6 +53,11 @@ from .sim_wechat import WechatTill
 
 START = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 METERS_A_GROUP, CLOUDS_A_GROUP = 2, 3
+_ACCOUNTS = METERS_A_GROUP + CLOUDS_A_GROUP
+_SPARES = (
+    _ACCOUNTS + 1,
+    _ACCOUNTS + 2,
+)  # for who gets another meter: of the first kind, of the second
 OPENING_WH, PRICE_HAO = 100_000, 6_000
 ALONE_FEN = 300  # up to this one operator refunds alone
 
@@ -86,13 +92,15 @@ def _keys() -> tuple[Keys, Mapping[Channel, Reader]]:
         Channel.WECHAT_PAY: keys.wechat_adapter(clock),
         Channel.ALIPAY: keys.alipay_adapter(clock),
         Channel.UNIONPAY: keys.unionpay_adapter(clock),
+        Channel.CHINAPAY: keys.chinapay_adapter(clock),
     }
 
 
 @dataclass(frozen=True, slots=True)
 class SimGroup:
     """One group: its gateway, its `accounts` each with a meter of `serials` (first those with money at the
-    meter), its tills by channel with their credentials. `asks` and `agrees`: two operators."""
+    meter; after them two that serve nobody yet), its tills by channel with their credentials, an empty
+    room. `asks` and `agrees`: two operators, who both sit at the desk."""
 
     id: int
     code: str
@@ -103,6 +111,9 @@ class SimGroup:
     serials: tuple[str, ...]
     channels: Mapping[Channel, SimChannel]
     credentials: Mapping[Channel, UUID]
+    meters: tuple[UUID, ...]
+    room: UUID
+    operators: Mapping[str, UUID]
 
     @property
     def clouds(self) -> tuple[UUID, ...]:
@@ -111,7 +122,7 @@ class SimGroup:
 
     @property
     def asks(self) -> Scope:
-        """Who asks for refunds and sits at the desk."""
+        """Who asks for refunds and opens the desk."""
         return self._operator("zhang")
 
     @property
@@ -120,13 +131,13 @@ class SimGroup:
         return self._operator("wang")
 
     def _operator(self, name: str) -> Scope:
-        actor = Actor("operator", f"op-{name}", name, "::1")
+        actor = Actor("operator", str(self.operators[name]), name, "::1")
         return Scope(self.id, actor, frozenset(Permission))
 
 
 async def make_group(shared: Shared, fate: Fate, clock: SetClock, *, code: str) -> SimGroup:
     """A new group `code`: a project, three merchant accounts, a gateway, five accounts with a meter each,
-    a customer of all; three accounts have their money in the cloud and a price."""
+    a customer of all; three accounts have their money in the cloud and a price. Two meters are spare."""
     group_id = await add_group(
         shared.owner_dsn,
         code=code,
@@ -140,6 +151,7 @@ async def make_group(shared: Shared, fate: Fate, clock: SetClock, *, code: str) 
         WechatTill(shared.keys),
         AlipayTill(shared.keys, clock),
         UnionpayTill(shared.keys),
+        ChinapayTill(shared.keys),
     ]
     async with unit_of_work(group_id) as work:
         project = await tenancy.add_project(
@@ -150,17 +162,7 @@ async def make_group(shared: Shared, fate: Fate, clock: SetClock, *, code: str) 
             till.way.channel: await _credential(work, shared, scope, project.id, till)
             for till in tills
         }
-        await tenancy.save_credential(
-            work,
-            scope=scope,
-            box=shared.box,
-            kind="WECHAT_OFFICIAL",
-            key=APPID,
-            project_id=None,
-            public={},
-            secret={"secret": "none"},
-            at=START,
-        )
+        await _official(work, shared, scope)
         gateway = await metering.add_gateway(
             work,
             scope=scope,
@@ -170,8 +172,14 @@ async def make_group(shared: Shared, fate: Fate, clock: SetClock, *, code: str) 
             address=f"{code}:1",
             at=START,
         )
-        numbers = range(1, METERS_A_GROUP + CLOUDS_A_GROUP + 1)
+        numbers = range(1, _ACCOUNTS + 1)
         made = [await _account(work, scope, gateway, code, number) for number in numbers]
+        served = [await _hung(work, scope, gateway, code, n, made[n - 1]) for n in numbers]
+        spare = [await _meter(work, scope, gateway, code, number) for number in _SPARES]
+        room = await _room(work, scope, project.id, "空房")
+        operators = {
+            name: await _operator(work, scope, project.id, name) for name in ("zhang", "wang")
+        }
         for account in made:
             await _customer(work, account)
         await _price(work, scope, project.id, [account.id for account in made[METERS_A_GROUP:]])
@@ -184,12 +192,47 @@ async def make_group(shared: Shared, fate: Fate, clock: SetClock, *, code: str) 
             group_id, project.id, gateway.id, gateway.serial, KeyRing(bytes(16)), False, 1
         ),
         accounts=tuple(account.id for account in made),
-        serials=tuple(_serial(code, number) for number in numbers),
+        serials=tuple(_serial(code, number) for number in (*numbers, *_SPARES)),
         channels={
             till.way.channel: SimChannel(till, shared.readers[till.way.channel], fate, clock)
             for till in tills
         },
         credentials=credentials,
+        meters=tuple(meter.id for meter in (*served, *spare)),
+        room=room,
+        operators=operators,
+    )
+
+
+async def _operator(work: UnitOfWork, scope: Scope, project_id: UUID, name: str) -> UUID:
+    made = await tenancy.add_operator(
+        work, scope=scope, login=name, name=name, password_hash="nobody logs in here", at=START
+    )
+    await tenancy.grant(
+        work, scope=scope, operator_id=made.id, role="cashier", project_id=project_id, at=START
+    )
+    return made.id
+
+
+async def _room(work: UnitOfWork, scope: Scope, project_id: UUID, name: str) -> UUID:
+    area = await accounts.add_area(
+        work, scope=scope, project_id=project_id, parent_id=None, name=name, at=START
+    )
+    return area.id
+
+
+async def _official(work: UnitOfWork, shared: Shared, scope: Scope) -> None:
+    """The account that messages leave by."""
+    await tenancy.save_credential(
+        work,
+        scope=scope,
+        box=shared.box,
+        kind="WECHAT_OFFICIAL",
+        key=APPID,
+        project_id=None,
+        public={},
+        secret={"secret": "none"},
+        at=START,
     )
 
 
@@ -238,31 +281,27 @@ async def _price(
 
 def _serial(code: str, number: int) -> str:
     # Not the whole code: what a virtual meter uses depends on its serial, and a seed is the same by any name.
-    return f"{'M' if number <= METERS_A_GROUP else 'C'}-{code[-1]}-{number}"
+    holds = number <= METERS_A_GROUP or number == _SPARES[0]
+    return f"{'M' if holds else 'C'}-{code[-1]}-{number}"
 
 
 async def _account(
     work: UnitOfWork, scope: Scope, gateway: Gateway, code: str, number: int
 ) -> Account:
-    area = await accounts.add_area(
+    return await accounts.open_account(
         work,
         scope=scope,
         project_id=gateway.project_id,
-        parent_id=None,
-        name=f"{number} 号",
-        at=START,
-    )
-    account = await accounts.open_account(
-        work,
-        scope=scope,
-        project_id=gateway.project_id,
-        area_id=area.id,
+        area_id=await _room(work, scope, gateway.project_id, f"{number} 号"),
         no=f"10000{number}",
         name=f"店 {number}",
         phone="13800138000",
         at=START,
     )
-    meter = await metering.add_meter(
+
+
+async def _meter(work: UnitOfWork, scope: Scope, gateway: Gateway, code: str, number: int) -> Meter:
+    return await metering.add_meter(
         work,
         scope=scope,
         gateway=gateway,
@@ -272,6 +311,13 @@ async def _account(
         at=START,
         credit_mode=CreditMode.CLOUD if of_cloud(_serial(code, number)) else None,
     )
+
+
+async def _hung(
+    work: UnitOfWork, scope: Scope, gateway: Gateway, code: str, number: int, account: Account
+) -> Meter:
+    """The meter of an account."""
+    meter = await _meter(work, scope, gateway, code, number)
     opening = Reading(
         meter_id=meter.id,
         at=START,
@@ -288,7 +334,7 @@ async def _account(
     await metering.assign(
         work, scope=scope, meter=meter, account_id=account.id, opening=opening, at=START
     )
-    return account
+    return meter
 
 
 async def _customer(work: UnitOfWork, account: Account) -> None:
@@ -347,15 +393,3 @@ def ports_of(
         webhook_sender=_NoWebhook(),
         meter_models=meter_models(),
     )
-
-
-class Queue:
-    """Redis and arq as the relay knows them: jobs that are there until somebody flushes them."""
-
-    def __init__(self) -> None:
-        self.jobs: list[dict[str, Any]] = []
-
-    async def put_all(self, name: str, jobs: Sequence[dict[str, Any]]) -> None:
-        """Keep the jobs."""
-        self.jobs += jobs
-        self.jobs.sort(key=lambda each: str(each["event_id"]))

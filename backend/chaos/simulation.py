@@ -33,17 +33,18 @@ from .fate import Fate
 from .payers import FORGERIES, forged
 from .sim_channel import SimChannel
 from .sim_office import Office
-from .sim_outside import METER_FAULTS, SimBuses, SimField, SimNotifier
+from .sim_outside import METER_FAULTS, Queue, SimBuses, SimField, SimNotifier
 from .sim_readings import Mailbag
+from .sim_rehanging import Rehanging
 from .sim_stage import Stage
 from .sim_tills import Message
 from .sim_truth import Broken, Truth
-from .sim_world import START, Queue, Shared, SimGroup, make_group, ports_of
+from .sim_world import START, Shared, SimGroup, make_group, ports_of
 from .verdict import Verdict, judge
 
 _DOORS = {
     channel: f"/{channel.lower()}/{{group_id:int}}/{{credential_id:uuid}}"
-    for channel in (Channel.WECHAT_PAY, Channel.ALIPAY, Channel.UNIONPAY)
+    for channel in (Channel.WECHAT_PAY, Channel.ALIPAY, Channel.UNIONPAY, Channel.CHINAPAY)
 }
 _CALM_WITHIN = timedelta(minutes=90)  # the last active query comes an hour after the order
 _ROUND = timedelta(minutes=15)  # between two times that operators look, in peace
@@ -122,6 +123,7 @@ class Simulation:
             )  # all by the queue: a step serves one job
             self.office = Office(self.stage)
             self.mailbag = Mailbag(self.stage, self.field)
+            self.rehung = Rehanging(self.stage)
             self.truth = Truth(self.stage, self.field, self.office)
             door = Starlette(routes=notice_routes(self.ports, paths=_DOORS))
             transport = httpx.ASGITransport(app=door)
@@ -155,6 +157,8 @@ class Simulation:
             self.office.decide: 9,
             self.office.desk: 14,
             self.office.correct: 5,
+            self.rehung.replace: 3,
+            self.rehung.move: 3,
             self.mailbag.look: 4,
             self.mailbag.send: 6,
         }
@@ -380,7 +384,7 @@ def _forged(kind: str, notice: Message) -> Message:
     headers, body = notice
     if "Wechatpay-Signature" in headers:
         return forged(kind, headers, body)
-    for name in (b"&sign=", b"&signature="):
+    for name in (b"&sign=", b"&signature=", b"&Signature="):
         body = body.replace(name, name + b"A")
     return headers, body
 

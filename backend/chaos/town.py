@@ -21,7 +21,7 @@ from backend.demo.secrets_file import load_or_make
 from backend.demo.seed import Seeder
 from backend.journeys.ports import Ports
 from backend.kernel.clock import SystemClock
-from backend.kernel.db import Database
+from backend.kernel.db import Database, unit_of_work
 from backend.kernel.errors import Unavailable
 from backend.kernel.migrate import migrate
 from backend.kernel.settings import read_settings
@@ -32,7 +32,7 @@ from backend.tenancy.queries import group_of_code
 from workers.models import meter_models
 
 from .children import Children, Program
-from .plan import GROUPS, TENANTS, Tenant
+from .plan import ALONE_FEN, GROUPS, TENANTS, Tenant
 
 T = TypeVar("T")
 _STEP_S = 0.1
@@ -56,6 +56,7 @@ class Town:
     http: httpx.AsyncClient
     env: Mapping[str, str]
     group_ids: Mapping[str, int]
+    passwords: Mapping[str, str]
     links: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -77,11 +78,14 @@ class Town:
         found: list[dict[str, Any]] = answer.json()["orders"]
         return found
 
-    async def graphql(self, query: str, variables: Mapping[str, object]) -> dict[str, Any] | None:
-        """The data of one operation; None when the system cannot answer it now."""
+    async def graphql(
+        self, query: str, variables: Mapping[str, object], *, token: str = ""
+    ) -> dict[str, Any] | None:
+        """The data of one operation, of whom `token` signs in; None when the system cannot answer it now."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             body = {"query": query, "variables": dict(variables)}
-            answer = await self.http.post(f"{self.api}/graphql", json=body)
+            answer = await self.http.post(f"{self.api}/graphql", json=body, headers=headers)
             told = answer.json()
         except (*NO_ANSWER, ValueError):
             return None
@@ -138,6 +142,9 @@ async def _start(
         "SHUIDIAN_PUBLIC_URL": api_url,
         "SHUIDIAN_SECRET_KEYS": secrets.key_encryption_key,
         "SHUIDIAN_WECHAT_PAY_URL": f"{sandbox_url}/wechat-pay",
+        "SHUIDIAN_ALIPAY_URL": f"{sandbox_url}/alipay",
+        "SHUIDIAN_UNIONPAY_URL": f"{sandbox_url}/unionpay",
+        "SHUIDIAN_UNIONPAY_FILES_URL": f"{sandbox_url}/unionpay/filedownload",
         "SHUIDIAN_WECHAT_URL": f"{sandbox_url}/wechat",
         "SHUIDIAN_SMS_URL": f"{sandbox_url}/sms",
         "SHUIDIAN_LOG_LEVEL": "WARNING",
@@ -163,6 +170,7 @@ async def _start(
         http=http,
         env=env,
         group_ids={},
+        passwords=secrets.passwords,
     )
     for url in (f"{sandbox_url}/wechat-pay/control/orders", f"{town.site}/gateways"):
         await until(partial(_answers, town, url), url)
@@ -184,6 +192,8 @@ async def _start(
         group_id = await group_of_code(group.code)
         assert group_id is not None, "seeded above"
         town.group_ids = {**town.group_ids, group.code: group_id}
+        async with unit_of_work(group_id) as work:
+            await work.execute("UPDATE tenancy_project SET refund_alone_fen = $1", ALONE_FEN)
     return town
 
 
@@ -228,12 +238,16 @@ async def _bind(town: Town, tenant: Tenant) -> None:
 
 
 async def until(
-    ask: Callable[[], Awaitable[T | None]], what: str, *, within_s: float = _READY_S
+    ask: Callable[[], Awaitable[T | None]],
+    what: str,
+    *,
+    within_s: float = _READY_S,
+    every_s: float = _STEP_S,
 ) -> T:
     """Ask until there is an answer. Raises Unavailable when time is up."""
-    for _ in range(int(within_s / _STEP_S)):
+    for _ in range(int(within_s / every_s)):
         found = await ask()
         if found is not None:
             return found
-        await asyncio.sleep(_STEP_S)
+        await asyncio.sleep(every_s)
     raise Unavailable(f"{what} did not come within {within_s:.0f} s")

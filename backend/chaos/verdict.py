@@ -38,7 +38,8 @@ class Book:
     took; `in_purse` are the orders whose money stays in a purse. `broken` counts entries that do not sum
     to zero, balances that are not the sum of their postings and purses that are not what is left of
     their lots; `unfinished` counts events of the outbox that wait, by topic; `cases` are
-    open exception cases by kind.
+    open exception cases by kind. `charged_hao` is what use was charged, `used_hao` what it should have
+    been by what was read of each register (`read_wh`, by meter).
     """
 
     paid: Mapping[str, int]
@@ -51,14 +52,18 @@ class Book:
     cases: Mapping[str, int]
     kept_fen: int = 0
     in_purse: frozenset[str] = frozenset()
+    charged_hao: int = 0
+    used_hao: int = 0
+    read_wh: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Witnesses:
     """All four. `paid`: fen by order number in the channel's own book, `refunded_fen` what it gave back;
-    `bill_fen`: the channel's bill;
-    `grown_fen`: what each meter's wallet grew by, `sold`: the sales each meter recorded; `baits`: orders
-    that nobody ever paid, `believed`: forged notices that were answered as good."""
+    `bill_fen`: the channel's bill; `grown_fen`: what each meter's wallet grew by, `sold`: the sales each
+    meter recorded, `opened_fen`: what of their money the book took over as it was, `registers_wh`: what
+    each register shows that the cloud charges by; `baits`: orders that nobody ever paid, `believed`: forged
+    notices that were answered as good."""
 
     paid: Mapping[str, int]
     book: Book
@@ -68,12 +73,15 @@ class Witnesses:
     baits: frozenset[str] = frozenset()
     believed: int = 0
     refunded_fen: int = 0
+    registers_wh: Mapping[str, int] = field(default_factory=dict)
+    opened_fen: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The sums, and what is wrong: `reasons` is empty when nothing is. What was paid, less what went back,
-    is what the ledger says of the channels, the bill, and what meters hold with what the cloud keeps."""
+    """The sums, and what is wrong: `reasons` is empty when nothing is. The four are one: what was paid less
+    what went back (`refunded_fen`), what the ledger says of the channels, what meters hold with what the
+    cloud keeps for the others (`kept_fen`), and the bill."""
 
     paid_fen: int
     refunded_fen: int
@@ -97,7 +105,8 @@ def unsettled(paid: Mapping[str, int], book: Book) -> int:
     """How many payments and events still wait for somebody."""
     unbooked = sum(1 for number in paid if number not in book.paid)
     unsent = sum(1 for vend in book.vends if vend.state != "VERIFIED")
-    return unbooked + unsent + sum(book.unfinished.values())
+    uncharged = book.charged_hao < book.used_hao
+    return unbooked + unsent + uncharged + sum(book.unfinished.values())
 
 
 def judge(seen: Witnesses) -> Verdict:
@@ -121,11 +130,11 @@ def judge(seen: Witnesses) -> Verdict:
     forged = seen.believed + len(seen.baits & book.paid.keys())
     stuck = unsettled(seen.paid, book)
     sums = {
-        "paid_fen": sum(seen.paid.values()),
+        "paid_fen": sum(seen.paid.values()) - seen.refunded_fen,
         "refunded_fen": seen.refunded_fen,
         "kept_fen": book.kept_fen,
         "ledger_fen": book.channel_fen,
-        "meter_fen": sum(seen.grown_fen.values()),
+        "meter_fen": sum(seen.grown_fen.values()) + seen.opened_fen + book.kept_fen,
         "bill_fen": seen.bill_fen,
     }
     wrong = {
@@ -141,6 +150,10 @@ def judge(seen: Witnesses) -> Verdict:
         "the book is broken": book.broken,
         "a wallet did not grow by its sales": _grown_by_sales(seen),
         "an exception case is open": sum(book.cases.values()),
+        "use was charged wrong": book.charged_hao != book.used_hao,
+        "a register was read that no meter showed": any(
+            wh > seen.registers_wh.get(meter, 0) for meter, wh in book.read_wh.items()
+        ),
     }
     reasons = tuple(reason for reason, found in wrong.items() if found)
     return Verdict(
@@ -152,7 +165,7 @@ def _agree(seen: Witnesses) -> bool:
     """Whether the channels, the book, the meters and the bills say the same."""
     book = seen.book
     taken = sum(seen.paid.values()) - seen.refunded_fen
-    at_meters = {sum(seen.grown_fen.values()), book.wallets_fen}
+    at_meters = {sum(seen.grown_fen.values()) + seen.opened_fen, book.wallets_fen}
     return {taken, seen.bill_fen} | {each + book.kept_fen for each in at_meters} == {
         book.channel_fen
     }

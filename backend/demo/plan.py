@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """One account with its meter and its tenant. Money in yuan, energy in kWh at first start."""
+    """One account with its meter and its tenant. Money in yuan, energy in kWh at first start. `cloud`: its
+    money stays in the cloud, which charges what is read."""
 
     no: str
     name: str
@@ -18,6 +19,7 @@ class Home:
     remaining: str
     energy: str
     average_w: int
+    cloud: bool = False
 
 
 @dataclass(frozen=True, slots=True)

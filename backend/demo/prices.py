@@ -13,7 +13,8 @@ from backend.tariffs import changes, operations
 from backend.tariffs.rules import Season, TariffKind, Terms
 
 # One price at all hours: that is what a meter that holds its money can be told without its own calendar.
-_TERMS = Terms(TariffKind.ELECTRICITY, (Season(1, 1, {"flat": 8_500}),))
+PRICE_HAO = 8_500
+_TERMS = Terms(TariffKind.ELECTRICITY, (Season(1, 1, {"flat": PRICE_HAO}),))
 _APPROVER = Actor("system", "demo-2", "demo approver")
 
 

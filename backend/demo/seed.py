@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from backend.accounts import operations as accounts
@@ -26,6 +27,7 @@ from backend.metering import operations as metering
 from backend.metering.models import Gateway
 from backend.metering.queries import meters_of_gateway
 from backend.metering.readings import store_readings
+from backend.metering.rules import CreditMode
 from backend.metering.tags import tag_meters
 from backend.tenancy import operations as tenancy
 from backend.tenancy import queries
@@ -151,14 +153,14 @@ class Seeder:
             at=at,
         )
         opened = [
-            await self._home(work, scope, gateway, building.id, home, unit, opening)
+            await self._home(work, scope, gateway, building.id, home, unit, opening, at)
             for unit, (home, opening) in enumerate(zip(site.homes, openings, strict=True), start=1)
         ]
-        now = self.ports.clock.now()  # the accounts were opened a moment after the project
-        await price_accounts(work, scope=scope, project_id=project.id, account_ids=opened, at=now)
+        # A price holds from the moment at which an account was opened: nothing is used without one.
+        await price_accounts(work, scope=scope, project_id=project.id, account_ids=opened, at=at)
         meters = await meters_of_gateway(work, gateway_id=gateway.id)
         ids, tag = [meter.id for meter in meters], site.homes[0].place[0]
-        await tag_meters(work, scope=scope, meter_ids=ids, tag=tag, on=True, at=now)
+        await tag_meters(work, scope=scope, meter_ids=ids, tag=tag, on=True, at=at)
         return project
 
     async def _home(
@@ -170,8 +172,8 @@ class Seeder:
         home: Home,
         unit: int,
         snapshot: MeterSnapshot,
+        at: datetime,
     ) -> UUID:
-        at = self.ports.clock.now()
         room = await accounts.add_area(
             work,
             scope=scope,
@@ -198,6 +200,7 @@ class Seeder:
             model=meter_models()[PROFILE],
             bus_address=str(unit),
             at=at,
+            credit_mode=CreditMode.CLOUD if home.cloud else None,
         )
         opening = reading_of(meter.id, snapshot, at)
         await store_readings(work, readings=[opening])

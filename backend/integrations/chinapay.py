@@ -121,7 +121,7 @@ class ChinapayChannel:
         answer = await self._query(order_no)
         if answer.get("respCode") == _OK and answer.get("OrderStatus") == _OK:
             try:
-                return _payment_of(answer)
+                return payment_of(answer)
             except ValueError as error:
                 raise ChannelUnavailable(f"the answer cannot be read: {error}") from None
         return Payment(order_no, PaymentState.UNKNOWN, self._config.mer_id, "", 0, "CNY")
@@ -193,7 +193,7 @@ class ChinapayChannel:
             answer = await self._query(number)
             if answer.get("respCode") == _OK and answer.get("OrderStatus") == _OK:
                 try:
-                    lines.append(_line_of(answer, refund=number in refund_nos))
+                    lines.append(line_of(answer, refund=number in refund_nos))
                 except ValueError as error:
                     raise ChannelUnavailable(f"the answer cannot be read: {error}") from None
         return lines
@@ -247,13 +247,13 @@ def _told_in(fields: Mapping[str, str]) -> Payment | RefundNotice:
         return RefundNotice(text_in(fields, "MerOrderNo"), text_in(fields, "MerId"))
     if fields.get("OrderStatus") != _OK:
         raise ValueError("not the notice of a payment")
-    return _payment_of(fields)
+    return payment_of(fields)
 
 
-def _line_of(fields: Mapping[str, str], *, refund: bool) -> BillLine:
+def line_of(fields: Mapping[str, str], *, refund: bool) -> BillLine:
     """A payment or refund that is done, as a bill's line. Raises ValueError."""
-    payment = _payment_of(fields)
-    assert payment.transaction_id is not None  # _payment_of lets none without one through
+    payment = payment_of(fields)
+    assert payment.transaction_id is not None  # payment_of lets none without one through
     return BillLine(
         order_no=text_in(fields, "OriOrderNo") if refund else payment.order_no,
         transaction_id=payment.transaction_id,
@@ -264,7 +264,7 @@ def _line_of(fields: Mapping[str, str], *, refund: bool) -> BillLine:
     )
 
 
-def _payment_of(fields: Mapping[str, str]) -> Payment:
+def payment_of(fields: Mapping[str, str]) -> Payment:
     """The Payment of a paid order. Raises ValueError for a shape we do not know."""
     completed = fields.get("CompleteDate", "") + fields.get("CompleteTime", "")
     return Payment(

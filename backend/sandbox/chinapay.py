@@ -121,7 +121,7 @@ class _ChinaPay(BankGateway):
         if trade is None:
             told = {name: asked[name] for name in ("MerId", "MerOrderNo", "TranDate")}
             return self._answer(told | {"respCode": "3012", "respMsg": "订单不存在"})
-        answer = self._answer(self._fields(trade) | {"respCode": "0000", "respMsg": "成功"})
+        answer = self._answer(fields_of(trade) | {"respCode": "0000", "respMsg": "成功"})
         if trade.state == PENDING:
             self._book.done(trade, at=self._clock.now())
         return answer
@@ -151,46 +151,50 @@ class _ChinaPay(BankGateway):
         self.given_back(refund)
         return self._answer(told | {"respCode": "1003", "respMsg": "已受理"})
 
-    def _fields(self, trade: Trade) -> dict[str, str]:
-        fields = {
-            "Version": "20140728",
-            "MerId": trade.mer_id,
-            "MerOrderNo": trade.number,
-            "TranDate": trade.made[:8],
-            "TranTime": trade.made[8:],
-            "OrderAmt": str(trade.fen),
-            "BusiType": "0001",
-            "CurryNo": "CNY",
-            "OrderStatus": "0000" if trade.state == DONE else "0001",
-        }
-        if trade.kind == BACK:
-            fields |= {
-                "TranType": "0401",
-                "OriOrderNo": trade.original,
-                "RefundAmt": str(trade.fen),
-            }
-        if trade.state == DONE:
-            fields |= {
-                "AcqSeqId": trade.serial,
-                "AcqDate": trade.at[:8],
-                "CompleteDate": trade.at[:8],
-                "CompleteTime": trade.at[8:],
-            }
-        return fields
-
     def notice(self, trade: Trade, /) -> dict[str, str]:
         """See BankGateway."""
-        return self._signed(self._fields(trade))
+        return signed(fields_of(trade), self._key)
 
     def _answer(self, told: Mapping[str, str]) -> Response:
-        signed = self.spoiled(self._signed(told), fault="bad_signature_answer")
-        return Response(urlencode(signed), media_type="text/plain")
-
-    def _signed(self, fields: Mapping[str, str]) -> dict[str, str]:
-        signature = self._key.sign(_plain(fields), PKCS1v15(), SHA512())
-        return {**fields, "Signature": base64.b64encode(signature).decode()}
+        answer = self.spoiled(signed(told, self._key), fault="bad_signature_answer")
+        return Response(urlencode(answer), media_type="text/plain")
 
 
 def _plain(fields: Mapping[str, str]) -> bytes:
     shown = sorted((k, v) for k, v in fields.items() if k not in ("Signature", "CertId"))
     return "&".join(f"{k}={v}" for k, v in shown).encode()
+
+
+def fields_of(trade: Trade) -> dict[str, str]:
+    """What answers and notices say of a trade."""
+    fields = {
+        "Version": "20140728",
+        "MerId": trade.mer_id,
+        "MerOrderNo": trade.number,
+        "TranDate": trade.made[:8],
+        "TranTime": trade.made[8:],
+        "OrderAmt": str(trade.fen),
+        "BusiType": "0001",
+        "CurryNo": "CNY",
+        "OrderStatus": "0000" if trade.state == DONE else "0001",
+    }
+    if trade.kind == BACK:
+        fields |= {
+            "TranType": "0401",
+            "OriOrderNo": trade.original,
+            "RefundAmt": str(trade.fen),
+        }
+    if trade.state == DONE:
+        fields |= {
+            "AcqSeqId": trade.serial,
+            "AcqDate": trade.at[:8],
+            "CompleteDate": trade.at[:8],
+            "CompleteTime": trade.at[8:],
+        }
+    return fields
+
+
+def signed(fields: Mapping[str, str], key: RSAPrivateKey) -> dict[str, str]:
+    """The fields with ChinaPay's signature."""
+    signature = key.sign(_plain(fields), PKCS1v15(), SHA512())
+    return {**fields, "Signature": base64.b64encode(signature).decode()}

@@ -12,7 +12,8 @@ import pytest
 
 from backend.charges import operations as charges
 from backend.control.rules import VendFacts, VendStep, Wallet
-from backend.journeys import charge, refund
+from backend.integrations.bank_form import fen_in
+from backend.journeys import cash_desk, charge, refund, takedown_booking
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.money import Money
 from backend.ledger import operations as ledger
@@ -113,10 +114,61 @@ def charge_kept_by_two_commits(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("backend.journeys.charge_missed.charge_meters", in_two)
 
 
+def drawer_handed_as_it_was_opened(patch: pytest.MonkeyPatch) -> None:
+    """Who hands over a drawer gives on the change that it began with, not what was counted."""
+    honest = cash_desk._carry
+
+    async def as_opened(
+        work: UnitOfWork,
+        shift: Any,
+        part: str,
+        source: AccountKey,
+        target: AccountKey,
+        amount: Money,
+        at: datetime,
+    ) -> None:
+        given = shift.float_ if part == "handed" else amount
+        await honest(work, shift, part, source, target, given, at)
+
+    patch.setattr(cash_desk, "_carry", as_opened)
+
+
+def room_not_changed(patch: pytest.MonkeyPatch) -> None:
+    """A household moves, its meter changes, and it is still written down in the old room."""
+
+    async def nowhere(work: UnitOfWork, *, account_id: UUID, area_id: UUID) -> None:
+        return None
+
+    patch.setattr("backend.journeys.takedown_booking.accounts.move_to_area", nowhere)
+
+
+def new_meter_given_twice(patch: pytest.MonkeyPatch) -> None:
+    """The new meter is sold twice what the old one held."""
+    honest = takedown_booking._send
+
+    async def twice(
+        work: UnitOfWork, takedown: Any, served: Any, amount: Money, at: datetime
+    ) -> UUID:
+        return await honest(work, takedown, served, amount + amount, at)
+
+    patch.setattr(takedown_booking, "_send", twice)
+
+
+def chinapay_in_yuan(patch: pytest.MonkeyPatch) -> None:
+    """ChinaPay's amount is read as yuan where it is fen."""
+    patch.setattr(
+        "backend.integrations.chinapay.fen_in", lambda fields, name: 100 * fen_in(fields, name)
+    )
+
+
 BUGS = {
     "a meter that credits twice what it was sold": meter_credits_twice,
     "a worker that takes the meter's count for its own number": naive_worker,
     "a refund that is asked for by a new number at each try": refund_by_a_new_number,
     "a lot that is not given back when its refund fails": lot_not_given_back,
     "a charge that is kept by two commits": charge_kept_by_two_commits,
+    "a drawer handed over as it was opened": drawer_handed_as_it_was_opened,
+    "a household that moved and is where it was": room_not_changed,
+    "a new meter that is given its money twice": new_meter_given_twice,
+    "an amount of ChinaPay that is read as yuan": chinapay_in_yuan,
 }

@@ -94,7 +94,11 @@ async def _healthy(town: Town, door: str) -> bool | None:
 def test_kills_and_a_crash_of_the_database_lose_and_double_nothing(survived: Survived) -> None:
     verdict, figures = survived.verdict, survived.figures
     assert verdict.good, (verdict, figures)
-    assert verdict.paid_fen == verdict.meter_fen > 0
+    sums = {verdict.paid_fen, verdict.ledger_fen, verdict.meter_fen, verdict.bill_fen}
+    assert len(sums) == 1
+    assert verdict.paid_fen > verdict.kept_fen > 0
+    assert verdict.refunded_fen > 0
+    assert figures["charged_hao"] > 0
     assert figures["payments"] == SIZE.payments + 1
     assert (figures["kills"], figures["pg_crashes"], figures["redis_flushes"]) == (6, 1, 1)
     assert figures["forged"] >= 12
@@ -136,3 +140,14 @@ async def test_a_system_that_believes_forgers_and_a_meter_that_was_cheated_are_f
     assert "a forged notice was believed" in verdict.reasons
     assert "a wallet did not grow by its sales" in verdict.reasons
     assert "the four sums differ" in verdict.reasons
+
+
+@pytest.mark.timeout(400)
+async def test_a_refund_booked_twice_and_use_charged_twice_are_found_out() -> None:
+    verdict, figures = await run_chaos(
+        Size(kills=0, pg_crashes=0, payments=40, seed=3), preload=("tests.chaos.careless",)
+    )
+    assert figures["refunds"] > 0
+    assert "the four sums differ" in verdict.reasons
+    assert "use was charged wrong" in verdict.reasons
+    assert verdict.ledger_fen < verdict.bill_fen == verdict.paid_fen

@@ -5,16 +5,32 @@ from __future__ import annotations
 from collections import Counter
 
 from backend.chaos.payers import FORGERIES, forged
-from backend.chaos.schedule import METER_FAULTS, PROCESSES, Hit, Strike, Telling, payments, strikes
+from backend.chaos.schedule import (
+    CHANNELS,
+    METER_FAULTS,
+    PROCESSES,
+    Hit,
+    Strike,
+    Telling,
+    payments,
+    strikes,
+)
 
 METERS = ("m1", "m2", "m3")
 GATEWAYS = ("g1", "g2")
+CLOUDS = ("c1", "c2")
 
 
 def blows(seed: int, kills: int = 200) -> list[Strike]:
     """The strikes of a run of the size that CI runs."""
     return strikes(
-        seed=seed, kills=kills, pg_crashes=3, forgeries=60, meters=METERS, gateways=GATEWAYS
+        seed=seed,
+        kills=kills,
+        pg_crashes=3,
+        forgeries=60,
+        meters=METERS,
+        gateways=GATEWAYS,
+        clouds=CLOUDS,
     )
 
 
@@ -53,6 +69,7 @@ def test_no_tenant_pays_one_amount_twice_and_notices_come_in_every_way() -> None
     asked = Counter((payment.tenant, payment.amount_fen) for payment in made)
     assert set(asked.values()) == {1}
     assert {payment.telling for payment in made} == set(Telling)
+    assert {payment.channel for payment in made} == set(CHANNELS)
 
 
 def test_every_forgery_differs_from_the_genuine_notice_but_the_one_for_a_foreign_door() -> None:

@@ -113,6 +113,18 @@ LIES = {
         replace(TRUE, book=replace(TRUE_BOOK, paid={"a": 700, "b": 5000})),
         "an order was booked with another amount",
     ),
+    "use that was charged twice": (
+        replace(TRUE, book=replace(TRUE_BOOK, used_hao=170, charged_hao=340)),
+        "use was charged wrong",
+    ),
+    "use that nobody charged": (
+        replace(TRUE, book=replace(TRUE_BOOK, used_hao=170)),
+        "work is stuck",
+    ),
+    "a register that no meter showed": (
+        replace(TRUE, book=replace(TRUE_BOOK, read_wh={"m9": 20}), registers_wh={"m9": 10}),
+        "a register was read that no meter showed",
+    ),
     "money that waits": (
         replace(TRUE, book=replace(TRUE_BOOK, waiting_fen=100)),
         "money waits in the book",
