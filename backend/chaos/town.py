@@ -224,8 +224,9 @@ async def _bind(town: Town, tenant: Tenant) -> None:
     async def code() -> str | None:
         url = f"{town.sandbox}/sms/control/inbox"
         answer = await town.http.get(url, params={"phone": tenant.home.phone})
-        messages = answer.json()["messages"]
-        return str(messages[-1]["params"]["code"]) if messages else None
+        # Who has nothing in the cloud is warned as well, by the same telephone.
+        codes = [each["params"].get("code") for each in answer.json()["messages"]]
+        return next((str(each) for each in reversed(codes) if each), None)
 
     await say(f"绑定 {tenant.home.no}")
     await say(await until(code, f"the binding code of {tenant.home.no}"))
