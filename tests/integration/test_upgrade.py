@@ -22,7 +22,7 @@ from .test_ledger import expect_kept_is_derived, purse_of, spend_once
 from .test_retention import Apart
 from .world import START, World, make_group
 
-BEFORE = "models.0031_load_limits"
+BEFORE = "models.0030_load_limits"
 SEGMENTS = [["2026-11-01T00:00:00+08:00", "v1", 0, [0, 0, 5, 0, 0, 0], [0, 3, 30], 0]]
 
 

@@ -1,4 +1,4 @@
-"""Step 0032_batch_turns: the DDL is in 0032_batch_turns.sql."""
+"""Step 0029_batch_turns: the DDL is in 0029_batch_turns.sql."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from backend.migrations import sql
 
 
 class Migration(Step):
-    """0032_batch_turns."""
+    """0029_batch_turns."""
 
     dependencies: list[tuple[str, str]] = [("models", "0028_lean_commands")]
-    operations: list[Operation] = [RunSQL(sql("0032_batch_turns.sql"))]
+    operations: list[Operation] = [RunSQL(sql("0029_batch_turns.sql"))]
