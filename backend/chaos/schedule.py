@@ -23,7 +23,7 @@ CHANNEL_FAULTS = ("http_500", "drop_answer", "unsigned_answer")
 CHANNELS = {"WECHAT_PAY": 6, "ALIPAY": 2, "UNIONPAY": 2}
 _LEAST_FEN, _MOST_FEN = 1_000, 9_000
 # A refund is asked of what was paid before, and a channel that did not answer is asked again in its time.
-_REFUNDS_BEGIN, _REFUNDS_END = 0.15, 0.7
+_REFUNDS_BEGIN, _REFUNDS_END = 0.15, 0.5
 # What a killed process held waits for its lease to run out. Had the last payments met the last kills, a
 # run would end with half a minute in which nothing is proved.
 _KILLS_END = 0.92
