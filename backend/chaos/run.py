@@ -30,7 +30,6 @@ from .verdict import Verdict, Witnesses, judge, unsettled
 
 _STUCK_AFTER_S = 60.0
 _CALM_EVERY_S = 0.3
-_REFUNDS_WITHIN_S = 150.0  # topups.refund_rules asks again after half a minute, then after two
 _PAYERS = 16
 METERS = tuple(tenant.home.meter for tenant in TENANTS)
 GATEWAYS = tuple(sorted({tenant.site.gateway for tenant in TENANTS}))
@@ -145,8 +144,7 @@ async def _site_up(town: Town) -> bool | None:
 
 
 async def calm(town: Town) -> float | None:
-    """Seconds from healing until nothing waits any more; None when something still does after a minute. A
-    refund that its channel did not answer is asked for again in the channel's own time: that is awaited."""
+    """Seconds from healing until nothing waits any more; None when something still does after a minute."""
     begun = time.monotonic()
     paid, _ = await sums.channels(town)
     group_ids = list(town.group_ids.values())
@@ -158,19 +156,10 @@ async def calm(town: Town) -> float | None:
             return None
         return unsettled(paid, book) == 0 or None
 
-    async def waits_for_refunds() -> bool:
-        book = await sums.read_book(town.services.app_dsn(), group_ids)
-        return unsettled(paid, book) == book.unfinished.get("refund.due", 0)
-
     try:
         await until(quiet, "calm", within_s=_STUCK_AFTER_S, every_s=_CALM_EVERY_S)
     except Unavailable:
-        if not await waits_for_refunds():
-            return None
-        try:
-            await until(quiet, "the refunds", within_s=_REFUNDS_WITHIN_S, every_s=_CALM_EVERY_S)
-        except Unavailable:
-            return None
+        return None
     return round(time.monotonic() - begun, 1)
 
 
