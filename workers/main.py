@@ -73,7 +73,7 @@ _GIVEN_UP = {"message.send": given_up, "webhook.send": webhook_given_up}
 async def _finish_all(group_id: int, events: Sequence[tuple[UUID, datetime]]) -> Sequence[None]:
     """What a crash of PostgreSQL forgets of this is done once more, as all work may be; messages are not
     sent twice for that."""
-    async with unit_of_work(group_id, durable=False) as work:
+    async with unit_of_work(group_id, durable=False, by_key=True) as work:
         await outbox.finish_all(work, event_ids=[each for each, _ in events], at=events[-1][1])
     return [None] * len(events)
 

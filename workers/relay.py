@@ -130,7 +130,7 @@ class Relay:
         while True:
             # A lease that a crash of PostgreSQL forgets is a lease that has run out; so what is urgent begins
             # before the commit has come back.
-            async with unit_of_work(group_id, durable=False) as work:
+            async with unit_of_work(group_id, durable=False, by_key=True) as work:
                 claimed = await outbox.claim(work, at=now, lease=LEASE_EVENTS, limit=BATCH)
                 left = self._begin_urgent(claimed)
                 slow = [event.id for event in left if event.topic in SLOW_TOPICS]

@@ -51,7 +51,7 @@ async def run_batch(
     """Take over what became of its commands, give as many as may be on their way; gives when to look again,
     None when there is nothing to wait for. Raises NotFound."""
     while True:
-        async with unit_of_work(group_id) as work:
+        async with unit_of_work(group_id, by_key=True) as work:
             batch = await batches.lock_batch(work, batch_id=batch_id)
             if batch.finished_at is not None or batch.starts_at is None:
                 return None

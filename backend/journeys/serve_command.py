@@ -49,7 +49,7 @@ async def _take_all(
     group_id: int, asked: Sequence[tuple[UUID, datetime]]
 ) -> list[CommandWork | None]:
     # An end for being late that a crash of PostgreSQL forgets is noted by the next who takes it.
-    async with unit_of_work(group_id, durable=False) as work:
+    async with unit_of_work(group_id, durable=False, by_key=True) as work:
         command_ids = [command_id for command_id, _ in asked]
         found = await steps.unfinished_of(work, command_ids=command_ids)
         at_of = dict(asked)
@@ -81,7 +81,7 @@ async def about_to_write(
 
 
 async def _announce_all(group_id: int, writes: Sequence[Writing]) -> list[Command | None]:
-    async with unit_of_work(group_id) as work:
+    async with unit_of_work(group_id, by_key=True) as work:
         command_ids = [write.command_id for write in writes]
         await supplies.lock_supplies_of_commands(work, command_ids=command_ids)
         found = await steps.lock_unfinished(work, command_ids=command_ids)
@@ -139,7 +139,7 @@ async def ended(
 
 
 async def _end_all(group_id: int, ends: Sequence[tuple[End, Reading | None]]) -> list[bool]:
-    async with unit_of_work(group_id) as work:
+    async with unit_of_work(group_id, by_key=True) as work:
         command_ids = [end.command_id for end, _ in ends]
         await supplies.lock_supplies_of_commands(work, command_ids=command_ids)
         found = await steps.end_commands(work, ends=[end for end, _ in ends])
@@ -171,5 +171,5 @@ async def waits(
 ) -> None:
     """It goes on later: the meter was not reached, or needs a moment. `accepted_at`: it answered the last
     write; an answer that a crash forgets is made up for by writing again."""
-    async with unit_of_work(group_id, durable=False) as work:
+    async with unit_of_work(group_id, durable=False, by_key=True) as work:
         await steps.note_waiting(work, command_id=command_id, why=why, accepted_at=accepted_at)

@@ -163,7 +163,8 @@ async def unit_of_work(
     only that). For what is found out again by itself, such as a lease; never for money, orders or intent.
 
     `by_key`: all that is asked here finds its rows by key, however many are asked for, so each statement is
-    planned once a connection. The planner would rather plan anew for each list that it can count.
+    planned once a connection. The planner would rather plan anew for each list that it can count; and a group
+    that its statistics do not know yet it takes for empty, and reads all of it for each row.
 
     Raises ValueError for anything but a positive int, RuntimeError inside another unit of work (or
     in a task started there): that would be a savepoint, and its SET LOCAL outlives it, so the outer

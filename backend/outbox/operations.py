@@ -76,12 +76,12 @@ async def claim(work: UnitOfWork, *, at: datetime, lease: timedelta, limit: int)
     """Lease due events to this worker until `at + lease`; a dead worker's lease simply runs out."""
     # MATERIALIZED: as a plain subquery the planner may run it once a row and lock past the limit.
     rows = await work.fetch(
-        "WITH picked AS MATERIALIZED (SELECT group_id, id FROM outbox_event"
+        "WITH picked AS MATERIALIZED (SELECT id FROM outbox_event"
         "   WHERE group_id = $1 AND done_at IS NULL AND due_at <= $3"
         "     AND (leased_until IS NULL OR leased_until <= $3)"
         "   ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED)"
         " UPDATE outbox_event e SET leased_until = $2, attempts = attempts + 1"
-        " FROM picked p WHERE e.group_id = p.group_id AND e.id = p.id"
+        " FROM picked p WHERE e.group_id = $1 AND e.id = p.id"
         " RETURNING e.id, e.topic, e.payload, e.attempts",
         work.group_id,
         at + lease,
