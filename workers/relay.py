@@ -34,7 +34,7 @@ TICK_S = 2.0
 BATCH = 500
 # Urgent events under way in this process, most of which wait for buses. More than the commands that a batch
 # has on their way (control.batch_rules.IN_A_PROJECT), so that who pays meanwhile finds room.
-ROOM = 1000
+ROOM = 2500
 _LAST_WORDS_S = 10.0
 
 

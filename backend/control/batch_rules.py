@@ -28,7 +28,7 @@ UNTENDED, FORGOTTEN = timedelta(minutes=15), timedelta(seconds=20)
 ALONE_WITHIN = timedelta(hours=1)
 # Commands on their way at once: as many as keep a bus busy until the next round, and no more, for a trip
 # lives 120 s on the slowest bus too; and what is on its way leaves places of a worker to who pays meanwhile.
-AT_A_GATEWAY, IN_A_PROJECT = 4, 800
+AT_A_GATEWAY, IN_A_PROJECT = 4, 2000
 _MOST_TEXT = 200_000
 _LOOKED_AT = 1_000  # of a line; csv itself gives up at a cell of 131,072
 _SERIAL = re.compile(r"[A-Za-z0-9-]{4,32}")
