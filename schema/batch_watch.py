@@ -19,7 +19,9 @@ from .context import Info
 
 _AT_ONCE = 500  # meters of one event
 _COMMITTED_LATE = timedelta(seconds=2)  # an item may be told of after younger ones, or at the end
-_PACE_S = 0.4  # a batch rings many times a second; nobody reads as fast, and each look is a question
+_PACE_S = (
+    0.4  # a batch rings many times a second; nobody reads as fast, and each look is a question
+)
 
 
 class Seen(NamedTuple):
@@ -46,11 +48,10 @@ class Watch:
         bell = self._info.context.bell
         with bell.listen_to_batch(group_id=group_id, batch_id=self._batch_id) as rings:
             while True:
-                looked = asyncio.get_running_loop().time()
                 for seen in await self._new():
                     yield seen
+                await asyncio.sleep(_PACE_S)
                 await rings.get()
-                await asyncio.sleep(looked + _PACE_S - asyncio.get_running_loop().time())
 
     async def _new(self) -> list[Seen]:
         scope = await self._info.context.scope_now()

@@ -39,7 +39,7 @@ from .command import command_meters
 
 RUNNER = Actor("system", "batch", "batch runner")
 _AT_ONCE = 200  # meters of one transaction: it holds the chain of the audit
-_AGAIN = timedelta(seconds=0.5)
+_AGAIN = timedelta(milliseconds=500)
 _OPEN = (BatchState.RUNNING, BatchState.PAUSED, BatchState.CANCELLED)
 _HALTED, _FAILED = "BATCH_HALTED", "BATCH_FAILED"
 _NO_MORE_RIGHT = "who asked for it may not control meters any more"
