@@ -148,6 +148,8 @@ class VirtualDtu(_Caller):
         self._serial_side: asyncio.Task[None] | None = None
         self.packing = Packing()
         self.asked = asyncio.Event()
+        self._in_pieces = False
+        self._held = 0  # heartbeats that wait for the end of a packet in pieces
 
     async def dial(self) -> None:
         """See _Caller.dial."""
@@ -163,8 +165,12 @@ class VirtualDtu(_Caller):
         await super().hang_up()
 
     def beat(self) -> None:
-        """Send the heartbeat bytes."""
-        self.send(self._heartbeat)
+        """Send the heartbeat bytes; behind a packet that is on its way in pieces, for it is the line that
+        cuts and not the box."""
+        if self._in_pieces:
+            self._held += 1
+        else:
+            self.send(self._heartbeat)
 
     def _begin(self) -> None:
         self.send(self._registration)
@@ -185,9 +191,15 @@ class VirtualDtu(_Caller):
 
     async def _send_pieces(self, raw: bytes) -> None:
         size = self.packing.pieces or len(raw)
-        for at in range(0, len(raw), size):
-            self.send(raw[at : at + size])
-            await asyncio.sleep(0.001 if self.packing.pieces else 0)
+        self._in_pieces = True
+        try:
+            for at in range(0, len(raw), size):
+                self.send(raw[at : at + size])
+                await asyncio.sleep(0.001 if self.packing.pieces else 0)
+        finally:
+            self._in_pieces = False
+        self.send(self._heartbeat * self._held)
+        self._held = 0
 
 
 class Virtual4gMeter(_Caller):
