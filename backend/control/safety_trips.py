@@ -17,6 +17,7 @@ from backend.kernel.scope import Scope
 from backend.tenancy.queries import project as project_door
 from backend.tenancy.rules import Permission
 
+from .supplies import make_supplies
 from .supply_rules import OwnCut, SafetyLock
 
 
@@ -156,14 +157,7 @@ async def lock_own_cuts(
     """What each of the meters (with their projects) last said that it opened its relay for by itself, and
     whether the cloud forces it open; made on first sight, held until commit. What another holds just now is
     left out."""
-    await work.execute(
-        "INSERT INTO control_supply (group_id, meter_id, project_id)"
-        " SELECT $1, m.* FROM unnest($2::uuid[], $3::uuid[]) AS m(meter_id, project_id)"
-        " ORDER BY m.meter_id ON CONFLICT DO NOTHING",
-        work.group_id,
-        list(meters),
-        list(meters.values()),
-    )
+    await make_supplies(work, meters=meters)
     rows = await work.fetch(
         "SELECT meter_id, own_cut, force FROM control_supply WHERE group_id = $1 AND meter_id = ANY($2)"
         " ORDER BY meter_id FOR UPDATE SKIP LOCKED",

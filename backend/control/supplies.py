@@ -86,6 +86,18 @@ def _said(row: Row, what: str) -> Said | None:
     return None if at is None else Said(reason, by, at)
 
 
+async def make_supplies(work: UnitOfWork, *, meters: Mapping[UUID, UUID]) -> None:
+    """Rows of meters (with their projects) that have none yet."""
+    await work.execute(
+        "INSERT INTO control_supply (group_id, meter_id, project_id)"
+        " SELECT $1, m.* FROM unnest($2::uuid[], $3::uuid[]) AS m(meter_id, project_id)"
+        " ORDER BY m.meter_id ON CONFLICT DO NOTHING",
+        work.group_id,
+        list(meters),
+        list(meters.values()),
+    )
+
+
 async def lock_supply(work: UnitOfWork, *, project_id: UUID, meter_id: UUID) -> MeterSupply:
     """A meter's row, made on first sight, locked until commit."""
     return (await lock_supplies(work, meters={meter_id: project_id}))[meter_id]
@@ -95,14 +107,7 @@ async def lock_supplies(
     work: UnitOfWork, *, meters: Mapping[UUID, UUID]
 ) -> dict[UUID, MeterSupply]:
     """The rows of meters (with their projects), made on first sight, locked until commit, by meter."""
-    await work.execute(
-        "INSERT INTO control_supply (group_id, meter_id, project_id)"
-        " SELECT $1, m.* FROM unnest($2::uuid[], $3::uuid[]) AS m(meter_id, project_id)"
-        " ORDER BY m.meter_id ON CONFLICT DO NOTHING",
-        work.group_id,
-        list(meters),
-        list(meters.values()),
-    )
+    await make_supplies(work, meters=meters)
     rows = await work.fetch(
         "SELECT * FROM control_supply WHERE group_id = $1 AND meter_id = ANY($2)"
         " ORDER BY meter_id FOR UPDATE",
