@@ -73,6 +73,12 @@ class Cjt188Frame:
         return bytes([_WAKE_UP]) * self.wake_up + body + bytes([sum(body) & 0xFF, _END])
 
 
+def _is_whole(bare: bytes) -> bool:
+    """Whether bytes are a right frame of this protocol, whatever else they may be."""
+    fits = len(bare) >= _OVERHEAD and len(bare) == _OVERHEAD + bare[10] and bare[-1] == _END
+    return fits and sum(bare[:-2]) & 0xFF == bare[-2]
+
+
 def parse_frame(raw: bytes) -> Cjt188Frame:
     """The one frame that `raw` is, wake-up bytes before it allowed and nothing else.
 
@@ -81,7 +87,7 @@ def parse_frame(raw: bytes) -> Cjt188Frame:
     bare = raw.lstrip(bytes([_WAKE_UP]))
     if bare and bare[0] != _START:
         raise FrameError(f"a frame starts with 68, not {bare[0]:02X}")
-    if _dl645_size(bare, 0) == len(bare) != 0:
+    if _dl645_size(bare, 0) == len(bare) != 0 and not _is_whole(bare):
         raise FrameError("this is a DL/T 645 frame, not CJ/T 188")
     if len(bare) < _OVERHEAD:
         raise ShortAnswer(f"{len(bare)} bytes are no frame")

@@ -54,6 +54,11 @@ def _data(vector: str) -> bytes:
     return parse_frame(_raw(vector)).data
 
 
+def test_a_frame_that_dlt645_could_read_as_well_is_what_it_was_asked_to_be() -> None:
+    both = Cjt188Frame(kind=0, address="00680000000000", control=4, data=bytes(3), wake_up=0)
+    assert parse_frame(both.encode()) == both
+
+
 @given(frame=frames)
 def test_a_frame_survives_the_wire(frame: Cjt188Frame) -> None:
     assert parse_frame(frame.encode()) == frame
