@@ -78,12 +78,14 @@ int main(int argc, char **argv) {
     puts("ready");
     fflush(stdout);
     for (;;) {
-        int wait = -1;
+        struct timespec wait = {0}, *until = NULL;
         if (first != last) {
             int64_t left = (int64_t)queue[first % MOST].due - (int64_t)now_us();
-            wait = left <= 0 ? 0 : (int)((left + 999) / 1000);
+            if (left > 0) wait = (struct timespec){left / 1000000, left % 1000000 * 1000};
+            until = &wait;
         }
-        int n = epoll_wait(ep, got, 512, wait);
+        /* Not epoll_wait: its whole milliseconds would hold an answer up to one too long. */
+        int n = epoll_pwait2(ep, got, 512, until, NULL);
         for (int i = 0; i < n; i++) {
             int fd = got[i].data.fd;
             if (fd == listener) { accept_one(listener, ep); continue; }
