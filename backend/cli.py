@@ -41,6 +41,10 @@ def _settings() -> Settings:
 
     settings = read_settings(os.environ)
     logs.configure(settings.log_level)
+    if settings.profiles_dir is not None:
+        from workers.profiles.loader import use_own_profiles
+
+        use_own_profiles(settings.profiles_dir)
     return settings
 
 

@@ -1,15 +1,13 @@
-"""The shipped profiles as metering knows them."""
+"""The profiles that this process knows, as metering knows them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 
 from backend.metering.rules import MeterKind, MeterModel
-from workers.profiles.loader import shipped_profiles
+from workers.profiles.loader import known_profiles
 
 
-@cache
 def meter_models() -> Mapping[str, MeterModel]:
     """Every model that has a profile, by name. Raises ProfileError."""
     return {
@@ -27,5 +25,5 @@ def meter_models() -> Mapping[str, MeterModel]:
             closes=profile.closes,
             holds_load_limits=profile.holds_load_limits,
         )
-        for profile in shipped_profiles().values()
+        for profile in known_profiles().values()
     }

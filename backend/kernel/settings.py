@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from .errors import InvalidInput
@@ -20,7 +21,8 @@ class Settings:
     accepted. `mqtt_url` is the broker of the sealed uplink (mqtt://user:password@host:port), empty when
     no gateway of ours is used. `provider_urls` overrides the providers' addresses (stand-ins), by name.
     The links door and the ports for dial-ins are (host, port), None when off. `pool_max` is how many
-    connections to PostgreSQL one process may hold; None is the process's own measure.
+    connections to PostgreSQL one process may hold; None is the process's own measure. `profiles_dir` holds
+    the operator's own meter models, None when there are none.
     """
 
     environment: str
@@ -40,6 +42,7 @@ class Settings:
     keep_samples_days: int = 400
     keep_rollups_days: int = 3660
     pool_max: int | None = None
+    profiles_dir: Path | None = None
 
     @property
     def production(self) -> bool:
@@ -89,6 +92,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         keep_samples_days=_days(environ, "SHUIDIAN_KEEP_SAMPLES_DAYS", default="400"),
         keep_rollups_days=_days(environ, "SHUIDIAN_KEEP_ROLLUPS_DAYS", default="3660"),
         pool_max=_pool(environ, "SHUIDIAN_POOL_MAX"),
+        profiles_dir=Path(own) if (own := environ.get("SHUIDIAN_PROFILES_DIR")) else None,
     )
 
 

@@ -105,8 +105,11 @@ def test_every_config_and_volume_that_is_used_is_there(
 ) -> None:
     used = {c["source"] for s in services.values() for c in s.get("configs", [])}
     assert used == compose["configs"].keys()
-    volumes = {v.split(":")[0] for s in services.values() for v in s.get("volumes", [])}
+    mounts = [v for s in services.values() for v in s.get("volumes", [])]
+    volumes = {v.split(":")[0] for v in mounts if not v.startswith("./")}
     assert volumes == compose["volumes"].keys()
+    folders = {v for v in mounts if v.startswith("./")}
+    assert folders == {"./profiles:/profiles:ro"}, "what is the operator's is only read"
 
 
 def test_every_variable_is_explained_in_env_example() -> None:

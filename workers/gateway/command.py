@@ -82,6 +82,7 @@ def _run(options: argparse.Namespace) -> int:
     from .site import SiteError, load_site
 
     logs.configure(os.environ.get("SHUIDIAN_LOG_LEVEL", "INFO"))
+    _know_own_profiles(options.site)
     try:
         site = load_site(options.site)
     except OSError as failure:
@@ -118,6 +119,15 @@ async def _serve(options: argparse.Namespace, site: Site) -> None:
         await agent.run()
 
 
+def _know_own_profiles(site: Path) -> None:
+    """Models of this site's own stand in a folder beside its file. Raises ProfileError."""
+    from workers.profiles.loader import BESIDE_A_SITE, use_own_profiles
+
+    folder = site.parent / BESIDE_A_SITE
+    if folder.is_dir():
+        use_own_profiles(folder)
+
+
 def _status(options: argparse.Namespace) -> int:
     from .status import read_status
 
@@ -127,10 +137,15 @@ def _status(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     """0 when the file is right, 1 when it is not; a line a fault."""
+    from workers.profiles.loader import ProfileError
+
     from .site import check_site
 
     try:
+        _know_own_profiles(options.file)
         faults = check_site(options.file)
+    except ProfileError as error:
+        faults = [error.message]
     except OSError as error:
         faults = [f"cannot be read: {error.strerror}"]
     for line in faults or ["ok"]:

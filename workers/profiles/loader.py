@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from . import cjt188_map, dlt645_check, dlt645_map, modbus_map
 from .model import GRADES, Map, Profile
 
 PROFILE_DIR = Path(__file__).parent
+BESIDE_A_SITE = "profiles"  # the folder of a gateway's own profiles, beside its site file
 
 _Tree = dict[str, Any]  # a parsed TOML document, before its shape is known
 
@@ -81,21 +82,54 @@ def load_profile(path: Path) -> Profile:
 def shipped_profiles() -> dict[str, Profile]:
     """Every profile that comes with the product, by model. Raises ProfileError for a wrong one or
     for two of the same model."""
+    return _loaded(PROFILE_DIR, {})
+
+
+_own: dict[str, Profile] = {}
+
+
+def use_own_profiles(folder: Path) -> None:
+    """From here on this process knows the profiles in `folder` too: the operator's own models, read once when
+    the process starts.
+
+    Raises ProfileError for a folder that is none, for a wrong profile, and for a model that is there
+    already: what ships is never replaced in silence, a changed copy takes a name of its own.
+    """
+    if not folder.is_dir():
+        raise ProfileError(f"{folder} is no folder of profiles")
+    found = _loaded(folder, shipped_profiles())
+    _own.clear()
+    _own.update(found)
+
+
+def known_profiles() -> dict[str, Profile]:
+    """Every profile that this process knows, by model: what ships and the operator's own."""
+    return shipped_profiles() | _own
+
+
+def profile_of(model: str) -> Profile:
+    """The profile of `model`. Raises NotFound."""
+    found = shipped_profiles().get(model) or _own.get(model)
+    if found is None:
+        raise NotFound(f"no profile for model {model}")
+    return found
+
+
+def _loaded(folder: Path, known: Mapping[str, Profile]) -> dict[str, Profile]:
     found: dict[str, Profile] = {}
-    for path in sorted(PROFILE_DIR.glob("*.toml")):
-        profile = load_profile(path)
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            profile = load_profile(path)
+        except OSError as error:
+            raise ProfileError(f"profile {path.name}: cannot be read: {error.strerror}") from error
+        if profile.model in known:
+            raise ProfileError(
+                f"profile {path.name}: model {profile.model} ships with the product: name yours otherwise"
+            )
         if profile.model in found:
             raise ProfileError(f"profile {path.name}: model {profile.model} is there twice")
         found[profile.model] = profile
     return found
-
-
-def profile_of(model: str) -> Profile:
-    """The shipped profile of `model`. Raises NotFound."""
-    try:
-        return shipped_profiles()[model]
-    except KeyError:
-        raise NotFound(f"no profile for model {model}") from None
 
 
 @cache
