@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 from backend.metering.rules import MeterKind, MeterModel
 from workers.profiles.loader import known_profiles
 
 
+@cache
 def meter_models() -> Mapping[str, MeterModel]:
-    """Every model that has a profile, by name. Raises ProfileError."""
+    """Every model that has a profile, by name: a process reads the operator's own before it first asks.
+    Raises ProfileError."""
     return {
         profile.model: MeterModel(
             name=profile.model,

@@ -12,7 +12,8 @@ from workers.profiles.loader import shipped_profiles
 from workers.profiles.model import GRADES
 from workers.profiles.table import BEGIN, END, markdown_table, model_rows, updated
 
-DOCS = Path(__file__).parents[2] / "docs" / "meters.md"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs" / "meters.md"
 
 
 def _list(*more: str) -> subprocess.CompletedProcess[str]:
@@ -38,6 +39,24 @@ def test_every_model_has_a_row_and_its_weakest_grade_is_its_profiles() -> None:
         worst = min((g for grades in row.grades.values() for g in grades), key=GRADES.index)
         assert worst == profiles[model].evidence, model
         assert row.sells == profiles[model].holds_money, model
+
+
+def test_the_readme_claims_no_more_of_a_model_than_its_best_grade() -> None:
+    rows = [line.split("|") for line in (ROOT / "README.md").read_text("utf-8").splitlines()]
+    told = {
+        grade: set(row[2].split()) - {"none", "yet"}
+        for grade in GRADES
+        for row in rows
+        if len(row) > 2 and row[1].strip().startswith(grade)
+    }
+    best: dict[str, set[str]] = {grade: set() for grade in GRADES}
+    for model in model_rows():
+        grades = {grade for part in model.grades.values() for grade in part}
+        best[max(grades, key=GRADES.index)].add(model.model)
+        if "vendor-document" in grades:
+            parts = {part for part, found in model.grades.items() if "vendor-document" in found}
+            assert parts == {"reading"}, model.model
+    assert {grade: {each.rstrip(",") for each in models} for grade, models in told.items()} == best
 
 
 def test_the_list_names_every_model_with_its_grades() -> None:

@@ -38,8 +38,10 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     folder, nothing = tmp_path / "profiles", tmp_path / "nothing"
     folder.mkdir()
     nothing.mkdir()
+    meter_models.cache_clear()
     yield folder
     use_own_profiles(nothing)
+    meter_models.cache_clear()
 
 
 def _put(folder: Path, model: str, *, name: str = "mine.toml", text: str = PREPAID) -> None:
