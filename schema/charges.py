@@ -43,7 +43,10 @@ strawberry.enum(
 strawberry.enum(
     Ruling,
     name="HoldRuling",
-    description="IGNORE: the reading that went back was wrong. REBASE: use counts anew from it.",
+    description=(
+        "IGNORE: the reading was wrong. REBASE: use counts anew from it."
+        " COUNT: it gained more than is believed, and did so indeed."
+    ),
 )
 
 
@@ -291,7 +294,8 @@ class ChargeMutations:
     async def rule_billing_hold(
         self, info: Info, meter: strawberry.ID, ruling: Ruling, note: str
     ) -> RechargedResult:
-        """Say what of the reading that went back, and go on charging the meter."""
+        """Say what of the reading that is held (it went back, or gained more than a meter can measure), and
+        go on charging the meter."""
         made = await charge_rulings.rule_on_hold(
             scope=info.context.caller(),
             meter_id=uuid_of(meter, "Meter"),

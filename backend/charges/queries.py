@@ -52,7 +52,7 @@ def _narrow(row: Row) -> Position:
 async def held_position(work: UnitOfWork, *, meter_id: UUID) -> Position | None:
     """The position of a meter's assignment that waits for a ruling, or None."""
     row = await work.fetchrow(
-        "SELECT * FROM charges_position WHERE group_id = $1 AND meter_id = $2 AND hold = 'NEGATIVE'"
+        "SELECT * FROM charges_position WHERE group_id = $1 AND meter_id = $2 AND hold <> 'NO_TARIFF'"
         " ORDER BY baseline_at DESC LIMIT 1",
         work.group_id,
         meter_id,

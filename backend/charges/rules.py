@@ -26,17 +26,33 @@ class Reason(StrEnum):
 
 
 class Hold(StrEnum):
-    """Why an assignment is not charged now: a register went back, or no tariff holds for it (C14)."""
+    """Why an assignment is not charged now: a register went back, or gained more than a meter of its kind can
+    measure in the time, and a person must rule on the reading; or no tariff holds for it (C14)."""
 
     NEGATIVE = "NEGATIVE"
+    TOO_FAST = "TOO_FAST"
     NO_TARIFF = "NO_TARIFF"
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for a ruling."""
+        return self is not Hold.NO_TARIFF
+
+
+class Stop(NamedTuple):
+    """The instant of a reading behind which nothing is charged, and why."""
+
+    at: datetime
+    hold: Hold
 
 
 class Ruling(StrEnum):
-    """What a person says of the reading that went back: it was wrong, or use counts anew from it."""
+    """What a person says of a reading that is held: it was wrong, use counts anew from it, or (of one that
+    gained too much) it is right and is charged."""
 
     IGNORE = "IGNORE"
     REBASE = "REBASE"
+    COUNT = "COUNT"
 
 
 class Amounts(NamedTuple):

@@ -101,7 +101,7 @@ async def charge_in(
     packed = await _packed(work, batch)
     for assignment in batch.assignments.values():
         position = batch.positions[assignment.id]
-        if position.hold and position.hold is Hold.NEGATIVE:
+        if position.hold and position.hold.waits:
             continue
         supply, last = position.supply, position.last.at
         came = since.get(assignment.meter_id)
@@ -136,15 +136,15 @@ def _charge(
         batch.hold(position, Hold.NO_TARIFF, position.last.at)
         return
     position.hold, position.held_at = None, None
-    rated, backward = spans((position.last, *points), kind, {})
+    rated, stop = spans((position.last, *points), kind, {})
     for span in rated:
         for part in timeline.parts(span):
             month = timeline.month(part.month)
             _charge_part(batch, position, supply, month, part, span)
         position.last = span.end
     batch.moved[position.assignment_id] = position
-    if backward is not None:
-        batch.hold(position, Hold.NEGATIVE, backward)
+    if stop is not None:
+        batch.hold(position, stop.hold, stop.at)
 
 
 def _charge_part(

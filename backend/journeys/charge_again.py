@@ -84,8 +84,8 @@ async def _parts(
 ) -> _Anew | None:
     """What all assignments of a supply used from a month on; their positions move to their last points.
 
-    None when a reading that came late makes use negative where it is charged already: what was charged
-    stays as it is until a person rules on that reading (C14).
+    None when a reading that came late cannot be where it is charged already: what was charged stays as it is
+    until a person rules on that reading (C14).
     """
     served = await cloud.cloud_assignments(work, account_ids=[own[0].account_id])
     by_id = {each.id: each for each in served}
@@ -98,17 +98,17 @@ async def _parts(
         if not timeline.holds(points[0].at):
             batch.hold(position, Hold.NO_TARIFF, points[0].at)
             continue
-        rated, backward = spans(points, assignment.kind, rulings[position.assignment_id])
-        if backward is not None and backward <= position.last.at:
-            batch.hold(position, Hold.NEGATIVE, backward)
+        rated, stop = spans(points, assignment.kind, rulings[position.assignment_id])
+        if stop is not None and stop.at <= position.last.at:
+            batch.hold(position, stop.hold, stop.at)
             return None
         for span in rated:
             parts += [part for part in timeline.parts(span) if part.month >= month]
         position.last = rated[-1].end if rated else points[0]
         position.hold, position.held_at = None, None
         batch.moved[position.assignment_id] = position
-        if backward is not None:
-            batch.hold(position, Hold.NEGATIVE, backward)
+        if stop is not None:
+            batch.hold(position, stop.hold, stop.at)
     return _Anew(parts, max(own, key=lambda each: (each.last.at, each.assignment_id.int)))
 
 

@@ -18,7 +18,7 @@ _MISSED = (
     " JOIN metering_latest l ON l.group_id = m.group_id AND l.meter_id = m.id"
     " LEFT JOIN charges_position p ON p.group_id = a.group_id AND p.assignment_id = a.id"
     " WHERE m.group_id = $1 AND m.credit_mode = 'CLOUD' AND l.received_at < $2"
-    "  AND l.at > coalesce(p.rated_at, a.started_at) AND p.hold IS DISTINCT FROM 'NEGATIVE'"
+    "  AND l.at > coalesce(p.rated_at, a.started_at) AND (p.hold IS NULL OR p.hold = 'NO_TARIFF')"
     " ORDER BY l.received_at LIMIT $3"
 )
 _MOMENT = timedelta(microseconds=1)

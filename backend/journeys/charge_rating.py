@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from backend.charges.rules import Amounts, Point, Ruling
-from backend.metering.rules import MeterKind, register_gain
+from backend.charges.rules import Amounts, Hold, Point, Ruling, Stop
+from backend.metering.rules import MeterKind, passes_at_most, register_gain
 from backend.tariffs import calendar, rules
 from backend.tariffs.calendar import Held
 from backend.tariffs.rules import (
@@ -99,9 +99,9 @@ def use_between(start: Point, end: Point, kind: MeterKind) -> Use | None:
 
 def spans(
     points: Iterable[Point], kind: MeterKind, rulings: Mapping[datetime, Ruling]
-) -> tuple[list[Rated], datetime | None]:
-    """Use between neighbours of rising readings, by what was ruled of those that went back; and the
-    instant of the first one of which nothing was ruled, where the rest has to wait (C14)."""
+) -> tuple[list[Rated], Stop | None]:
+    """Use between neighbours of rising readings, by what was ruled of those that went back or gained too
+    much; and the first one of which nothing was ruled, where the rest has to wait (C14)."""
     found: list[Rated] = []
     last: Point | None = None
     for point in points:
@@ -112,7 +112,9 @@ def spans(
             rebased = ruling and ruling is Ruling.REBASE
             use = NO_USE if rebased else use_between(last, point, kind)
             if use is None:
-                return found, point.at
+                return found, Stop(point.at, Hold.NEGATIVE)
+            if ruling is not Ruling.COUNT and sum(use) > passes_at_most(kind, point.at - last.at):
+                return found, Stop(point.at, Hold.TOO_FAST)
             found.append(Rated(last, point, use))
         last = point
     return found, None

@@ -26,8 +26,8 @@ async def rule_on_hold(
     """Say what of the reading that put a billing hold on a meter, and go on charging; how many charges
     that made.
 
-    IGNORE: the reading was wrong. REBASE: use counts anew from it. Raises NotFound, Forbidden,
-    InvalidInput (no note), Conflict (no such hold).
+    IGNORE: the reading was wrong. REBASE: use counts anew from it. COUNT: it gained so much indeed. Raises
+    NotFound, Forbidden, InvalidInput (no note, or to count what went back), Conflict (no such hold).
     """
     if len(note.strip()) < 4:
         raise InvalidInput("say why, in four characters or more", field="note")
@@ -40,8 +40,10 @@ async def rule_on_hold(
         served = await cloud.cloud_assignments(work, meter_ids=[meter_id])
         batch = await gather(work, [each for each in served if each.id == held.assignment_id], at)
         position = batch.positions[held.assignment_id]
-        if position.hold is not Hold.NEGATIVE or position.held_at is None:
+        if position.hold is None or not position.hold.waits or position.held_at is None:
             raise Conflict("no billing hold waits for a ruling here")
+        if ruling is Ruling.COUNT and position.hold is not Hold.TOO_FAST:
+            raise InvalidInput("a register that went back has no use to count", field="ruling")
         await operations.rule(
             work,
             position=position,

@@ -14,6 +14,7 @@ import pytest
 from backend.charges.rules import Amounts, Point, Reason, Ruling
 from backend.journeys.charge_estimate import estimate_use
 from backend.journeys.charge_explain import explained
+from backend.journeys.charge_figures import figures
 from backend.journeys.charge_missed import charge_missed
 from backend.journeys.charge_rating import Timeline, amounts_to_date, segments_to_date, spans
 from backend.journeys.charge_rulings import re_rate, rule_on_hold
@@ -144,8 +145,8 @@ async def truth(homes: list[Home], read: dict[UUID, dict[datetime, Reading]]) ->
             Point(at, each.total, tuple(each.bands.get(band) for band in BANDS))
             for at, each in sorted(read[home.meter.id].items())
         ]
-        rated, backward = spans([opening, *found], MeterKind.ELECTRICITY, {})
-        assert backward is None
+        rated, stop = spans([opening, *found], MeterKind.ELECTRICITY, {})
+        assert stop is None
         parts += [part for span in rated for part in timeline.parts(span)]
     total = Amounts()
     used: dict[date, int] = {}
@@ -285,6 +286,35 @@ async def test_a_register_that_goes_back_is_held_and_goes_on_as_a_person_rules(
     assert (await home.charged()).hao == 24_000
     assert await home.read(home.reading(8, -898_000)) == 1
     assert (await home.charged()).hao == 30_000
+
+
+async def test_a_register_that_gains_more_than_a_meter_can_is_held_and_charged_only_when_a_person_says_so(
+    worlds: tuple[World, World],
+) -> None:
+    ours, theirs = worlds
+    home, other = await make_home(ours), await make_home(theirs)
+    await home.read(home.reading(1, 1_000))
+    wrong = home.reading(2, 50_001_000)  # one digit of eight was told wrong
+    await home.read(wrong, charge=False)
+    async with unit_of_work(ours.group_id) as work:
+        known = (await figures(work, account_ids=[home.account.id]))[home.account.id]
+    assert known.uncharged == Money(0)  # not even before it is looked at
+    assert await home.read(wrong) == 0
+    assert await home.read(home.reading(3, 3_000)) == 0
+    assert await other.read(other.reading(1, 1_000)) == 1  # who lives elsewhere is charged
+    async with unit_of_work(ours.group_id) as work:
+        (case,) = await work.fetch("SELECT * FROM alerts_case WHERE kind = 'BILLING_HOLD'")
+    assert case["detail"]["reason"] == "TOO_FAST"
+    rule = partial(rule_on_hold, scope=ours.scope, meter_id=home.meter.id, at=home.at(5))
+    await rule(ruling=Ruling.IGNORE, note="a wrong digit")
+    assert (await home.charged()).hao == 18_000
+    await home.read(home.reading(4, 5_003_000), home.reading(5, 5_004_000))
+    assert (await home.charged()).hao == 18_000
+    await rule(ruling=Ruling.COUNT, note="a welder of the works behind transformers")
+    assert sum(sum(charge.use) for charge in await home.charges()) == 5_004_000
+    await home.read(home.reading(6, 4_000_000))
+    with pytest.raises(InvalidInput, match="no use to count"):
+        await rule(ruling=Ruling.COUNT, note="what went back has no use")
 
 
 async def test_a_late_reading_that_goes_back_takes_nothing_back_before_a_person_rules(

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from backend.charges.rules import Amounts, Point, Ruling
+from backend.charges.rules import Amounts, Hold, Point, Ruling, Stop
 from backend.journeys.charge_rating import (
     Part,
     Rated,
@@ -89,8 +89,8 @@ class Supply(RuleBasedStateMachine):
         last = self.points[self.rated]
         self.points[hour] = self._shown(hour, bands=bands)
         if not self.held:
-            rated, backward = spans((last, self.points[hour]), MeterKind.ELECTRICITY, {})
-            assert backward is None
+            rated, stop = spans((last, self.points[hour]), MeterKind.ELECTRICITY, {})
+            assert stop is None
             self._add(rated)
             self.rated = hour
 
@@ -186,7 +186,8 @@ class Supply(RuleBasedStateMachine):
 
     def _hold(self, hour: int) -> None:
         pair = (self.points[self.rated], self.points[hour])
-        assert spans(pair, MeterKind.ELECTRICITY, {}) == ([], pair[1].at)
+        stop = Stop(pair[1].at, Hold.NEGATIVE)
+        assert spans(pair, MeterKind.ELECTRICITY, {}) == ([], stop)
         self.held = True
 
     def _add(self, rated: list[Rated]) -> None:
@@ -221,8 +222,8 @@ class Supply(RuleBasedStateMachine):
     def _rate_anew(self) -> None:
         ruled = {_at(hour): ruling for hour, ruling in self.wrong.items() if ruling is not None}
         points = [self.points[hour] for hour in sorted(self.points)]
-        rated, backward = spans(points, MeterKind.ELECTRICITY, ruled)
-        self.uses, self.held = {}, backward is not None
+        rated, stop = spans(points, MeterKind.ELECTRICITY, ruled)
+        self.uses, self.held = {}, stop is not None
         for part in (part for span in rated for part in self.timeline.parts(span)):
             self._use(part)
         for month in sorted(self.uses):

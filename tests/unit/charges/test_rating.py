@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from backend.charges.rules import Amounts, Figures, Hold, Point, Position, Ruling, Supply
+from backend.charges.rules import Amounts, Figures, Hold, Point, Position, Ruling, Stop, Supply
 from backend.journeys.charge_rating import (
     BANDS_AGREE,
     Part,
@@ -109,13 +109,41 @@ def test_a_register_begins_anew_only_when_so_much_can_have_passed(
 def test_a_reading_that_went_back_stops_what_follows_until_it_is_ruled_on() -> None:
     one, bad, two = shown(100), shown(40, hours=1), shown(130, hours=2)
     assert spans([], MeterKind.WATER, {}) == ([], None)
-    assert spans([one, bad, two], MeterKind.WATER, {}) == ([], bad.at)
+    assert spans([one, bad, two], MeterKind.WATER, {}) == ([], Stop(bad.at, Hold.NEGATIVE))
     ignored = spans([one, bad, two], MeterKind.WATER, {bad.at: Ruling.IGNORE})
     assert ignored == ([Rated(one, two, Use(unbanded=30))], None)
     anew = spans([one, bad, two], MeterKind.WATER, {bad.at: Ruling.REBASE})
     assert anew == ([Rated(one, bad, NO_USE), Rated(bad, two, Use(unbanded=90))], None)
     first = spans([bad, two], MeterKind.WATER, {bad.at: Ruling.REBASE})
     assert first == ([Rated(bad, two, Use(unbanded=90))], None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "hours", "most"),
+    [
+        (MeterKind.ELECTRICITY, 1, 2_000_000),
+        (MeterKind.ELECTRICITY, 3, 4_000_000),
+        (MeterKind.WATER, 1, 200_000),
+        (MeterKind.HEAT, 24, 25_000_000),
+    ],
+)
+def test_more_than_the_largest_meter_can_measure_stops_what_follows_until_it_is_ruled_on(
+    kind: MeterKind, hours: int, most: int
+) -> None:
+    """1,000 kW, 100 m³ an hour, and an hour more than the time between."""
+    one, two, odd = shown(100), shown(100 + most, hours=hours), shown(101 + most, hours=hours)
+    after = shown(102 + most, hours=hours + 1)
+    assert spans([one, two], kind, {}) == ([Rated(one, two, Use(unbanded=most))], None)
+    assert spans([one, odd, after], kind, {}) == ([], Stop(odd.at, Hold.TOO_FAST))
+    rest = Rated(odd, after, Use(unbanded=1))
+    counted = spans([one, odd, after], kind, {odd.at: Ruling.COUNT})
+    assert counted == ([Rated(one, odd, Use(unbanded=most + 1)), rest], None)
+    ignored = spans([one, odd, two._replace(at=after.at)], kind, {odd.at: Ruling.IGNORE})
+    assert ignored == ([Rated(one, two._replace(at=after.at), Use(unbanded=most))], None)
+    assert spans([one, odd, after], kind, {odd.at: Ruling.REBASE}) == (
+        [Rated(one, odd, NO_USE), rest],
+        None,
+    )
 
 
 def test_a_span_within_a_day_is_one_part_and_no_estimate() -> None:
