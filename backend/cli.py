@@ -339,7 +339,7 @@ def _parser() -> argparse.ArgumentParser:
     profile = words.add_parser("profile", help="check the file of a meter model")
     profile_command.add_words(profile)
 
-    gateway = words.add_parser("gateway", help="the box on site: enrol, run, status, check")
+    gateway = words.add_parser("gateway", help="the box on site: enrol, run, status, check, try")
     gateway_command.add_words(gateway)
     return parser
 

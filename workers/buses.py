@@ -20,6 +20,7 @@ from workers.links.door import DoorAddress
 from workers.links.door_link import DoorLink
 from workers.links.errors import LinkDown
 from workers.links.lane import Lane, Priority
+from workers.links.line import BusLink
 from workers.links.remote import RemoteMeter
 from workers.links.tcp import TcpLink
 from workers.profiles.loader import profile_of
@@ -66,7 +67,7 @@ class OnBus(Protocol):
 
 
 class Link(Protocol):
-    """What a bus is spoken on by; see TcpLink."""
+    """What a bus is spoken on by; see BusLink."""
 
     @property
     def exchange(self) -> Exchange:
@@ -110,7 +111,7 @@ class Turn:
         return bool(self._lane.waiting) or not self._hold.keeps
 
     async def play(self, script: Script) -> None:
-        """Do a long series with no task between its exchanges; see TcpLink.play. A gateway of ours, that
+        """Do a long series with no task between its exchanges; see BusLink.play. A gateway of ours, that
         takes commands, is simply awaited."""
         if self._link is None:
             await script
@@ -204,7 +205,7 @@ class Buses:
         if gateway.link == GatewayLink.UPLINK and self._door is not None:
             command = RemoteCommand(self._door, gateway.id)
             return Bus(gateway, self._lease, partial(self._remote, command), None)
-        link: TcpLink
+        link: BusLink
         if gateway.address is not None:
             host, _, port = gateway.address.rpartition(":")
             link = TcpLink(host, int(port), numbered=gateway.link == GatewayLink.MODBUS_TCP)

@@ -80,7 +80,7 @@ class _Wire:
         self.exchange = exchange
 
     async def play(self, script: Script) -> None:
-        """See TcpLink.play."""
+        """See BusLink.play."""
         with closing(script), suppress(StopIteration):
             question = script.send(None)
             while True:

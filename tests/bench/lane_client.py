@@ -26,7 +26,8 @@ from backend.metering.on_buses import SweptMeter
 from workers.drivers.modbus import ModbusDriver
 from workers.drivers.ports import Driver
 from workers.links.lane import Lane, Priority
-from workers.links.tcp import TcpLink, Timing
+from workers.links.line import Timing
+from workers.links.tcp import TcpLink
 from workers.main import settle_memory
 from workers.profiles.loader import load_profile
 from workers.protocols.framing import asked

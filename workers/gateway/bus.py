@@ -10,7 +10,10 @@ from workers.drivers.access import Access
 from workers.drivers.factory import driver_of
 from workers.drivers.ports import Driver
 from workers.links.lane import Lane, Priority
-from workers.links.tcp import TcpLink, Timing
+from workers.links.line import BusLink, Timing
+from workers.links.serial import SerialLink
+from workers.links.serial_port import SerialPort
+from workers.links.tcp import TcpLink
 
 from .site import BusPlan, MeterPlan, Site
 
@@ -44,7 +47,8 @@ class Buses:
             await link.close()
 
 
-def _link(bus: BusPlan) -> TcpLink:
-    return TcpLink(
-        bus.host, bus.port, timing=Timing(answer_s=bus.answer_s), numbered=bus.modbus_tcp
-    )
+def _link(bus: BusPlan) -> BusLink:
+    if isinstance(bus.by, SerialPort):
+        return SerialLink(bus.by, answer_s=bus.answer_s)
+    timing = Timing(answer_s=bus.answer_s)
+    return TcpLink(bus.by.host, bus.by.port, timing=timing, numbered=bus.by.modbus_tcp)

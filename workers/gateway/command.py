@@ -45,6 +45,10 @@ def add_words(parser: argparse.ArgumentParser) -> None:
     check.add_argument("file", type=Path, metavar="FILE")
     check.set_defaults(run=_check)
 
+    trial = words.add_parser("try", help="read every meter of a site file once, without the cloud")
+    trial.add_argument("file", type=Path, metavar="FILE")
+    trial.set_defaults(run=_try)
+
 
 def _megabytes(text: str) -> int:
     megabytes = int(text)
@@ -79,18 +83,24 @@ def _run(options: argparse.Namespace) -> int:
 
     from .identity import IdentityFile
     from .lock import alone_in
-    from .site import SiteError, load_site
 
     logs.configure(os.environ.get("SHUIDIAN_LOG_LEVEL", "INFO"))
-    _know_own_profiles(options.site)
-    try:
-        site = load_site(options.site)
-    except OSError as failure:
-        raise SiteError(f"{options.site} cannot be read: {failure.strerror}") from failure
+    site = _site(options.site)
     IdentityFile(options.data).load()  # says it plainly when this box is not enrolled
     with alone_in(options.data):
         asyncio.run(_serve(options, site))
     return 0
+
+
+def _site(path: Path) -> Site:
+    """The site of a file, with the models beside it. Raises SiteError, ProfileError."""
+    from .site import SiteError, load_site
+
+    _know_own_profiles(path)
+    try:
+        return load_site(path)
+    except OSError as failure:
+        raise SiteError(f"{path} cannot be read: {failure.strerror}") from failure
 
 
 async def _serve(options: argparse.Namespace, site: Site) -> None:
@@ -151,3 +161,21 @@ def _check(options: argparse.Namespace) -> int:
     for line in faults or ["ok"]:
         sys.stdout.write(f"{options.file}: {line}\n")
     return 1 if faults else 0
+
+
+def _try(options: argparse.Namespace) -> int:
+    """0 when every meter was read, 1 when one was not; a line a meter."""
+    return asyncio.run(_tried(_site(options.file)))
+
+
+async def _tried(site: Site) -> int:
+    from backend.kernel.clock import SystemClock
+
+    from .trial import try_meters
+
+    failed = 0
+    async for is_well, line in try_meters(site, clock=SystemClock()):
+        failed |= not is_well
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    return failed

@@ -1,4 +1,8 @@
-"""Reads every meter once a period: one bus never waits for another, a dead meter costs ever less (C25)."""
+"""Reads every meter once a period: one bus never waits for another, a dead meter costs ever less (C25).
+
+A sweep that a dead bus broke off goes on when the bus is back: it is tried again after 5 s, then ever
+less often, up to every five minutes.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from workers.protocols.errors import FrameError, MeterRefused
 from .alarms import Alarms, Trouble
 from .bus import Buses
 from .database import StoreBroken
-from .pace import Time
+from .pace import Backoff, Time
 from .site import MeterPlan
 from .spool import Spool
 
@@ -27,6 +31,7 @@ log = logging.getLogger(__name__)
 _SILENT_AFTER = 3  # sweeps
 _LONGEST_REST = 8  # sweeps between two tries of a dead meter
 _JITTER_SHARE = 4  # sweeps spread over the first quarter of the period, as the cloud's do
+_RETRY_S, _LONGEST_RETRY_S = 5.0, 300.0  # a dead bus is tried again
 _LOOK_S = 30.0  # the wall clock may be set: look again, never wait for an hour in one piece
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -61,13 +66,15 @@ class Health:
 
 @dataclass(slots=True)
 class Sweep:
-    """What the last sweep of a bus came to; for people."""
+    """What the last sweep of a bus came to; for people. `down`: why the bus cannot be spoken on, or
+    nothing; `left`: the meters that are still to be read."""
 
     at: datetime
+    left: list[MeterPlan]
     read: int = 0
     failed: int = 0
     resting: int = 0
-    bus_down: bool = False
+    down: str = ""
 
 
 @dataclass(slots=True)
@@ -84,17 +91,28 @@ class Poller:
     health: dict[str, Health] = field(default_factory=dict)
     sweeps: dict[int, Sweep] = field(default_factory=dict)
     dropped: int = 0
+    _said: dict[int, str] = field(default_factory=dict)
 
     async def run(self, bus: int) -> None:
         """Sweep `bus` now, and then once in every period, at its own moment."""
         last: int | None = None
+        wait = Backoff(_RETRY_S, _LONGEST_RETRY_S)
+        again_s = 0.0
         while True:
             slot, next_s = self._slot(bus)
             if slot != last:  # also when somebody has set the clock back
                 last = slot
                 await self.sweep(bus)
+            elif (sweep := self.sweeps[bus]).down and self.pace.steady_s() >= again_s:
+                await self._go_on(bus, sweep)
+            else:
+                left_s = again_s - self.pace.steady_s() if sweep.down else _LOOK_S
+                await self.pace.sleep(min(next_s, left_s, _LOOK_S))
                 continue
-            await self.pace.sleep(min(next_s, _LOOK_S))
+            if self.sweeps[bus].down:
+                again_s = self.pace.steady_s() + wait.next_s()
+            else:
+                wait.reset()
 
     def _slot(self, bus: int) -> tuple[int, float]:
         """The number of the running period of this bus, and the seconds until the next one."""
@@ -106,30 +124,43 @@ class Poller:
 
     async def sweep(self, bus: int) -> None:
         """Read every meter of `bus` that is not resting."""
-        sweep = Sweep(self.pace.now())
-        down = Trouble.BUS_DOWN
-        for meter in self.buses.meters_of(bus):
+        await self._go_on(bus, Sweep(self.pace.now(), self.buses.meters_of(bus)))
+
+    async def _go_on(self, bus: int, sweep: Sweep) -> None:
+        """Read the meters that are left, as long as the bus can be spoken on."""
+        down = ""
+        while sweep.left:
+            meter = sweep.left[0]
             health = self.health.setdefault(meter.serial, Health())
             if not health.may_try():
                 sweep.resting += 1
+                sweep.left.pop(0)
                 continue
             try:
                 snapshot = await self._read(meter)
-            except LinkDown:
-                sweep.bus_down = True
+            except LinkDown as failure:
+                down = failure.message
                 break
             except (NoAnswer, FrameError, MeterRefused, Conflict) as error:
                 sweep.failed += 1
                 self._failed(meter, health, error.code)
-                continue
-            sweep.read += 1
-            self._answered(meter, health)
-            await self._keep(meter, snapshot)
-        if sweep.bus_down:
-            self.alarms.begin(down, at=sweep.at, place=str(bus))
-        else:
-            self.alarms.end(down, place=str(bus))
+            else:
+                sweep.read += 1
+                self._answered(meter, health)
+                await self._keep(meter, snapshot)
+            sweep.left.pop(0)
+        sweep.down = down
         self.sweeps[bus] = sweep
+        self._tell(bus, sweep)
+
+    def _tell(self, bus: int, sweep: Sweep) -> None:
+        if sweep.down:
+            self.alarms.begin(Trouble.BUS_DOWN, at=sweep.at, place=str(bus))
+        else:
+            self.alarms.end(Trouble.BUS_DOWN, place=str(bus))
+        if self._said.get(bus, "") != sweep.down:
+            self._said[bus] = sweep.down
+            log.warning("bus", extra={"fields": {"bus": bus, "down": sweep.down or "no more"}})
 
     def answered(self, serial: str) -> None:
         """A command reached the meter: it is polled again from now on."""

@@ -8,6 +8,10 @@ tcp = "192.168.1.50:502"        # the serial server in front of the bus
 modbus_tcp = false              # optional: true when the server speaks Modbus TCP itself
 answer_ms = 1000                # optional: how long a meter may think
 
+[[buses]]                       # or a serial port of this box, see site_line
+number = 2
+device = "/dev/ttyUSB0"
+
 [[meters]]
 serial = "230000000001"         # as registered in the console
 model = "DDSY1352-NK"
@@ -26,8 +30,11 @@ from pathlib import Path
 from typing import Any
 
 from backend.kernel.errors import InvalidInput, NotFound
+from workers.links.serial_port import SerialPort
 from workers.profiles.loader import profile_of
 from workers.profiles.model import Profile
+
+from .site_line import LINE_KEYS, line_faults, line_of, protocols_on
 
 BUSES = 16
 _DAY_MINUTES = 1440
@@ -39,9 +46,9 @@ _ADDRESSES = (
     ("cjt188", re.compile(r"[0-9]{14}"), "fourteen digits"),
 )
 _TOP = {"period_minutes": int, "buses": list, "meters": list}
-_BUS = {"number": int, "tcp": str, "modbus_tcp": bool, "answer_ms": int}
+_BUS = {"number": int, "tcp": str, "modbus_tcp": bool, "answer_ms": int, **LINE_KEYS}
 _METER = {"serial": str, "model": str, "bus": int, "address": str}
-_OPTIONAL = frozenset({"period_minutes", "modbus_tcp", "answer_ms"})
+_OPTIONAL = frozenset({"period_minutes", "tcp", "modbus_tcp", "answer_ms"} | LINE_KEYS.keys())
 
 _Tree = dict[str, Any]  # a parsed TOML table, before its shape is known
 
@@ -53,13 +60,20 @@ class SiteError(InvalidInput):
 
 
 @dataclass(frozen=True, slots=True)
-class BusPlan:
-    """One port: where its serial server is, and how long its meters may think, in seconds."""
+class SerialServer:
+    """What stands before a bus on the network; `modbus_tcp`: it speaks Modbus TCP itself."""
 
-    number: int
     host: str
     port: int
     modbus_tcp: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BusPlan:
+    """One bus: by what it is reached, and how long its meters may think, in seconds."""
+
+    number: int
+    by: SerialServer | SerialPort
     answer_s: float
 
 
@@ -97,7 +111,7 @@ def load_site(path: Path) -> Site:
     faults = [tree] if isinstance(tree, str) else list(_faults(tree))
     if faults or isinstance(tree, str):
         raise SiteError(f"site file {path.name}: " + "; ".join(faults))
-    buses = (_bus(bus) for bus in tree["buses"])
+    buses = (_bus(bus, tree["meters"]) for bus in tree["buses"])
     meters = (
         MeterPlan(meter["serial"], profile_of(meter["model"]), meter["bus"], meter["address"])
         for meter in tree["meters"]
@@ -116,15 +130,14 @@ def _parsed(path: Path) -> _Tree | str:
         return f"(file): not TOML: {broken}"
 
 
-def _bus(tree: _Tree) -> BusPlan:
-    host, _, port = tree["tcp"].rpartition(":")
-    return BusPlan(
-        number=tree["number"],
-        host=host,
-        port=int(port),
-        modbus_tcp=tree.get("modbus_tcp", False),
-        answer_s=tree.get("answer_ms", 1000) / 1000,
-    )
+def _bus(tree: _Tree, meters: list[_Tree]) -> BusPlan:
+    by: SerialServer | SerialPort
+    if "device" in tree:
+        by = line_of(tree, protocols_on(tree["number"], meters))
+    else:
+        host, _, port = tree["tcp"].rpartition(":")
+        by = SerialServer(host, int(port), tree.get("modbus_tcp", False))
+    return BusPlan(tree["number"], by, tree.get("answer_ms", 1000) / 1000)
 
 
 def _faults(tree: _Tree) -> Iterator[str]:
@@ -138,7 +151,7 @@ def _faults(tree: _Tree) -> Iterator[str]:
         return
     if not 1 <= tree.get("period_minutes", 30) <= _DAY_MINUTES:
         yield f"period_minutes: 1 to {_DAY_MINUTES}"
-    yield from _bus_faults(tree["buses"])
+    yield from _bus_faults(tree["buses"], tree["meters"])
     yield from _meter_faults(tree["meters"], {bus["number"] for bus in tree["buses"]})
 
 
@@ -147,10 +160,7 @@ def _shape_faults(key: str, tree: object, fields: Mapping[str, type]) -> Iterato
         yield f"{key.rstrip('.')}: a table is wanted"
         return
     for name in tree.keys() - fields.keys():
-        reason = f"no such key; known: {', '.join(fields)}"
-        if name in ("serial", "device") and "tcp" in fields:
-            reason = "a serial device cannot be used yet: put a serial server before it and name it by tcp"
-        yield f"{key}{name}: {reason}"
+        yield f"{key}{name}: no such key; known: {', '.join(fields)}"
     for name, kind in fields.items():
         if name not in tree:
             if name not in _OPTIONAL:
@@ -162,22 +172,38 @@ def _shape_faults(key: str, tree: object, fields: Mapping[str, type]) -> Iterato
 _WANTED = {int: "a whole number", str: "a text in quotes", bool: "true or false", list: "a list"}
 
 
-def _bus_faults(buses: list[_Tree]) -> Iterator[str]:
+def _bus_faults(buses: list[_Tree], meters: list[_Tree]) -> Iterator[str]:
     if not buses:
         yield "buses: at least one bus is wanted"
-    seen: set[int] = set()
+    numbers: set[int] = set()
+    devices: set[str] = set()
     for index, bus in enumerate(buses):
-        key = f"buses[{index}]"
-        if not 1 <= bus["number"] <= BUSES:
+        key, number = f"buses[{index}]", bus["number"]
+        if not 1 <= number <= BUSES:
             yield f"{key}.number: 1 to {BUSES}"
-        if bus["number"] in seen:
-            yield f"{key}.number: {bus['number']} is there twice"
-        seen.add(bus["number"])
-        place = _TCP.fullmatch(bus["tcp"])
-        if place is None or not 0 < int(place["port"]) < 65536:
-            yield f'{key}.tcp: "host:port" is wanted, such as "192.168.1.50:502"'
+        if number in numbers:
+            yield f"{key}.number: {number} is there twice"
+        numbers.add(number)
         if not 50 <= bus.get("answer_ms", 1000) <= 30_000:
             yield f"{key}.answer_ms: 50 to 30000"
+        if "device" not in bus:
+            yield from _server_faults(key, bus)
+            continue
+        yield from line_faults(key, bus, protocols_on(number, meters))
+        if bus["device"] in devices:
+            yield f"{key}.device: {bus['device']} is there twice: one line is one bus"
+        devices.add(bus["device"])
+
+
+def _server_faults(key: str, bus: _Tree) -> Iterator[str]:
+    for name in bus.keys() & LINE_KEYS.keys():
+        yield f"{key}.{name}: belongs to a serial port; this bus has no device"
+    if "tcp" not in bus:
+        yield f'{key}: tcp = "host:port" or device = "/dev/tty.." is wanted'
+        return
+    place = _TCP.fullmatch(bus["tcp"])
+    if place is None or not 0 < int(place["port"]) < 65536:
+        yield f'{key}.tcp: "host:port" is wanted, such as "192.168.1.50:502"'
 
 
 def _meter_faults(meters: list[_Tree], buses: set[int]) -> Iterator[str]:

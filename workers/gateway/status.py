@@ -57,7 +57,8 @@ class Status:
                     "read": sweep.read,
                     "failed": sweep.failed,
                     "resting": sweep.resting,
-                    "down": sweep.bus_down,
+                    "down": bool(sweep.down),
+                    "error": sweep.down,
                 }
                 for bus, sweep in sorted(poller.sweeps.items())
             ],

@@ -45,7 +45,8 @@ class Dial:
 
 @dataclass(frozen=True, slots=True)
 class GatewayPlan:
-    """A gateway and the meters on its bus; `dial`: it is a DTU that dials in."""
+    """A gateway and the meters on its bus; `dial`: it is a DTU that dials in; `serial_line`: a serial port
+    of this machine leads to its bus too, `echo` as many adapters do."""
 
     serial: str
     host: str
@@ -53,6 +54,8 @@ class GatewayPlan:
     delay_ms: int
     meters: tuple[MeterPlan, ...]
     dial: Dial | None = None
+    serial_line: bool = False
+    echo: bool = False
 
 
 def spec_of(tree: dict[str, Any]) -> MeterSpec:

@@ -64,8 +64,8 @@ async def serve_site(
 ) -> None:
     """Serve the site and its control page (127.0.0.1:`control_port`, 0: any free) until cancelled.
 
-    `ready` is told the ports: `{"control": 8123, "gateways": {"GW-1": 15020}}`. Raises OSError when
-    a port is taken.
+    `ready` is told the ports: `{"control": 8123, "gateways": {"GW-1": 15020}}`, and where there are
+    serial lines `"lines": {"GW-1": "/dev/pts/4"}`. Raises OSError when a port is taken.
     """
     plans = tuple(plan)
     async with VirtualSite(plans, data_dir=data_dir, clock=clock) as site, _dialling(plans, site):
@@ -73,7 +73,9 @@ async def serve_site(
             server = _Server(uvicorn.Config(control_app(site), log_level="warning", lifespan="off"))
             if ready is not None:
                 ports = {gateway.serial: gateway.port for gateway in site.gateways.values()}
-                ready({"control": listener.getsockname()[1], "gateways": ports})
+                told = {"control": listener.getsockname()[1], "gateways": ports}
+                lines = {serial: line.path for serial, line in site.lines.items()}
+                ready(told | ({"lines": lines} if lines else {}))
             try:
                 await server.serve(sockets=[listener])
             except asyncio.CancelledError:

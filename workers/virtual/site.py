@@ -7,6 +7,8 @@ port = 15020                # optional, 0 or absent: any free port
 answer_delay_ms = 0         # optional: the pace of a real bus
 dial = { server = "127.0.0.1:7101", registration = "860000000000001" }   # optional: a DTU before it;
                             # also heartbeat = "ping" and every_s = 30
+serial_line = true          # optional: a terminal before the bus, to be opened as a serial port
+echo = false                # optional: it gives back what is sent, as many RS-485 adapters do
 
 [[gateways.meters]]
 serial = "230000000001"
@@ -48,6 +50,7 @@ from .bus import BusMeter
 from .gateway import VirtualGateway
 from .models import PLANNERS
 from .plan import Dial, GatewayPlan, MeterPlan
+from .serial_line import VirtualSerialLine
 from .store import MeterStore
 
 DEFAULT_MODEL = "DDSY1352-NK"
@@ -84,6 +87,8 @@ def _gateway(tree: dict[str, Any], key: str) -> GatewayPlan:
             delay_ms=int(tree.get("answer_delay_ms", 0)),
             meters=tuple(_meters(tree, key)),
             dial=_dial(tree["dial"]) if "dial" in tree else None,
+            serial_line=bool(tree.get("serial_line", False)),
+            echo=bool(tree.get("echo", False)),
         )
     except (KeyError, TypeError, ValueError) as fault:
         raise InvalidInput(f"{key}: {fault!r}", field=key) from fault
@@ -154,7 +159,13 @@ class VirtualSite:
         data_dir.mkdir(parents=True, exist_ok=True)
         self.store = MeterStore(data_dir / "meters.sqlite3")
         self._clock = clock
-        self.gateways = {gateway.serial: self._build(gateway) for gateway in plan}
+        plans = tuple(plan)
+        self.gateways = {gateway.serial: self._build(gateway) for gateway in plans}
+        self.lines = {
+            gateway.serial: VirtualSerialLine(self.gateways[gateway.serial].bus, echo=gateway.echo)
+            for gateway in plans
+            if gateway.serial_line
+        }
         self.meters: dict[str, tuple[Any, VirtualGateway]] = {
             meter.serial: (meter, gateway)
             for gateway in self.gateways.values()
@@ -162,10 +173,13 @@ class VirtualSite:
         }
 
     async def start(self) -> None:
-        """Take up every meter's memory, then listen. Raises OSError when a port is taken."""
+        """Take up every meter's memory, then listen. Raises OSError when a port is taken or no terminal
+        is left."""
         await asyncio.to_thread(self._remember)
         for gateway in self.gateways.values():
             await gateway.start()
+        for line in self.lines.values():
+            line.start()
 
     def _remember(self) -> None:
         """What was kept goes to the meters, what is new is kept: one read, one transaction."""
@@ -189,7 +203,9 @@ class VirtualSite:
         return known
 
     async def stop(self) -> None:
-        """Close every port and the store."""
+        """Close every port, pull every line and close the store."""
+        for line in self.lines.values():
+            await line.stop()
         for gateway in self.gateways.values():
             await gateway.stop()
         await asyncio.to_thread(self.store.close)

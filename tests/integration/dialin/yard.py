@@ -21,7 +21,7 @@ from workers.links.dialin.listener import Listener
 from workers.links.dialin.ports import DialInProtocol, DialInRow, Limits, Report, Upload
 from workers.links.door import Door, DoorAddress
 from workers.links.door_link import DoorLink
-from workers.links.tcp import Timing
+from workers.links.line import Timing
 from workers.profiles.loader import profile_of
 from workers.virtual.dialin import VirtualDtu
 from workers.virtual.gateway import VirtualGateway

@@ -14,7 +14,8 @@ from workers.drivers.factory import driver_of
 from workers.drivers.ports import Driver
 from workers.links.errors import NoAnswer
 from workers.links.lane import Lane, Priority
-from workers.links.tcp import TcpLink, Timing
+from workers.links.line import Timing
+from workers.links.tcp import TcpLink
 from workers.profiles.loader import profile_of
 from workers.protocols.errors import FrameError
 from workers.protocols.framing import Framing

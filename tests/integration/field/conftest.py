@@ -12,7 +12,8 @@ import pytest
 
 from backend.kernel.clock import SetClock
 from workers.drivers.modbus import ModbusDriver
-from workers.links.tcp import TcpLink, Timing
+from workers.links.line import Timing
+from workers.links.tcp import TcpLink
 from workers.profiles.loader import profile_of
 from workers.virtual.gateway import VirtualGateway
 from workers.virtual.prepaid import PrepaidMeter

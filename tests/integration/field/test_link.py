@@ -11,7 +11,8 @@ from pymodbus.pdu.register_message import ReadHoldingRegistersResponse
 
 from backend.sandbox.embedded.child import free_port
 from workers.links.errors import LinkDown, NoAnswer
-from workers.links.tcp import TcpLink, Timing
+from workers.links.line import Timing
+from workers.links.tcp import TcpLink
 from workers.protocols import modbus
 from workers.protocols.errors import BadValue, FrameError, WrongUnit
 from workers.protocols.framing import asked

@@ -14,8 +14,9 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from backend.sandbox.embedded.child import free_port
 from workers.links.errors import NoAnswer
+from workers.links.line import Patience, Timing
 from workers.links.mbap import MbapFraming
-from workers.links.tcp import Patience, TcpLink, Timing
+from workers.links.tcp import TcpLink
 from workers.protocols import modbus
 from workers.protocols.errors import FrameError, MeterRefused
 from workers.protocols.framing import asked

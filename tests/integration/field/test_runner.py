@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import signal
@@ -19,8 +20,10 @@ from backend.kernel.clock import SetClock
 from backend.kernel.errors import InvalidInput
 from backend.kernel.money import Money
 from workers.drivers.modbus import ModbusDriver
+from workers.gateway.command import add_words
 from workers.links.errors import LinkDown, NoAnswer
-from workers.links.tcp import TcpLink, Timing
+from workers.links.line import Timing
+from workers.links.tcp import TcpLink
 from workers.profiles.loader import profile_of
 from workers.virtual.site import VirtualSite, load_site, parse_site
 
@@ -34,10 +37,10 @@ PATIENT = Timing(answer_s=5.0, least_s=5.0, connect_s=5.0, drain_s=0.25, silence
 
 @asynccontextmanager
 async def _process(
-    folder: Path,
+    folder: Path, plan: dict[str, Any] = PLAN
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, Any]]]:
     site = folder / "site.json"
-    site.write_text(json.dumps(PLAN), "utf-8")
+    site.write_text(json.dumps(plan), "utf-8")
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "workers.virtual", "--site", str(site), "--data", str(folder / "data"),
         cwd=ROOT, stdout=asyncio.subprocess.PIPE,
@@ -163,3 +166,34 @@ async def test_faults_last_as_often_as_told(field: Field) -> None:
         with pytest.raises(Exception, match="CRC"):
             await field.driver().wallet()
     assert (await field.driver().wallet()).purchase_count == 4
+
+
+async def test_a_newcomer_tries_meters_on_a_serial_line_without_hardware_and_without_a_cloud(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway = PLAN["gateways"][0] | {"serial_line": True}
+    async with _process(tmp_path, {"gateways": [gateway]}) as (_, told):
+        device = told["lines"]["GW-1"]
+        file = tmp_path / "box.toml"
+        meters = [
+            f'[[meters]]\nserial = "M-{unit}"\nmodel = "DDSY1352-NK"\nbus = 1\naddress = "{unit}"\n'
+            for unit in (1, 2, 3)
+        ]
+        file.write_text(f'[[buses]]\nnumber = 1\ndevice = "{device}"\n' + "".join(meters))
+        code, lines = await asyncio.to_thread(_try, file, capsys)
+        assert lines[0] == f"bus 1: {device}, 9600 8N1"
+        assert lines[1].startswith("  M-1: DDSY1352-NK, 1234560 Wh, 20.00 yuan, relay CLOSED")
+        assert lines[3] == "  M-3: NO_ANSWER, no answer in time", "nobody is there"
+        assert (code, len(lines)) == (1, 4)
+    code, lines = await asyncio.to_thread(_try, file, capsys)
+    assert (code, len(lines)) == (1, 2)
+    assert f"{device} is not there" in lines[1]
+
+
+def _try(file: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
+    """`shuidian gateway try`: its exit code and lines."""
+    parser = argparse.ArgumentParser()
+    add_words(parser)
+    options = parser.parse_args(["try", str(file)])
+    code = options.run(options)
+    return code, capsys.readouterr().out.splitlines()

@@ -54,8 +54,8 @@ async def test_a_dead_bus_ends_its_sweep_and_the_other_bus_does_not_notice(world
     await box.buses[0].set_offline(True)
     await box.next_period()
     dead, well = box.alive.poller.sweeps[1], box.alive.poller.sweeps[2]
-    assert (dead.bus_down, dead.read) == (True, 0)
-    assert (well.bus_down, well.read) == (False, 2)
+    assert (dead.down, dead.read) == ("the gateway cannot be reached", 0)
+    assert (well.down, well.read) == ("", 2)
     assert box.alive.alarms.names() == ["BUS_DOWN 1"]
     await box.buses[0].set_offline(False)
     await box.next_period()
@@ -77,3 +77,25 @@ async def test_a_clock_set_back_or_ahead_brings_one_sweep_and_no_pause_and_no_ca
     for _ in range(2):
         await box.next_period()
     assert await box.alive.spool.last_no() == 10
+
+
+async def test_a_bus_that_comes_back_is_read_within_the_same_period(world: World) -> None:
+    box = await world.running(buses=2)
+    await box.buses[0].set_offline(True)
+    await box.next_period()
+    await box.drained()
+    began, before = world.pace.now(), len(box.stored())
+    for _ in range(3):  # it is tried again after 5, 10 and 20 seconds, and rests no meter meanwhile
+        await box.pass_time(timedelta(seconds=20))
+        await box.idle()
+    assert box.alive.poller.sweeps[1].down
+    await box.buses[0].set_offline(False)
+    await box.pass_time(timedelta(minutes=1))
+    await box.until(lambda: box.alive.poller.sweeps[1].read == 2)
+    assert world.pace.now() - began == timedelta(minutes=2)
+    await box.drained()
+    assert len(box.stored()) == before + 2
+    await box.pass_time(timedelta(minutes=5))
+    await box.idle()
+    assert box.alive.poller.sweeps[1].read == 2, "once it is read the next period is waited for"
+    assert box.alive.alarms.names() == []

@@ -1,7 +1,7 @@
 """A registered line, and the table of all of them: the newest connection of a gateway is its line.
 
 One user at a time. The line outlives its users, so a question that stays unanswered cannot die with a
-connection as it does on a serial server (links/tcp.py): its late answer would be taken for the answer to
+connection as it does on a serial server (links/line.py): its late answer would be taken for the answer to
 the next user's question. So the next user waits until the answer came or `owed_s` passed since the
 question. What comes later still is taken only when it has the shape of the question then outstanding.
 
