@@ -96,14 +96,14 @@ def uuid() -> Field:
     return Field(_read_uuid, str)
 
 
-def counts(names: frozenset[str], *, high: int) -> Field:
-    """An object of non-negative integers up to `high`, under some of `names`."""
+def counts(names: frozenset[str], *, high: int, low: int = 0) -> Field:
+    """An object of integers from `low` to `high`, under some of `names`."""
 
     def read(value: object) -> object:
         if not isinstance(value, dict) or not value.keys() <= names:
             raise ValueError("an object of known names")
-        if any(type(n) is not int or not 0 <= n <= high for n in value.values()):
-            raise ValueError(f"integers from 0 to {high}")
+        if any(type(n) is not int or not low <= n <= high for n in value.values()):
+            raise ValueError(f"integers from {low} to {high}")
         return dict(value)
 
     return Field(read)

@@ -2,12 +2,13 @@
 
 Money is integer fen, energy and heat integer Wh, volume integer litres, power integer W, voltage mV,
 current mA, instants unix seconds. Every field is always there (null where it may be); an unknown one is
-refused.
+refused. So `settings`, which came later, is there only where it says something: a message that needs none
+is what it always was, and a box of an older version takes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
@@ -41,7 +42,12 @@ _METER: Final = r"[0-9A-Za-z_-]{1,36}"
 
 class Op(StrEnum):
     """What a command asks of a meter. RELEASE ends a forced state: the meter's money decides. CLOSE
-    closes now, ALLOW_CLOSE lets the customer do it. READ and WALLET change nothing."""
+    closes now, ALLOW_CLOSE lets the customer do it. READ and WALLET change nothing.
+
+    PRICES, THRESHOLDS and LOAD_LIMITS ask what the meter holds, SET_.. write what the command's `settings`
+    say (SET_CLOCK: the gateway's time). TARIFF touches no meter: it asks whether the gateway knows settings
+    of version `tariff_ver` (SETTINGS_VERSION). A gateway that does not says NOT_SUPPORTED to it, and nothing
+    at all to the others."""
 
     TRIP = "TRIP"
     KEEP_POWER = "KEEP_POWER"
@@ -52,6 +58,25 @@ class Op(StrEnum):
     TARIFF = "TARIFF"
     READ = "READ"
     WALLET = "WALLET"
+    PRICES = "PRICES"
+    SET_PRICES = "SET_PRICES"
+    THRESHOLDS = "THRESHOLDS"
+    SET_THRESHOLDS = "SET_THRESHOLDS"
+    LOAD_LIMITS = "LOAD_LIMITS"
+    SET_LOAD_LIMITS = "SET_LOAD_LIMITS"
+    SET_CLOCK = "SET_CLOCK"
+
+
+SETTINGS_VERSION: Final = 1
+_BANDS = frozenset({"spike", "peak", "flat", "valley", "deep"})
+SETTINGS: Final[Mapping[Op, frozenset[str]]] = {
+    Op.SET_PRICES: _BANDS,
+    Op.SET_THRESHOLDS: frozenset({"alarm1", "alarm2", "overdraft", "overload_w"}),
+    Op.SET_LOAD_LIMITS: frozenset(
+        {"on", "most_w", "step_w", "factor_permille", "trips", "restore_minutes"}
+    ),
+}
+"""What the settings of a command may name; money in hao (a price: per kWh), `on` 1 or 0."""
 
 
 class Dar(IntEnum):
@@ -60,9 +85,9 @@ class Dar(IntEnum):
     The meter was not touched: NOT_SENT (bus or meter out of reach, gateway full), NOT_SUPPORTED (by the
     model or the gateway), NO_METER (not on this gateway), OUT_OF_RANGE, COUNT_WRONG (N is neither the
     meter's count nor the next), TIME_TAG (expired or issued in the future), TRIP_HELD (clocks differ),
-    SUPERSEDED (a newer switch command to the meter). REFUSED: the meter itself said no, or the command's
-    id came before with other content. DUPLICATE: the meter has taken sale N already. It may have acted:
-    NO_ANSWER, BROKEN_ANSWER, and any number not known here.
+    SUPERSEDED (a newer command of its family to the meter). REFUSED: the meter itself said no, or the
+    command's id came before with other content. DUPLICATE: the meter has taken sale N already. It may have
+    acted: NO_ANSWER, BROKEN_ANSWER, and any number not known here.
     """
 
     SUCCESS = 0
@@ -135,7 +160,8 @@ class Read(Registers):
 class Cmd:
     """A command: `issued` and `expires` are absolute. A trip lives 120 s at most, others 24 hours.
 
-    VEND carries `purchase_no` and `amount_fen` above zero, TARIFF `tariff_ver`, the others none.
+    VEND carries `purchase_no` and `amount_fen` above zero, TARIFF `tariff_ver`, what sets something
+    `settings` (see SETTINGS), the others none.
     """
 
     cmd_id: UUID
@@ -146,6 +172,7 @@ class Cmd:
     purchase_no: int | None = None
     amount_fen: int | None = None
     tariff_ver: int | None = None
+    settings: Mapping[str, int] | None = None
 
     def __post_init__(self) -> None:
         vend, tariff = self.op is Op.VEND, self.op is Op.TARIFF
@@ -153,6 +180,11 @@ class Cmd:
             raise MessageRefused("CMD: VEND has a number and an amount, others have none")
         if (self.tariff_ver is not None) != tariff:
             raise MessageRefused("CMD: TARIFF has a version, others have none")
+        names = SETTINGS.get(self.op, frozenset())
+        if bool(names) != bool(self.settings) or self.settings == {}:
+            raise MessageRefused("CMD: what sets something has settings, others have none")
+        if self.settings and not self.settings.keys() <= names:
+            raise MessageRefused("CMD: settings of another kind")
         most = TRIP_LIFE if self.op is Op.TRIP else COMMAND_LIFE
         if not timedelta(0) < self.expires - self.issued <= most:
             raise MessageRefused("CMD: expires too late, or before it was issued")
@@ -161,19 +193,20 @@ class Cmd:
         """Asked right before the meter is touched, with `at` the gateway's clock.
 
         Raises CommandExpired (no longer, or issued more than the tolerated 300 s ahead), TripHeld (a
-        trip in a session whose clocks differ by more than 60 s).
+        trip, or a clock to be set, in a session whose clocks differ by more than 60 s).
         """
         if at >= self.expires or self.issued - at > timedelta(seconds=300):
             raise CommandExpired("the command is not valid at this time")
-        if self.op is Op.TRIP and not trips_allowed:
-            raise TripHeld("no trip while the clocks differ")
+        if self.op in (Op.TRIP, Op.SET_CLOCK) and not trips_allowed:
+            raise TripHeld("no trip, and no clock set, while the clocks differ")
 
 
 @dataclass(frozen=True, slots=True)
 class Res:
     """What came of a command. `dar` is one of Dar (or a number that a newer gateway knows); the rest is
     read back from the meter after it, None when it could not be. `reading` is the whole meter: always
-    there after a READ that succeeded, after other commands when it could be read."""
+    there after a READ that succeeded, after other commands when it could be read. `settings` is what the
+    meter holds, after a command that asks for it or has set it."""
 
     cmd_id: UUID
     dar: int
@@ -181,6 +214,7 @@ class Res:
     wallet_fen: int | None = None
     purchase_no: int | None = None
     reading: Registers | None = None
+    settings: Mapping[str, int] | None = None
 
     def __post_init__(self) -> None:
         if (self.wallet_fen is None) != (self.purchase_no is None):
@@ -217,12 +251,17 @@ Message = Read | Cmd | Res | Alarm | Ping | Bye
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
+    """`later`: fields that are absent where they are None."""
+
     build: Callable[..., Message]
     most: int
     fields: Mapping[str, Field]
+    later: Mapping[str, Field] = field(default_factory=dict)
 
 
-_BANDS = frozenset({"spike", "peak", "flat", "valley", "deep"})
+_SETTINGS: Mapping[str, Field] = {
+    "settings": counts(frozenset[str]().union(*SETTINGS.values()), low=-_FEN, high=_FEN)
+}
 _WALLET = integer(-_FEN, _FEN, optional=True)
 
 _FLAGS = frozenset({"arrears", "alarm1", "alarm2", "overload", "fault"}) | {
@@ -266,6 +305,7 @@ _SHAPES: Mapping[FrameType, _Shape] = {
             "amount_fen": integer(1, _FEN, optional=True),
             "tariff_ver": integer(1, _COUNT, optional=True),
         },
+        later=_SETTINGS,
     ),
     FrameType.RES: _Shape(
         Res,
@@ -278,6 +318,7 @@ _SHAPES: Mapping[FrameType, _Shape] = {
             "purchase_no": integer(0, _COUNT, optional=True),
             "reading": record(Registers, _REGISTERS),
         },
+        later=_SETTINGS,
     ),
     FrameType.ALARM: _Shape(
         Alarm,
@@ -298,7 +339,8 @@ def encode(message: Message) -> tuple[FrameType, bytes]:
     """Frame type and canonical JSON, held to the same rules as what comes in. Raises
     MessageRefused."""
     kind = _TYPES[type(message)]
-    fields = _SHAPES[kind].fields
+    shape = _SHAPES[kind]
+    fields = _fields(shape, {name for name in shape.later if getattr(message, name) is not None})
     payload = write_fields({name: getattr(message, name) for name in fields}, fields)
     decode(kind, payload)
     return kind, payload
@@ -309,5 +351,11 @@ def decode(kind: FrameType, payload: bytes) -> Message:
     shape = _SHAPES.get(kind)
     if shape is None:
         raise MessageRefused(f"{kind.name} carries no message")
-    values = read_fields(parse(payload, most=shape.most), shape.fields, where=kind.name)
-    return shape.build(**values)
+    value = parse(payload, most=shape.most)
+    fields = _fields(shape, shape.later.keys() & value.keys())
+    return shape.build(**read_fields(value, fields, where=kind.name))
+
+
+def _fields(shape: _Shape, told: Set[str]) -> Mapping[str, Field]:
+    """The fields of a message that says the later ones of `told`."""
+    return {**shape.fields, **{name: shape.later[name] for name in told}} if told else shape.fields

@@ -24,7 +24,7 @@ from .site import MeterPlan
 log = logging.getLogger(__name__)
 
 AT_ONCE = 256  # more than any sane cloud asks of one box at a time
-_READS = (Op.READ, Op.WALLET)
+_READS = (Op.READ, Op.WALLET, Op.PRICES, Op.THRESHOLDS, Op.LOAD_LIMITS)
 _PRIORITY = {
     Op.RELEASE: Priority.RESTORE,
     Op.KEEP_POWER: Priority.RESTORE,
@@ -33,13 +33,12 @@ _PRIORITY = {
     Op.VEND: Priority.VEND,
     Op.WALLET: Priority.VEND,  # the first step of a sale
     Op.TRIP: Priority.CUT,
-    Op.TARIFF: Priority.SETTINGS,
     Op.READ: Priority.READ,
 }
 
 
 class Superseded(Conflict):
-    """A newer switch command to the same meter is here: the older one must not come after it."""
+    """A newer command of its family is here for the meter: the older one must not come after it."""
 
     code = "COMMAND_SUPERSEDED"
 
@@ -161,7 +160,7 @@ class Executor:
 
     async def _carry_out(self, task: _Task) -> None:
         res = await self._done(task)
-        if res.reading is not None or res.wallet_fen is not None:
+        if any(told is not None for told in (res.reading, res.wallet_fen, res.settings)):
             self._reached(task.meter.serial)
         kept = task.kept
         if kept:
@@ -180,7 +179,9 @@ class Executor:
         try:
             if not looks_first:
                 await self._refuse_unless_due(task)
-            async with self._buses.turn(task.meter, _PRIORITY[cmd.op]) as driver:
+            async with self._buses.turn(
+                task.meter, _PRIORITY.get(cmd.op, Priority.SETTINGS)
+            ) as driver:
                 if not looks_first:
                     await self._refuse_unless_due(task)
                 deed = Deed(

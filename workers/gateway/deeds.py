@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from backend.kernel.errors import Conflict, InvalidInput, Unavailable
 from backend.kernel.money import HAO_PER_FEN, Money
-from backend.uplink.message import Cmd, Dar, Op, RelayState, Res
+from backend.uplink.message import SETTINGS_VERSION, Cmd, Dar, Op, RelayState, Res
 from workers.drivers.ports import Driver, MeterSnapshot, Wallet
 from workers.drivers.registers import registers_of
 from workers.links.errors import LinkDown, NoAnswer
 from workers.protocols.errors import FrameError, MeterRefused
+
+from . import settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,14 @@ class Deed:
                 dar, wallet = await self._wallet()
                 return self._res(dar, wallet)
             case Op.TARIFF:
-                return self._res(Dar.NOT_SUPPORTED)
+                known = self.cmd.tariff_ver == SETTINGS_VERSION
+                return self._res(Dar.SUCCESS if known else Dar.NOT_SUPPORTED)
+            case Op.PRICES | Op.THRESHOLDS | Op.LOAD_LIMITS:
+                return await self._with_settings(None)
+            case Op.SET_PRICES | Op.SET_THRESHOLDS | Op.SET_LOAD_LIMITS:
+                return await self._with_settings(await self._set())
+            case Op.SET_CLOCK:
+                return await self._with_reading(await self._set(), None)
             case _:
                 return await self._switch()
 
@@ -71,6 +80,23 @@ class Deed:
         await self.before_writing()
         dar = await _written(_switching(self.driver, self.cmd.op))
         return await self._with_reading(dar, None)
+
+    async def _set(self) -> Dar:
+        await self.before_writing()
+        return await _written(settings.write(self.driver, self.cmd, now=self.now()))
+
+    async def _with_settings(self, written: Dar | None) -> Res:
+        """What the meter holds; `written`: what came of a write before, which is what counts then."""
+        read, held = await self._held()
+        return replace(self._res(read if written is None else written), settings=held)
+
+    async def _held(self) -> tuple[Dar, dict[str, int] | None]:
+        try:
+            with suppress(NoAnswer, FrameError):
+                return Dar.SUCCESS, await settings.held(self.driver, self.cmd.op)
+            return Dar.SUCCESS, await settings.held(self.driver, self.cmd.op)
+        except (Unavailable, MeterRefused, Conflict) as error:
+            return _dar_of(error), None
 
     async def _read(self) -> Res:
         dar, snapshot = await self._snapshot()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,12 +15,15 @@ from backend.uplink.message import Cmd, Op, Res, decode, encode
 
 from .database import Database, StoreBroken
 
-SWITCHES = (Op.TRIP, Op.KEEP_POWER, Op.RELEASE, Op.CLOSE, Op.ALLOW_CLOSE)
+_SWITCHES = (Op.TRIP, Op.KEEP_POWER, Op.RELEASE, Op.CLOSE, Op.ALLOW_CLOSE)
+_SETS = (Op.SET_PRICES, Op.SET_THRESHOLDS, Op.SET_LOAD_LIMITS, Op.SET_CLOCK)
+# The newest of a family is what is meant. A sale has none: its number says what becomes of it.
+_FAMILIES = {op: _SWITCHES for op in _SWITCHES} | {op: (op,) for op in _SETS}
 _KEPT = timedelta(hours=24)  # after its end nobody can send a command again with any effect
 
 _SUPERSEDED = """
 select 1 from command as mine join command as newer on newer.meter = mine.meter
-where mine.cmd_id = ? and newer.op in (?, ?, ?, ?, ?)
+where mine.cmd_id = ? and newer.op in (select value from json_each(?))
   and (newer.issued > mine.issued or newer.issued = mine.issued and newer.seq > mine.seq)
 """
 
@@ -77,10 +81,11 @@ class Journal:
         return await self._database.run(_untold)
 
     async def superseded(self, cmd: Cmd) -> bool:
-        """Whether a switch command issued later is known for the same meter (C22)."""
-        if cmd.op not in SWITCHES:
+        """Whether a command of the same family issued later is known for the same meter (C22)."""
+        family = _FAMILIES.get(cmd.op)
+        if family is None:
             return False
-        values = (str(cmd.cmd_id), *SWITCHES)
+        values = (str(cmd.cmd_id), json.dumps(family))
         row = await self._database.run(
             lambda connection: connection.execute(_SUPERSEDED, values).fetchone()
         )

@@ -5,18 +5,25 @@ Here and not in drivers, because what it raises is what links raise.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from backend.kernel.clock import Clock
 from backend.kernel.errors import Conflict, DomainError, InvalidInput
 from backend.kernel.ids import uuid7
 from backend.kernel.money import Money
-from backend.uplink.errors import CommandExpired, TripHeld
-from backend.uplink.message import Cmd, Dar, Op, Res
+from backend.uplink.errors import CommandExpired, MessageRefused, TripHeld
+from backend.uplink.message import SETTINGS_VERSION, Cmd, Dar, Op, Res
 from workers.drivers.bare import BareDriver
-from workers.drivers.ports import MeterSnapshot, Wallet
+from workers.drivers.ports import LoadLimits, MeterSnapshot, Thresholds, Wallet
 from workers.drivers.registers import snapshot_of
+from workers.drivers.settings_numbers import (
+    limits_of,
+    numbers_of_limits,
+    numbers_of_thresholds,
+    thresholds_of,
+)
 from workers.protocols.errors import FrameError, MeterRefused
 
 from .errors import LinkDown, NoAnswer
@@ -30,13 +37,18 @@ _MOST_FEN = 10**11
 _MOST_COUNT = 2**31 - 1
 
 
+class NotKnownThere(Conflict):
+    """The model or the gateway cannot do it; nothing was sent to the meter."""
+
+
 class RemoteMeter(BareDriver):
     """The meter `serial` of `model` on a gateway that `command` leads to.
 
     `command` sends one command and gives the RES with its id; it raises LinkDown when nothing was sent
     and NoAnswer when no RES came in its time. The command may then still act within its life: a sale is
-    held to its number by the meter, and WALLET waits behind it on the bus; a switch gives way to a newer
-    one. A VEND has its read-back in the RES, yet `credit` gives nothing: who sells reads the wallet (C10).
+    held to its number by the meter, and WALLET waits behind it on the bus; a switch or a setting gives way
+    to a newer one. A VEND has its read-back in the RES, yet `credit` gives nothing: who sells reads the
+    wallet (C10), and who sets something reads it. The gateway is asked first whether it knows settings.
     """
 
     def __init__(self, *, model: str, serial: str, command: Command, clock: Clock) -> None:
@@ -44,6 +56,7 @@ class RemoteMeter(BareDriver):
         self._serial = serial
         self._command = command
         self._clock = clock
+        self._knows_settings = False
 
     async def read(self) -> MeterSnapshot:
         """See CanRead.read."""
@@ -91,14 +104,69 @@ class RemoteMeter(BareDriver):
         """See CanSwitch.release. Raises CommandExpired too (nothing was sent)."""
         await self._do(Op.RELEASE)
 
-    async def _do(
-        self,
-        op: Op,
-        *,
-        purchase_no: int | None = None,
-        amount_fen: int | None = None,
-        until: datetime | None = None,
-    ) -> Res:
+    async def prices(self) -> Mapping[str, int]:
+        """See CanPrice.prices."""
+        return await self._held(Op.PRICES)
+
+    async def write_prices(self, prices: Mapping[str, int], /) -> None:
+        """See CanPrice.write_prices. Raises CommandExpired too (nothing was sent), as all that follow."""
+        await self._set(Op.SET_PRICES, prices)
+
+    async def thresholds(self) -> Thresholds:
+        """See CanWarn.thresholds."""
+        return thresholds_of(await self._held(Op.THRESHOLDS))
+
+    async def write_thresholds(self, thresholds: Thresholds, /) -> None:
+        """See CanWarn.write_thresholds."""
+        if numbers := numbers_of_thresholds(thresholds):
+            await self._set(Op.SET_THRESHOLDS, numbers)
+
+    async def load_limits(self) -> LoadLimits:
+        """See CanLimitLoad.load_limits."""
+        try:
+            return limits_of(await self._held(Op.LOAD_LIMITS))
+        except InvalidInput as broken:
+            raise FrameError("the gateway sends load limits that are not whole") from broken
+
+    async def write_load_limits(self, limits: LoadLimits | None, /) -> None:
+        """See CanLimitLoad.write_load_limits."""
+        await self._set(Op.SET_LOAD_LIMITS, numbers_of_limits(limits))
+
+    async def write_clock(self, now: datetime, /) -> None:
+        """See CanKeepTime.write_clock; not to `now` but to the gateway's time, when its bus is free. Raises
+        Conflict too when the gateway's clock is not the cloud's."""
+        try:
+            await self._set(Op.SET_CLOCK, None)
+        except TripHeld as held:
+            raise Conflict("the gateway's own clock is wrong: turn on NTP there first") from held
+
+    async def _held(self, op: Op) -> Mapping[str, int]:
+        await self._know_settings()
+        res = await self._do(op)
+        if res.settings is None:
+            raise FrameError("the gateway says that it read the settings, but sends none")
+        return res.settings
+
+    async def _set(self, op: Op, settings: Mapping[str, int] | None) -> None:
+        await self._know_settings()
+        try:
+            await self._do(op, settings=settings)
+        except MessageRefused as refused:  # by our own rules, before it was sent
+            raise InvalidInput("settings that no gateway takes") from refused
+
+    async def _know_settings(self) -> None:
+        """A gateway of an older version would not even say no to a setting. Raises Conflict."""
+        if self._knows_settings:
+            return
+        try:
+            await self._do(Op.TARIFF, tariff_ver=SETTINGS_VERSION)
+        except NotKnownThere as old:
+            raise Conflict(
+                "the gateway's software is too old to carry settings: update it; nothing was sent"
+            ) from old
+        self._knows_settings = True
+
+    async def _do(self, op: Op, *, until: datetime | None = None, **values: Any) -> Res:
         now = self._clock.now()
         issued = now.replace(microsecond=0)
         expires = issued + (TRIP_LIFE if op is Op.TRIP else LIFE)
@@ -112,8 +180,7 @@ class RemoteMeter(BareDriver):
             op=op,
             issued=issued,
             expires=expires,
-            purchase_no=purchase_no,
-            amount_fen=amount_fen,
+            **values,
         )
         res = await self._command(cmd)
         if res.cmd_id != cmd.cmd_id:
@@ -134,7 +201,7 @@ def _refusal(dar: int) -> DomainError:
         case Dar.COUNT_WRONG:
             return MeterRefused("the purchase count is not the meter's next", refusal=dar)
         case Dar.NOT_SUPPORTED:
-            return Conflict("the meter or its gateway cannot do this")
+            return NotKnownThere("the meter or its gateway cannot do this")
         case Dar.NO_METER:
             return Conflict("the gateway's site file does not have this meter")
         case Dar.OUT_OF_RANGE:

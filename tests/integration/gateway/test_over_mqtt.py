@@ -210,6 +210,9 @@ async def test_two_groups_share_a_broker_and_nothing_else(cloud: Cloud, tmp_path
         await cloud.meter(ours).credit(amount=Money.parse("1.00"), purchase_count=5)
         assert (await cloud.meter(ours).wallet()).purchase_count == 5
         assert (await cloud.meter(theirs).wallet()).purchase_count == 4
+        await cloud.meter(ours).write_prices({"peak": 9_876})
+        assert (await cloud.meter(ours).prices())["peak"] == 9_876
+        assert (await cloud.meter(theirs).prices())["peak"] == 6_000
 
 
 async def test_it_comes_back_after_the_host_the_broker_and_the_database_were_away(

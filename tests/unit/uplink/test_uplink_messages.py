@@ -52,6 +52,15 @@ READ = Read(
 HEAT = Registers(at=NOON, relay=RelayState.UNKNOWN, heat_wh=5_000, cold_wh=70, wallet_fen=12)
 TRIP = Cmd(cmd_id=CMD_ID, meter="M-0001", op=Op.TRIP, issued=NOON, expires=NOON + 120 * SECOND)
 VEND = replace(TRIP, op=Op.VEND, expires=NOON + timedelta(hours=1), purchase_no=5, amount_fen=5000)
+PRICES = replace(TRIP, op=Op.SET_PRICES, settings={"peak": 9_876, "valley": 3_000})
+WHOLE_LIMITS = {
+    "on": 1,
+    "most_w": 10**9,
+    "step_w": 10**9,
+    "factor_permille": 1_000,
+    "trips": 10**9,
+    "restore_minutes": 10**9,
+}
 MESSAGES: tuple[Message, ...] = (
     READ,
     Read(meter="W1", frame_no=1, at=NOON, relay=RelayState.UNKNOWN, volume_l=17),
@@ -64,6 +73,12 @@ MESSAGES: tuple[Message, ...] = (
     replace(TRIP, op=Op.CLOSE),
     replace(TRIP, op=Op.ALLOW_CLOSE),
     replace(TRIP, op=Op.WALLET),
+    PRICES,
+    replace(PRICES, op=Op.SET_LOAD_LIMITS, settings=WHOLE_LIMITS),
+    replace(TRIP, op=Op.SET_CLOCK),
+    replace(TRIP, op=Op.THRESHOLDS),
+    Res(cmd_id=uuid4(), dar=0, settings={"alarm1": 100_000, "overload_w": 0}),
+    Res(cmd_id=uuid4(), dar=0, settings={}),
     Alarm(name="METER_LOST", since=NOON, meter="M-0001"),
     Alarm(name="CLOCK", since=NOON),
     Ping(at=NOON, backlog=9),
@@ -93,13 +108,58 @@ def test_a_reading_is_written_as_the_protocol_says() -> None:
     )
 
 
+def test_a_command_that_sets_nothing_is_what_it_was_before_there_were_settings() -> None:
+    """A box of an older version refuses a field that it does not know."""
+    assert encode(VEND)[1] == (
+        b'{"amount_fen":5000,"cmd_id":"019a8f3c-5d2e-7abc-8def-0123456789ab","expires":1772341200,'
+        b'"issued":1772337600,"meter":"M-0001","op":"VEND","purchase_no":5,"tariff_ver":null}'
+    )
+    assert b"settings" not in encode(Res(cmd_id=CMD_ID, dar=0))[1]
+    assert b'"settings":{"peak":9876,"valley":3000}' in encode(PRICES)[1]
+    with pytest.raises(MessageRefused):
+        decode(*_with(VEND, settings=None))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": None},
+        {"settings": {}},
+        {"settings": {"alarm1": 1}},
+        {"settings": {"peak": 1.5}},
+        {"settings": {"peak": True}},
+        {"settings": {"peak": 10**12}},
+        {"op": "SET_THRESHOLDS"},
+        {"op": "SET_CLOCK"},
+        {"op": "PRICES"},
+        {"op": "TRIP"},
+        {"op": "VEND", "purchase_no": 1, "amount_fen": 1},
+    ],
+)
+def test_settings_belong_to_what_sets_them_and_name_nothing_else(
+    changes: dict[str, object],
+) -> None:
+    with pytest.raises(MessageRefused):
+        decode(*_with(PRICES, **changes))
+    with pytest.raises(MessageRefused):
+        decode(*_with(TRIP, op="SET_PRICES"))
+
+
+def test_no_clock_is_set_while_the_clocks_differ() -> None:
+    command = replace(TRIP, op=Op.SET_CLOCK)
+    command.refuse_unless_due(at=NOON, trips_allowed=True)
+    with pytest.raises(TripHeld):
+        command.refuse_unless_due(at=NOON, trips_allowed=False)
+    PRICES.refuse_unless_due(at=NOON, trips_allowed=False)
+
+
 @each_message
 def test_an_unknown_field_and_a_missing_one_are_refused(message: Message) -> None:
     kind, payload = encode(message)
     with pytest.raises(MessageRefused):
         decode(*_with(message, extra=1))
     whole = json.loads(payload)
-    for name in whole:
+    for name in whole.keys() - {"settings"}:
         rest = {other: value for other, value in whole.items() if other != name}
         with pytest.raises(MessageRefused):
             decode(kind, json.dumps(rest).encode())
