@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAY = ROOT / "web/h5"
 CONSOLE = ROOT / "web/console"
 STAGE = ROOT / "backend/sandbox/stage_pages"
+_TEXT = re.compile(r'^  "([a-z_]+\.[^"]+)": "(.+)",$', re.MULTILINE)
 _ROOT_COLOURS = re.compile(r"--([\w-]+):\s*(#[0-9a-f]{6});")
 
 
@@ -57,6 +58,14 @@ class Page(HTMLParser):
         """The values of an attribute wherever it stands."""
         found = (element.attributes.get(attribute) for element in self.elements)
         return [value for value in found if value]
+
+
+def words(language: str) -> dict[str, str]:
+    """Key and sentence of a language of the console."""
+    files = [CONSOLE / f"{language}.js", *sorted(CONSOLE.glob(f"{language}_*.js"))]
+    found = [pair for file in files for pair in _TEXT.findall(file.read_text(encoding="utf-8"))]
+    assert len(found) == len(dict(found)), "a key stands twice"
+    return dict(found)
 
 
 def colours(style: str) -> dict[str, str]:

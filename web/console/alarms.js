@@ -5,6 +5,7 @@ import { pill, time } from "./format.js";
 import { every } from "./live.js";
 import { attempt, empty, loaded } from "./notes.js";
 import { pager } from "./meters.js";
+import { told, toldOf } from "./said.js";
 import { say, word } from "./texts.js";
 
 export const ALARM_KINDS = [
@@ -12,6 +13,7 @@ export const ALARM_KINDS = [
   ...["CLOCK_DRIFT", "METER_LOST", "GATEWAY_LOST", "COUNT_MISMATCH", "DRIFT", "TARIFF_LAG", "PAYMENT_EXCEPTION"],
 ];
 const LEVELS = ["NOTICE", "WARNING", "URGENT"];
+const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const MOOD = { NOTICE: "later", WARNING: "warn", URGENT: "stop" };
 
 /** The page. */
@@ -64,15 +66,21 @@ function rowOf(context, alarm) {
     el("td", {}, pill(say("level." + alarm.level), MOOD[alarm.level])),
     el("td", { class: "still" }, say("alarm." + alarm.kind), el("small", {}, when)),
     el("td", { class: "who" }, meter ? el("a", { href }, alarm.serial) : alarm.serial || "", el("small", {}, alarm.concerns || "")),
-    el("td", {}, detailsOf(alarm.detail), alarm.endedWhy ? el("small", {}, alarm.endedWhy) : null),
+    el("td", {}, detailsOf(context, alarm.detail), alarm.endedWhy ? el("small", {}, told(alarm.endedWhy)) : null),
     taken,
   );
 }
 
-/** What the backend tells of it, with the words that we have for its names. */
-export function detailsOf(pairs) {
-  const shown = (value) => (/^\d{4}-\d\d-\d\d[T ]\d\d:\d\d/.test(value) ? time(value) : value);
-  return el("span", { class: "details" }, pairs.map(({ key, value }) => el("span", {}, `${word("detail.", key)} ${shown(value)}`)));
+/** What the backend tells of it, in the words that we have: names, instants, codes and sentences. */
+export function detailsOf(context, pairs) {
+  return el("span", { class: "details" }, pairs.map(({ key, value }) => el("span", {}, `${word("detail.", key)} `, shown(context, key, value))));
+}
+
+function shown(context, key, value) {
+  if (/^\d{4}-\d\d-\d\d[T ]\d\d:\d\d/.test(value)) return time(value);
+  if (key !== "meter" || !ID.test(value) || !context.may.has("METER_READ")) return toldOf(key, value);
+  const href = `#/${encodeURIComponent(context.project.code)}/meter/${encodeURIComponent(btoa("Meter:" + value))}`;
+  return el("a", { href }, say("alarms.meter"));
 }
 
 function takenBy(context, alarm, place) {

@@ -7,6 +7,7 @@ import { pill, time } from "./format.js";
 import { every } from "./live.js";
 import { pager, take } from "./meters.js";
 import { attempt, empty, loaded } from "./notes.js";
+import { told } from "./said.js";
 import { say, word } from "./texts.js";
 
 const ITEM_MOOD = { LEFT_OUT: "later", READY: "wait", ASKED: "now", DONE: "done", FAILED: "stop", OVERTAKEN: "later", CANCELLED: "later" };
@@ -109,7 +110,7 @@ class View {
         [say("batch.asked_by"), say("page.beside", { what: batch.askedBy, more: time(batch.askedAt) })],
         [say("batch.ruled_by"), batch.ruledBy && say("page.beside", { what: batch.ruledBy, more: time(batch.ruledAt) })],
         [say("batch.finished"), batch.finishedAt && time(batch.finishedAt, true)],
-        [say("batch.note"), batch.note && word("said.", batch.note)],
+        [say("batch.note"), batch.note && told(batch.note)],
       ),
     );
   }
@@ -201,7 +202,7 @@ class View {
 
   rowOf(item) {
     const { serves } = item;
-    const note = item.leftOut ? say("left_out." + item.leftOut) : word("said.", item.note || "");
+    const note = item.leftOut ? say("left_out." + item.leftOut) : told(item.note || "");
     const row = el(
       "tr",
       {},

@@ -6,7 +6,8 @@ import { detailsOf, noteForm } from "./alarms.js";
 import { every } from "./live.js";
 import { empty, loaded } from "./notes.js";
 import { pager } from "./meters.js";
-import { say, word } from "./texts.js";
+import { told } from "./said.js";
+import { known, say, word } from "./texts.js";
 
 /** The page. */
 export async function showCases(place, context) {
@@ -30,13 +31,19 @@ async function page(context, looked, refresh) {
   const rows = cases.edges.map(({ node }) => {
     const taken = el("td", { class: "taken" });
     fill(taken, endOf(context, node, taken, refresh));
-    return el("tr", {}, el("td", {}, word("case.", node.kind)), el("td", {}, time(node.openedAt)), el("td", {}, detailsOf(node.detail)), taken);
+    return el("tr", {}, el("td", { class: "kind" }, ...kindOf(node.kind)), el("td", {}, time(node.openedAt)), el("td", {}, detailsOf(context, node.detail)), taken);
   });
   return [table(say("cases.head"), [say("cases.kind"), say("cases.opened"), say("alarms.detail"), say("cases.end")], rows), pager(looked, cases.pageInfo, refresh)];
 }
 
+/** What it is called, and what a person does about it where the name alone does not say. */
+function kindOf(kind) {
+  const more = "case_more." + kind;
+  return [word("case.", kind), known(more) ? el("small", {}, say(more)) : null];
+}
+
 function endOf(context, node, place, refresh) {
-  if (node.resolvedAt) return [pill(node.resolvedBy || "", "done"), el("small", {}, `${time(node.resolvedAt)} ${node.note || ""}`)];
+  if (node.resolvedAt) return [pill(node.resolvedBy || "", "done"), el("small", {}, `${time(node.resolvedAt)} ${told(node.note || "")}`)];
   if (!context.may.has("CASE_RESOLVE")) return el("span", { class: "quiet" }, say("cases.open"));
   const send = (note) => ask("alarms", "ResolveCase", { id: node.id, note });
   const again = () => {

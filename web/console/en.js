@@ -1,12 +1,16 @@
 // The console's sentences in English.
+import { CASES } from "./en_cases.js";
 import { WORDS } from "./en_words.js";
 
 export const EN = {
   ...WORDS,
+  ...CASES,
   "page.title": "Shuidian console",
   "page.skip": "Skip to content",
   "page.loading": "Loading…",
   "page.beside": "{what} ({more})",
+  "page.joined": "; ",
+  "page.listed": ", ",
   "page.again": "Try again",
   "page.no_project": "You have no rights in any project yet. Ask your group's administrator.",
   "bar.project": "Project",
@@ -210,6 +214,7 @@ export const EN = {
   "alarms.detail": "Detail",
   "alarms.taken": "Taken on",
   "alarms.open": "open",
+  "alarms.meter": "see the meter",
   "alarms.all_levels": "All levels",
   "alarms.all_kinds": "All kinds",
   "alarms.past": "With past ones",

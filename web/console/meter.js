@@ -5,6 +5,7 @@ import { ago, mark, pill, time, yuan } from "./format.js";
 import { every } from "./live.js";
 import { attempt, empty, loaded } from "./notes.js";
 import { OrderFields, point } from "./orders.js";
+import { told } from "./said.js";
 import { say, word } from "./texts.js";
 
 const MOOD = { VERIFIED: "done", QUEUED: "wait", SENT: "now", FAILED: "stop", EXPIRED: "stop", SUPERSEDED: "later" };
@@ -69,7 +70,7 @@ function readingOf(node) {
 function supplyOf(node) {
   const { supply } = node;
   if (!supply) return card(say("meter.supply"), empty(say("meter.no_supply")));
-  const said = (told) => told && say("page.beside", { what: told.reason, more: `${told.by} ${time(told.at)}` });
+  const said = (by) => by && say("page.beside", { what: told(by.reason), more: `${told(by.by)} ${time(by.at)}` });
   return card(
     say("meter.supply"),
     facts(
@@ -147,8 +148,8 @@ function commandsOf(node) {
       el("td", { class: "still" }, time(each.issuedAt)),
       el("td", {}, say("command." + each.kind)),
       el("td", {}, pill(say("command_state." + each.state), MOOD[each.state])),
-      el("td", {}, word("said.", each.reason), el("small", {}, word("said.", each.requestedBy))),
-      el("td", { class: "wide" }, el("small", {}, word("said.", each.outcome || ""))),
+      el("td", {}, told(each.reason), el("small", {}, told(each.requestedBy))),
+      el("td", { class: "wide" }, el("small", {}, told(each.outcome || ""))),
     ),
   );
   const heads = [say("command.at"), say("order.kind"), say("command.state"), say("order.reason"), [say("command.outcome"), "wide"]];

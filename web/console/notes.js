@@ -1,5 +1,6 @@
 // What the page says to who works with it: that something is done, that it failed and why, that it loads.
 import { $, button, el, fill } from "./dom.js";
+import { told } from "./said.js";
 import { known, say } from "./texts.js";
 
 let timer = 0;
@@ -19,8 +20,8 @@ export function why(problem) {
   const sentence = say(known("problem." + code) ? "problem." + code : "problem.INTERNAL", {
     minutes: Math.ceil((problem.retryAfterS || 60) / 60),
   });
-  const told = problem.message && !["NETWORK", "UNAUTHENTICATED", "INTERNAL", "NOT_FOUND"].includes(code) ? problem.message : "";
-  return told ? say("problem.told", { sentence, told }) : sentence;
+  const more = problem.message && !["NETWORK", "UNAUTHENTICATED", "INTERNAL", "NOT_FOUND"].includes(code) ? told(problem.message) : "";
+  return more ? say("problem.told", { sentence, told: more }) : sentence;
 }
 
 /** Do it and say how it went: `done` is the sentence of success. Gives what came of it, null for a failure. */

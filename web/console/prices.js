@@ -4,6 +4,7 @@ import { card, el, facts, fill, table } from "./dom.js";
 import { pill, time, yuan } from "./format.js";
 import { empty, loaded } from "./notes.js";
 import { pager } from "./meters.js";
+import { told } from "./said.js";
 import { say, word } from "./texts.js";
 
 const MOOD = { DRAFT: "later", SUBMITTED: "wait", APPROVED: "done", REJECTED: "stop" };
@@ -38,7 +39,7 @@ function versionOf(version) {
       ...terms.steps.map(({ above, surcharge }) => [say("prices.step", { above }), say("prices.surcharge", { surcharge: yuan(surcharge) })]),
       [say("prices.monthly"), Number(terms.monthly) ? yuan(terms.monthly) : null],
       [say("prices.service"), Number(terms.service.perUnit) ? yuan(terms.service.perUnit) : null],
-      [say("prices.decided_by"), version.decidedBy],
+      [say("prices.decided_by"), told(version.decidedBy || "")],
     ),
   );
 }
@@ -54,7 +55,7 @@ async function laggardsOf(context, looked, refresh) {
       el("td", {}, el("a", { href }, node.serial)),
       el("td", {}, bands(node.desired), el("small", {}, time(node.desiredSince))),
       el("td", {}, node.actual.length ? bands(node.actual) : say("prices.unknown")),
-      el("td", {}, node.unfit || node.problem || "", el("small", {}, node.unfit ? "" : say("prices.next", { tries: node.tries, at: time(node.nextTryAt) }))),
+      el("td", {}, told(node.unfit || node.problem || ""), el("small", {}, node.unfit ? "" : say("prices.next", { tries: node.tries, at: time(node.nextTryAt) }))),
     );
   });
   return [table(say("prices.laggards"), [say("meters.serial"), say("prices.desired"), say("prices.actual"), say("prices.problem")], rows), pager(looked, found.pageInfo, refresh)];

@@ -15,12 +15,19 @@ export function otherLanguage() {
 }
 
 /** Whether there is such a sentence. */
-export const known = (key) => key in (english ? EN : ZH);
+export const known = (key) => Object.hasOwn(english ? EN : ZH, key);
+
+/** All keys of a beginning, whatever the language. */
+export const keysOf = (beginning) => Object.keys(ZH).filter((key) => key.startsWith(beginning));
 
 /** The sentence under `key` with `{name}` places filled. Throws for an unknown key. */
 export function say(key, values) {
-  const sentence = (english ? EN : ZH)[key];
-  if (sentence === undefined) throw new Error("no text: " + key);
+  if (!known(key)) throw new Error("no text: " + key);
+  return filled((english ? EN : ZH)[key], values);
+}
+
+/** A sentence with its `{name}` places filled. */
+export function filled(sentence, values) {
   return sentence.replace(/\{(\w+)\}/g, (place, name) => String(values[name]));
 }
 

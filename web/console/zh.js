@@ -1,12 +1,20 @@
 // The console's sentences in Chinese.
+import { CASES } from "./zh_cases.js";
+import { FIELD } from "./zh_field.js";
+import { SAID } from "./zh_said.js";
 import { WORDS } from "./zh_words.js";
 
 export const ZH = {
   ...WORDS,
+  ...CASES,
+  ...SAID,
+  ...FIELD,
   "page.title": "水电管理台",
   "page.skip": "跳到内容",
   "page.loading": "正在读取…",
   "page.beside": "{what}（{more}）",
+  "page.joined": "；",
+  "page.listed": "、",
   "page.again": "重试",
   "page.no_project": "您还没有任何项目的权限。请联系集团管理员授权。",
   "bar.project": "项目",
@@ -210,6 +218,7 @@ export const ZH = {
   "alarms.detail": "内容",
   "alarms.taken": "处理",
   "alarms.open": "待处理",
+  "alarms.meter": "查看表计",
   "alarms.all_levels": "全部级别",
   "alarms.all_kinds": "全部类型",
   "alarms.past": "包括已恢复的",

@@ -1,0 +1,1 @@
+"""What the console calls things, held against what the backend makes."""
