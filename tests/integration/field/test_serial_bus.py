@@ -43,7 +43,7 @@ class Line:
 
     def use(self, *, echo: bool = False) -> None:
         port = SerialPort(self.terminal.path, 9600, "even", echo=echo)
-        self.link = SerialLink(port, answer_s=0.25, drain_s=0.1)
+        self.link = SerialLink(port, answer_s=0.5, drain_s=0.1)
 
     def driver(self, model: str) -> Driver:
         return driver_of(profile_of(model), PLACES[model], self.link.exchange, self.access)
