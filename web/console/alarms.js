@@ -73,14 +73,19 @@ function rowOf(context, alarm) {
 
 /** What the backend tells of it, in the words that we have: names, instants, codes and sentences. */
 export function detailsOf(context, pairs) {
-  return el("span", { class: "details" }, pairs.map(({ key, value }) => el("span", {}, `${word("detail.", key)} `, shown(context, key, value))));
+  return el("span", { class: "details" }, pairs.map(({ key, value }) => el("span", {}, el("span", { class: "quiet" }, word("detail.", key)), " ", shown(context, key, value))));
 }
 
 function shown(context, key, value) {
   if (/^\d{4}-\d\d-\d\d[T ]\d\d:\d\d/.test(value)) return time(value);
-  if (key !== "meter" || !ID.test(value) || !context.may.has("METER_READ")) return toldOf(key, value);
-  const href = `#/${encodeURIComponent(context.project.code)}/meter/${encodeURIComponent(btoa("Meter:" + value))}`;
-  return el("a", { href }, say("alarms.meter"));
+  return (key === "meter" && linkTo(context, "Meter", value)) || toldOf(key, value);
+}
+
+/** A link to the page of a meter or a batch by its bare id; null for what is no id, and for who may not look. */
+export function linkTo(context, type, id) {
+  if (!ID.test(id) || !context.may.has("METER_READ")) return null;
+  const page = type.toLowerCase();
+  return el("a", { href: `#/${encodeURIComponent(context.project.code)}/${page}/${encodeURIComponent(btoa(`${type}:${id}`))}` }, say("alarms." + page));
 }
 
 function takenBy(context, alarm, place) {

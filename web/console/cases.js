@@ -2,12 +2,18 @@
 import { ask } from "./ask.js";
 import { button, el, fill, table } from "./dom.js";
 import { pill, time } from "./format.js";
-import { detailsOf, noteForm } from "./alarms.js";
+import { detailsOf, linkTo, noteForm } from "./alarms.js";
 import { every } from "./live.js";
 import { empty, loaded } from "./notes.js";
 import { pager } from "./meters.js";
 import { told } from "./said.js";
 import { known, say, word } from "./texts.js";
+
+// The subject of a case is shown where it has a page of its own and the details do not name it.
+const ABOUT = {
+  ...{ BATCH_FAILED: "Batch", BATCH_HALTED: "Batch", METER_DRIFT: "Meter", METER_PRICES_LAG: "Meter" },
+  ...{ SUPPLY_NOT_OBEYED: "Meter", VEND_STOPPED: "Meter" },
+};
 
 /** The page. */
 export async function showCases(place, context) {
@@ -31,7 +37,7 @@ async function page(context, looked, refresh) {
   const rows = cases.edges.map(({ node }) => {
     const taken = el("td", { class: "taken" });
     fill(taken, endOf(context, node, taken, refresh));
-    return el("tr", {}, el("td", { class: "kind" }, ...kindOf(node.kind)), el("td", {}, time(node.openedAt)), el("td", {}, detailsOf(context, node.detail)), taken);
+    return el("tr", {}, el("td", { class: "kind" }, ...kindOf(node.kind)), el("td", {}, time(node.openedAt)), el("td", {}, detailsOf(context, node.detail), ABOUT[node.kind] ? linkTo(context, ABOUT[node.kind], node.subject) : null), taken);
   });
   return [table(say("cases.head"), [say("cases.kind"), say("cases.opened"), say("alarms.detail"), say("cases.end")], rows), pager(looked, cases.pageInfo, refresh)];
 }

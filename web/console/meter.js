@@ -147,12 +147,11 @@ function commandsOf(node) {
       {},
       el("td", { class: "still" }, time(each.issuedAt)),
       el("td", {}, say("command." + each.kind)),
-      el("td", {}, pill(say("command_state." + each.state), MOOD[each.state])),
+      el("td", {}, pill(say("command_state." + each.state), MOOD[each.state]), el("small", {}, told(each.outcome || ""))),
       el("td", {}, told(each.reason), el("small", {}, told(each.requestedBy))),
-      el("td", { class: "wide" }, el("small", {}, told(each.outcome || ""))),
     ),
   );
-  const heads = [say("command.at"), say("order.kind"), say("command.state"), say("order.reason"), [say("command.outcome"), "wide"]];
+  const heads = [say("command.at"), say("order.kind"), say("command.state"), say("order.reason")];
   return card(say("command.head"), rows.length ? table(say("command.head"), heads, rows) : empty(say("command.none")));
 }
 

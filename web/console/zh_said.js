@@ -190,7 +190,7 @@ export const SAID = {
   "said.takedown worker": "拆表任务",
   "said.refund worker": "退款任务",
   "said.purse worker": "余额任务",
-  "said.supply engine": "自动控制",
+  "said.supply engine": "系统自动",
   "said.timetable": "定时",
   "said.safety lock": "安全锁定",
   "said.valve exercise": "阀门活动",
