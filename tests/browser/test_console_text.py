@@ -54,6 +54,17 @@ WORDS: dict[str, Iterable[Enum | str]] = {
     "version.": VersionState,
     "problem.": {kind.code for kind in PROBLEMS if kind.code in ("FORBIDDEN", "CONFLICT")},
 }
+# What the page lists one by one: to choose from, or with a mood.
+LISTS: dict[tuple[str, str], Iterable[Enum | str]] = {
+    ("alarms.js", "ALARM_KINDS"): AlarmKind,
+    ("alarms.js", "MOOD"): AlarmLevel.__members__,
+    ("batch.js", "ITEM_MOOD"): ItemState,
+    ("batches.js", "BATCH_MOOD"): BatchState,
+    ("meter.js", "CREDIT"): MeterCreditState,
+    ("meter.js", "MOOD"): CommandState,
+    ("orders.js", "KINDS"): set(CommandKind) - {CommandKind.LOAD_LIMITS},
+    ("prices.js", "MOOD"): VersionState,
+}
 ONE_LANGUAGE = ("said.", "state_word.")
 
 
@@ -95,6 +106,16 @@ def test_every_value_of_the_schema_has_a_word(beginning: str) -> None:
         for language in ("zh", "en")
     }
     assert missing == {"zh": set(), "en": set()}
+
+
+@pytest.mark.parametrize("where", LISTS, ids=" ".join)
+def test_what_the_page_lists_is_all_that_there_is(where: tuple[str, str]) -> None:
+    file, name = where
+    text = (CONSOLE / file).read_text(encoding="utf-8")
+    listed = re.search(rf"const {name} = (.*?[\]}}]);", text, re.DOTALL)
+    assert listed is not None
+    there = set(re.findall(r"\b[A-Z][A-Z_0-9]+\b", listed[1]))
+    assert there == {value_of(each) for each in LISTS[where]}
 
 
 def test_the_six_states_are_defined_in_one_place_and_stand_out_on_white() -> None:

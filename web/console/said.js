@@ -11,7 +11,7 @@ const CODES = {
 const DETAILS = { case: "case.", channel: "channel.", rule: "reason.", why: "reason.", wanted: "intent." };
 
 // What a place of these names is made of; any other may be any text.
-const MADE_OF = { count: "\\d+", amount: "-?[\\d.]+", model: "\\S+" };
+const MADE_OF = { count: "\\d+", amount: "-?[\\d.]+", model: "\\S+", field: "\\S+", who: "[A-Z]\\S+" };
 
 const SAID = keysOf("said.").filter((key) => key.includes("{")).map(formOf).sort((one, other) => other.weight - one.weight);
 

@@ -1,6 +1,7 @@
 // The console's sentences in Chinese.
 import { CASES } from "./zh_cases.js";
 import { FIELD } from "./zh_field.js";
+import { PROVIDERS } from "./zh_providers.js";
 import { SAID } from "./zh_said.js";
 import { WORDS } from "./zh_words.js";
 
@@ -9,6 +10,7 @@ export const ZH = {
   ...CASES,
   ...SAID,
   ...FIELD,
+  ...PROVIDERS,
   "page.title": "水电管理台",
   "page.skip": "跳到内容",
   "page.loading": "正在读取…",

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from backend.alerts.ports import MessageChannel
+from backend.alerts.texts import sentences as messages
 from backend.charges.rules import Hold
 from backend.control.supply_requests import RequestState
 from backend.control.supply_rules import Want, Why
-from backend.journeys.message_chain import _MUST_REACH
 from backend.metering.rules import GatewayLink
 from backend.metering.takedown_rules import Purpose
 from backend.reconcile.rules import BillClass
@@ -47,8 +47,9 @@ DETAILS: dict[str, Iterable[str]] = {
 CODES: dict[str, Iterable[StrEnum | str]] = {
     "told.": (
         *(*Hold, *Doubt, *Purpose, *MessageChannel, *GatewayLink, *BillClass),
-        *(*PaymentState, *ChannelWord, *RefundState, *RequestState, *_REFUSALS, *_MUST_REACH),
-        *("PLATFORM", "PROJECT", "GATEWAY", "notice", "query", "bill"),
+        *(*PaymentState, *ChannelWord, *RefundState, *RequestState, *_REFUSALS),
+        *messages(),
+        *("PLATFORM", "PROJECT", "GATEWAY", "notice", "query", "bill", "meter"),
     ),
     "reason.": Why,
     "intent.": Want,

@@ -20,6 +20,10 @@ ROOT = Path(__file__).resolve().parents[3]
 _SPEAKERS = {
     "backend/alerts": "alarms operations",
     "backend/control": "batch_rules command_rules command_steps price_rules prices rules second_word",
+    "backend/integrations": (
+        "alipay alipay_bill alipay_message alipay_wire aliyun_sms bank_form chinapay unionpay"
+        " unionpay_bill webhook_sender wechat_message wechat_pay wechat_pay_bill wechat_pay_wire"
+    ),
     "backend/journeys": (
         "alarm_money alarms batch batch_run batch_selection cases closing_steps command"
         " forecast_warning late_settled load_limits meter_choice own_cuts price_download"
@@ -32,11 +36,11 @@ _SPEAKERS = {
     "backend/topups": "rules",
     "workers": "bus_lease command control remote_command uplink_host uplink_line",
     "workers/drivers": (
-        "bare cjt188 dlt645 dlt645_clock dlt645_esam dlt645_line dlt645_settings modbus"
+        "bare cjt188 settings_numbers dlt645 dlt645_clock dlt645_esam dlt645_line dlt645_settings modbus"
         " modbus_reading"
     ),
     "workers/links": "dialin/line door mbap remote tcp",
-    "workers/protocols": "cjt188_requests dlt645_answers dlt645_frame dlt645_functions modbus",
+    "workers/protocols": "cjt188 cjt188_requests dlt645_answers dlt645_frame dlt645_functions modbus",
 }
 SPEAKERS = {f"{room}/{name}.py" for room, names in _SPEAKERS.items() for name in names.split()}
 # Said there, and never on the console: to other pages and the API, to the log, to who runs the processes.
@@ -60,6 +64,18 @@ ELSEWHERE = {
     "The buses that another process waits for.",
     "command is a line of JSON",
     "command is {'cmd': {}}",
+    "Alipay is not paid by {}",  # a pay page's
+    "ChinaPay is paid on its own page",
+    "UnionPay is paid on its own page",
+    "paying by H5 needs the payer's address",
+    "paying inside Alipay needs the payer's id",
+    "paying inside WeChat needs the openid",
+    "not the notice of a payment",
+    "the notice cannot be read or proven: {}",
+    "the notice is about an order of another day",
+    "the notice is too long",
+    "SMS: key id, secret and signature name are needed",
+    "SMS: this is a sample key",
     "the door's token has fewer than {} characters",
     "question is under way on this line: take a turn on its lane",
     "HELLO of another gateway came on this one's topic",
@@ -123,6 +139,8 @@ def test_chinese_sentences_have_the_places_of_the_english_ones() -> None:
             places = re.findall(r"\{\w+\}", key)
             assert sorted(re.findall(r"\{\w+\}", sentence)) == sorted(places), key
             assert len(set(places)) == len(places), key
+    shapes = [shape(key) for key in words("zh") if key.startswith("said.")]
+    assert len(set(shapes)) == len(shapes), "one of two is never shown"
 
 
 _BAD = '''"""A room of its own."""
