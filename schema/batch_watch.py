@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -18,7 +18,6 @@ from backend.kernel.db import unit_of_work
 from .context import Info
 
 _AT_ONCE = 500  # meters of one event
-_COMMITTED_LATE = timedelta(seconds=2)  # an item may be told of after younger ones, or at the end
 _PACE_S = (
     0.4  # a batch rings many times a second; nobody reads as fast, and each look is a question
 )
@@ -39,6 +38,7 @@ class Watch:
         self._info = info
         self._batch_id = batch_id
         self._known: dict[int, tuple[ItemState, int]] = {}
+        self._counts: dict[ItemState, int] = {}
         self._since: datetime | None = None
         self._last: Batch | None = None
 
@@ -57,16 +57,26 @@ class Watch:
         scope = await self._info.context.scope_now()
         async with unit_of_work(scope.group_id) as work:
             batch = await batches.batch(work, scope=scope, batch_id=self._batch_id)
-            counts = await batch_items.count_items(work, batch_ids=[batch.id])
-            since = self._since if batch.finished_at is None else None
-            rows = await batch_items.items_moved(work, batch_id=batch.id, since=since)
+            if not self._counts:
+                found = (await batch_items.count_items(work, batch_ids=[batch.id]))[batch.id]
+                # Nobody is known to have moved yet: who takes part has its turn before it.
+                left_out = found[ItemState.LEFT_OUT]
+                ready = sum(found.values()) - left_out
+                self._counts = dict.fromkeys(ItemState, 0)
+                self._counts |= {ItemState.LEFT_OUT: left_out, ItemState.READY: ready}
+            rows = await batch_items.items_moved(work, batch_id=batch.id, since=self._since)
         moved = [row for row in rows if self._known.get(row.no) != (row.state, row.tries)]
-        self._known |= {row.no: (row.state, row.tries) for row in moved}
+        for row in moved:  # a batch is counted once: what moved moves the counts
+            before, _ = self._known.get(row.no, (ItemState.READY, 0))
+            self._counts[before] -= 1
+            self._counts[row.state] += 1
+            self._known[row.no] = (row.state, row.tries)
         if rows:
-            self._since = max(row.changed_at for row in rows) - _COMMITTED_LATE
+            self._since = max(row.changed_at for row in rows)
         told = replace(batch, tended_at=None)  # that it is looked after is no news
         if not moved and told == self._last:
             return []
         self._last = told
         parts = [moved[n : n + _AT_ONCE] for n in range(0, len(moved), _AT_ONCE)] or [[]]
-        return [Seen(batch, counts[batch.id], part) for part in parts]
+        counts = dict(self._counts)
+        return [Seen(batch, counts, part) for part in parts]

@@ -15,13 +15,9 @@ from backend.control.batch_items import count_items
 from backend.control.batch_rules import ItemState
 from backend.control.circuits import Circuit, circuits_of_meters
 from backend.control.commands import Command, commands_of_meters
+from backend.control.decisions import KeptDecision, decisions_of_meters
 from backend.control.state_rules import MeterState
-from backend.control.supplies import (
-    KeptDecision,
-    MeterSupply,
-    decisions_of_meters,
-    supplies_of_meters,
-)
+from backend.control.supplies import MeterSupply, supplies_of_meters
 from backend.enrolment.queries import Standing, standings
 from backend.journeys.alarm_shown import Subject, subjects_of_alarms
 from backend.journeys.charge_figures import figures

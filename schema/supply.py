@@ -11,7 +11,8 @@ from strawberry.scalars import JSON
 
 from backend.control import supply_requests as requests
 from backend.control.command_rules import CommandKind
-from backend.control.supplies import KeptDecision, MeterSupply
+from backend.control.decisions import KeptDecision
+from backend.control.supplies import MeterSupply
 from backend.control.supplies import Said as SaidRow
 from backend.control.supply_requests import RequestKind, RequestState
 from backend.control.supply_requests import SupplyRequest as RequestRow

@@ -11,7 +11,7 @@ from backend.journeys.batch_run import run_batch
 from workers.context import WorkerContext
 
 _FOR = timedelta(seconds=15)  # its lease is 25 s: a killed worker's batch goes on soon
-_PAUSE_S = 0.5  # so much later a place that became free at a bus is taken, and progress is told
+_LONG_S = 1.0  # a pause that is worth coming back
 
 
 async def batch_due(
@@ -25,7 +25,9 @@ async def batch_due(
         again = await run_batch(
             group_id=group_id, batch_id=batch_id, models=ports.meter_models, at=now
         )
-        later = again is None or (again - now).total_seconds() > 2 * _PAUSE_S
-        if later or now - begun >= _FOR:
+        if again is None or now - begun >= _FOR:
             return again
-        await asyncio.sleep(_PAUSE_S)
+        pause_s = (again - now).total_seconds()
+        if pause_s > _LONG_S:
+            return again
+        await asyncio.sleep(max(pause_s, 0))

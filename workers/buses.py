@@ -110,6 +110,16 @@ class Turn:
         and goes on in another turn."""
         return bool(self._lane.waiting) or not self._hold.keeps
 
+    def wanted_before(self, priority: Priority) -> bool:
+        """Whether somebody more urgent than `priority` waits in this process."""
+        waiting = self._lane.waiting
+        return bool(waiting) and waiting[0][0] < priority
+
+    @property
+    def wanted_elsewhere(self) -> bool:
+        """Whether another process waits for this bus, or has it; how urgently, nobody here knows."""
+        return not self._hold.keeps
+
     async def play(self, script: Script) -> None:
         """Do a long series with no task between its exchanges; see BusLink.play. A gateway of ours, that
         takes commands, is simply awaited."""

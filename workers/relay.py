@@ -30,11 +30,11 @@ log = logging.getLogger(__name__)
 # A killed worker's events wait for this: short, so that nothing is stuck a minute after the last kill.
 LEASE_EVENTS = timedelta(seconds=25)
 LEASE_SWEEPS = timedelta(minutes=15)
-TICK_S = 2.0
+TICK_S = 0.5  # what is due later, such as a batch after its minute, is late by so much at most
 BATCH = 500
 # Urgent events under way in this process, most of which wait for buses. More than the commands that a batch
 # has on their way (control.batch_rules.IN_A_PROJECT), so that who pays meanwhile finds room.
-ROOM = 2500
+ROOM = 4500
 _LAST_WORDS_S = 10.0
 
 

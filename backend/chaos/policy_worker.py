@@ -20,7 +20,8 @@ from backend.control.command_rules import (
 from backend.control.supply_rules import MoneyIn
 from backend.kernel.errors import DomainError
 from backend.uplink.message import Cmd, Op
-from workers.command import WRITES_A_TRY, priority_of
+from workers.at_meter import WRITES_A_TRY
+from workers.command import priority_of
 from workers.links.lane import Priority
 
 from .policy_clock import Errand, Loop

@@ -134,7 +134,8 @@ async def items_moved(
     work: UnitOfWork, *, batch_id: UUID, since: datetime | None
 ) -> list[BatchItem]:
     """Items of which something was asked, or that will not be asked any more, and that moved `since` then
-    (None: at any time), in their order."""
+    (None: at any time), in their order. Whoever moves items holds their batch and moves its time only
+    forward (`batches.now_in`), so what comes later moved at the same time or later."""
     rows = await work.fetch(
         "SELECT * FROM control_batch_item WHERE group_id = $1 AND batch_id = $2"
         " AND state <> 'LEFT_OUT' AND (state <> 'READY' OR tries > 0)"
@@ -146,17 +147,20 @@ async def items_moved(
     return [_item_of(row) for row in rows]
 
 
-async def lock_next(
+async def next_up(
     work: UnitOfWork,
     *,
     batch_id: UUID,
     project_id: UUID,
     at_a_gateway: int,
     in_a_project: int,
+    together: int,
     limit: int,
-) -> list[BatchItem]:
-    """The items that may be asked now, at most `limit`: as many as keep the commands of batches that are on
-    their way within so many at each gateway and in the project, turn by turn over the gateways.
+) -> list[int]:
+    """The places of the items that may be asked now, at most `limit`: as many as keep the commands of batches
+    that are on their way within so many at each gateway and in the project. A gateway is given as many
+    `together` as are served in one go, or none; one that is idle gets half as many before any other gets
+    its next.
 
     It looks at as many of the next as may be on their way at all, so a round's cost does not grow with
     the batch; where many of these share a gateway it gives fewer, and the next round the others.
@@ -166,25 +170,42 @@ async def lock_next(
         # batch is so new that the planner takes it for a few rows, and would walk one for each of the other.
         "WITH flying AS MATERIALIZED (SELECT no, gateway_id, (project_id = $3)::integer AS ours"
         "   FROM control_batch_item WHERE group_id = $1 AND state = 'ASKED'),"
-        " busy AS (SELECT gateway_id FROM flying GROUP BY gateway_id HAVING count(*) >= $4),"
+        " busy AS (SELECT gateway_id FROM flying GROUP BY gateway_id"
+        "   HAVING count(*) > $4::integer - $7::integer),"
         " waiting AS (SELECT no, gateway_id, turn FROM control_batch_item"
         "   WHERE group_id = $1 AND batch_id = $2 AND state = 'READY'"
         "   AND gateway_id <> ALL(ARRAY(SELECT gateway_id FROM busy)) ORDER BY turn, no LIMIT $5),"
         " pool AS (SELECT no, gateway_id, 0 AS turn, ours FROM flying"
         "  UNION ALL SELECT no, gateway_id, turn, 0 FROM waiting),"
-        " placed AS (SELECT no, turn, sum(ours) OVER () AS aloft,"
-        "   row_number() OVER (PARTITION BY gateway_id ORDER BY turn) AS place FROM pool),"
-        " seated AS (SELECT no, aloft, row_number() OVER (ORDER BY place, no) AS seat"
-        "   FROM placed WHERE turn > 0 AND place <= $4),"
-        " chosen AS (SELECT array_agg(no) AS nos FROM seated WHERE seat <= least($6::bigint, $5 - aloft))"
-        " SELECT * FROM control_batch_item WHERE group_id = $1 AND batch_id = $2"
-        "  AND no = ANY((SELECT nos FROM chosen)::integer[]) ORDER BY no FOR UPDATE",
+        " counted AS (SELECT no, gateway_id, turn, sum(ours) OVER () AS aloft,"
+        "   row_number() OVER its AS place, count(*) FILTER (WHERE turn = 0) OVER (its"
+        "    ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS there"
+        "   FROM pool WINDOW its AS (PARTITION BY gateway_id ORDER BY turn)),"
+        " placed AS (SELECT no, gateway_id, turn, aloft, place - there AS nth,"
+        "   CASE there WHEN 0 THEN $7 / 2 ELSE $7 END AS first, there FROM counted WHERE turn > 0),"
+        " seated AS (SELECT no, aloft, row_number() OVER (ORDER BY"
+        "    (nth - 1 + $7 - first) / $7 + (there > 0)::integer, gateway_id, turn) AS seat FROM placed"
+        "   WHERE nth <= first % $7 + ($4 - there - first % $7) / $7 * $7)"
+        " SELECT no FROM seated WHERE seat <= least($6::bigint, $5 - aloft) ORDER BY seat",
         work.group_id,
         batch_id,
         project_id,
         at_a_gateway,
         in_a_project,
         limit,
+        together,
+    )
+    return [row["no"] for row in rows]
+
+
+async def lock_ready(work: UnitOfWork, *, batch_id: UUID, places: Sequence[int]) -> list[BatchItem]:
+    """Those of the items at these places that nobody asked yet, locked until commit."""
+    rows = await work.fetch(
+        "SELECT * FROM control_batch_item WHERE group_id = $1 AND batch_id = $2 AND no = ANY($3)"
+        " AND state = 'READY' ORDER BY no FOR UPDATE",
+        work.group_id,
+        batch_id,
+        list(places),
     )
     return [_item_of(row) for row in rows]
 

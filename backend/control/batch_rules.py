@@ -26,9 +26,10 @@ LIFE = timedelta(hours=24)  # from its start: what is left then is cancelled, wh
 # A batch of trips that nobody carried on for so long asks a person; any other's worker is gone.
 UNTENDED, FORGOTTEN = timedelta(minutes=15), timedelta(seconds=20)
 ALONE_WITHIN = timedelta(hours=1)
-# Commands on their way at once: as many as keep a bus busy until the next round, and no more, for a trip
-# lives 120 s on the slowest bus too; and what is on its way leaves places of a worker to who pays meanwhile.
-AT_A_GATEWAY, IN_A_PROJECT = 4, 2000
+# Commands on their way at once: at a bus those of one errand and those of the next (command_rules.together),
+# and no more, for a trip lives 120 s on the slowest bus too; in a project as many as leave places of a worker
+# to who pays meanwhile.
+AT_A_GATEWAY, IN_A_PROJECT = 8, 4000
 _MOST_TEXT = 200_000
 _LOOKED_AT = 1_000  # of a line; csv itself gives up at a cell of 131,072
 _SERIAL = re.compile(r"[A-Za-z0-9-]{4,32}")

@@ -103,13 +103,28 @@ async def add_batch(
     return batch_of(row)
 
 
+def now_in(batch: Batch, at: datetime) -> datetime:
+    """Now, as what moves in a batch is told: never before what moved until then, whatever the clock of
+    another process said. The caller holds the batch, and keeps this as its `tended_at`."""
+    return max(at, batch.tended_at or at)
+
+
 async def lock_batch(work: UnitOfWork, *, batch_id: UUID) -> Batch:
     """A batch of this group with its row locked until commit, for jobs. Raises NotFound."""
-    row = await work.fetchrow(
-        "SELECT * FROM control_batch WHERE group_id = $1 AND id = $2 FOR UPDATE",
-        work.group_id,
-        batch_id,
-    )
+    return await _held(work, _LOCK, batch_id)
+
+
+async def share_batch(work: UnitOfWork, *, batch_id: UUID) -> Batch:
+    """As `lock_batch` for who gives out of it: others may as well, and nobody changes it until commit."""
+    return await _held(work, _SHARE, batch_id)
+
+
+_LOCK = "SELECT * FROM control_batch WHERE group_id = $1 AND id = $2 FOR UPDATE"
+_SHARE = "SELECT * FROM control_batch WHERE group_id = $1 AND id = $2 FOR SHARE"
+
+
+async def _held(work: UnitOfWork, sql: str, batch_id: UUID) -> Batch:
+    row = await work.fetchrow(sql, work.group_id, batch_id)
     if row is None:
         raise NotFound("no such batch")
     return batch_of(row)

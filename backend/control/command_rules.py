@@ -85,6 +85,7 @@ _FAMILIES = {
     CommandKind.THRESHOLDS: Family.THRESHOLDS,
     CommandKind.LOAD_LIMITS: Family.LOAD_LIMITS,
 }
+_AN_ERRAND = 4
 _SLOW = (Family.PRICES, Family.THRESHOLDS, Family.LOAD_LIMITS)
 _IN_W = ("overload_w", "most_w", "step_w")
 _BARE = ("on", "trips", "factor_permille", "restore_minutes")
@@ -132,6 +133,12 @@ class CommandFacts:
 def family_of(kind: CommandKind) -> Family:
     """The family of a kind."""
     return _FAMILIES.get(kind, Family.RELAY)
+
+
+def together(kind: CommandKind) -> int:
+    """How many commands of a kind are served in one go at a gateway: writes are announced together and nobody
+    comes in between, so there are no more of them than who pays may wait for. Settings are many exchanges."""
+    return 1 if family_of(kind) in _SLOW else _AN_ERRAND
 
 
 def life_of(kind: CommandKind) -> timedelta:

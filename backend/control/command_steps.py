@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from uuid import UUID
 
 from backend.kernel.db import UnitOfWork
 from backend.kernel.errors import Conflict
-from backend.kernel.ids import uuid7
+from backend.kernel.ids import uuid7s
 
 from .command_rules import CommandState, Family, Order, family_of, life_of
 from .commands import Command, command_of
@@ -52,9 +53,7 @@ async def queue_commands(
     superseded: list[Command] = []
     for _ in range(_TRIES):
         left = [each for each in commands if each.meter_id not in made]
-        if not left:
-            return [made[each.meter_id] for each in commands], superseded
-        superseded += await _supersede(work, left, at)
+        ids = uuid7s(at, together=len(left))
         rows = await work.fetch(
             "INSERT INTO control_command (group_id, id, project_id, meter_id, kind, family, settings,"
             " state, reason, requested_by, issued_at, expires_at, why)"
@@ -68,7 +67,7 @@ async def queue_commands(
             left[0].family,
             requested_by,
             at,
-            [uuid7(at) for _ in left],
+            list(islice(ids, len(left))),
             [each.project_id for each in left],
             [each.meter_id for each in left],
             [each.order.kind for each in left],
@@ -78,7 +77,12 @@ async def queue_commands(
             [each.why for each in left],
         )
         made |= {row["meter_id"]: command_of(row) for row in rows}
-        # Where one is missing, another was committed between the two statements: it is the older one now.
+        if len(made) == len(commands):
+            return [made[each.meter_id] for each in commands], superseded
+        # Where one is missing, an older one is unfinished, or was when we asked.
+        superseded += await _supersede(
+            work, [each for each in commands if each.meter_id not in made], at
+        )
     raise Conflict("too many commands to this meter at the same time; try again")
 
 
@@ -121,6 +125,16 @@ async def lock_unfinished(work: UnitOfWork, *, command_ids: Sequence[UUID]) -> d
     return {row["id"]: command_of(row) for row in rows}
 
 
+async def _lock(work: UnitOfWork, command_ids: Sequence[UUID]) -> None:
+    """Hold the rows of unfinished commands until commit, in the order of all."""
+    await work.execute(
+        "SELECT FROM control_command WHERE group_id = $1 AND id = ANY($2)"
+        " AND state IN ('QUEUED', 'SENT') ORDER BY id FOR UPDATE",
+        work.group_id,
+        list(command_ids),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Writing:
     """A write that is about to leave. `writes`: how many there were before it, as the worker knows;
@@ -139,7 +153,7 @@ async def mark_writing(work: UnitOfWork, *, writes: Sequence[Writing]) -> dict[U
         "UPDATE control_command c SET state = 'SENT', sent_at = w.at, writes = c.writes + 1,"
         " relay_before = coalesce(c.relay_before, w.relay)"
         " FROM unnest($2::uuid[], $3::timestamptz[], $4::smallint[]) AS w(id, at, relay)"
-        " WHERE c.group_id = $1 AND c.id = w.id RETURNING c.*",
+        " WHERE c.group_id = $1 AND c.id = ANY($2) AND c.id = w.id RETURNING c.*",
         work.group_id,
         [write.command_id for write in writes],
         [write.at for write in writes],
@@ -148,17 +162,27 @@ async def mark_writing(work: UnitOfWork, *, writes: Sequence[Writing]) -> dict[U
     return {row["id"]: command_of(row) for row in rows}
 
 
-async def note_waiting(
-    work: UnitOfWork, *, command_id: UUID, why: str, accepted_at: datetime | None
-) -> None:
-    """Keep why the last try did not end it, and that its meter answered the write (None: nothing new)."""
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why the last try did not end a command. `accepted_at`: its meter answered the last write (None: nothing
+    new of that)."""
+
+    command_id: UUID
+    why: str
+    accepted_at: datetime | None = None
+
+
+async def note_waiting(work: UnitOfWork, *, waiting: Sequence[Waiting]) -> None:
+    """Keep why commands wait; of those that ended nothing."""
+    await _lock(work, [each.command_id for each in waiting])
     await work.execute(
-        "UPDATE control_command SET outcome = $3, accepted_at = coalesce($4, accepted_at)"
-        " WHERE group_id = $1 AND id = $2 AND state IN ('QUEUED', 'SENT')",
+        "UPDATE control_command c SET outcome = w.why, accepted_at = coalesce(w.accepted_at, c.accepted_at)"
+        " FROM unnest($2::uuid[], $3::text[], $4::timestamptz[]) AS w(id, why, accepted_at)"
+        " WHERE c.group_id = $1 AND c.id = ANY($2) AND c.id = w.id AND c.state IN ('QUEUED', 'SENT')",
         work.group_id,
-        command_id,
-        why[:500],
-        accepted_at,
+        [each.command_id for each in waiting],
+        [each.why[:500] for each in waiting],
+        [each.accepted_at for each in waiting],
     )
 
 
@@ -177,13 +201,14 @@ class End:
 
 async def end_commands(work: UnitOfWork, *, ends: Sequence[End]) -> dict[UUID, Command]:
     """End commands; those that had ended before are missing (what ended them first stays)."""
-    await lock_unfinished(work, command_ids=[end.command_id for end in ends])
+    await _lock(work, [end.command_id for end in ends])
     rows = await work.fetch(
         "UPDATE control_command c SET state = e.state, outcome = e.outcome, relay_after = e.relay,"
         " finished_at = e.at, accepted_at = coalesce(e.accepted_at, c.accepted_at)"
         " FROM unnest($2::uuid[], $3::text[], $4::text[], $5::smallint[], $6::timestamptz[],"
         "  $7::timestamptz[]) AS e(id, state, outcome, relay, at, accepted_at)"
-        " WHERE c.group_id = $1 AND c.id = e.id AND c.state IN ('QUEUED', 'SENT') RETURNING c.*",
+        " WHERE c.group_id = $1 AND c.id = ANY($2) AND c.id = e.id AND c.state IN ('QUEUED', 'SENT')"
+        " RETURNING c.*",
         work.group_id,
         [end.command_id for end in ends],
         [end.state for end in ends],

@@ -4,17 +4,15 @@ what was decided (C19, C23). Locked by row, a meter's decisions one after anothe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
 from uuid import UUID
 
 from backend.kernel.db import Row, UnitOfWork
-from backend.kernel.ids import uuid7
 
 from .command_rules import CommandKind
-from .supply_rules import Decision, Force, OwnCut, SafetyLock, SupplyPolicy, Want, Why
+from .supply_rules import Force, OwnCut, SafetyLock, SupplyPolicy, Want, Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +106,17 @@ async def lock_supplies(
 ) -> dict[UUID, MeterSupply]:
     """The rows of meters (with their projects), made on first sight, locked until commit, by meter."""
     await make_supplies(work, meters=meters)
+    return await _lock(work, meters)
+
+
+async def _lock(work: UnitOfWork, meter_ids: Collection[UUID]) -> dict[UUID, MeterSupply]:
+    if not meter_ids:
+        return {}
     rows = await work.fetch(
         "SELECT * FROM control_supply WHERE group_id = $1 AND meter_id = ANY($2)"
         " ORDER BY meter_id FOR UPDATE",
         work.group_id,
-        list(meters),
+        list(meter_ids),
     )
     return {row["meter_id"]: _supply_of(row) for row in rows}
 
@@ -164,6 +168,38 @@ _TRIPPED_FOR = (
     "  WHERE c.group_id = $1 AND c.meter_id = s.meter_id AND c.kind = 'TRIP' AND c.why = $3"
     "  AND c.state IN ('QUEUED', 'SENT')))"
 )
+
+
+async def lock_and_say(
+    work: UnitOfWork,
+    *,
+    meters: Mapping[UUID, UUID],
+    policy: SupplyPolicy,
+    until: datetime | None,
+    said: Said,
+) -> dict[UUID, MeterSupply]:
+    """The rows of those of the meters (with their projects) that have one, locked until commit, by meter; one
+    that has none gets it with what the operator wants of it, for nothing else is known of it."""
+    held = await _lock(work, meters)
+    fresh = {meter_id: project for meter_id, project in meters.items() if meter_id not in held}
+    if not fresh:
+        return held
+    rows = await work.fetch(
+        "INSERT INTO control_supply (group_id, meter_id, project_id, policy, policy_until, policy_reason,"
+        " policy_by, policy_at) SELECT $1, m.*, $4, $5, $6, $7, $8"
+        " FROM unnest($2::uuid[], $3::uuid[]) AS m(meter_id, project_id)"
+        " ORDER BY m.meter_id ON CONFLICT DO NOTHING RETURNING meter_id",
+        work.group_id,
+        list(fresh),
+        list(fresh.values()),
+        policy,
+        None if policy is SupplyPolicy.AUTO else until,
+        said.reason,
+        said.by,
+        said.at,
+    )
+    made = {row["meter_id"] for row in rows}
+    return held | await _lock(work, [each for each in fresh if each not in made])
 
 
 async def lock_tripped(
@@ -301,93 +337,3 @@ async def note_obeyed(work: UnitOfWork, *, meter_ids: Sequence[UUID]) -> None:
         work.group_id,
         list(meter_ids),
     )
-
-
-class NewDecision(NamedTuple):
-    """A decision that differs from the one before, with the facts that it was taken from."""
-
-    supply: MeterSupply
-    decision: Decision
-    inputs: Mapping[str, Any]
-
-
-async def keep_decisions(
-    work: UnitOfWork, *, decisions: Sequence[NewDecision], at: datetime
-) -> None:
-    """Keep decisions that changed with all that they were taken from, by two statements. The caller holds
-    the rows."""
-    if not decisions:
-        return
-    meter_ids = [each.supply.meter_id for each in decisions]
-    wants = [each.decision.want for each in decisions]
-    whys = [each.decision.why for each in decisions]
-    kinds = [each.decision.command for each in decisions]
-    await work.execute(
-        "UPDATE control_supply s SET want = d.want, why = d.why, command = d.command, decided_at = $2"
-        " FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[]) AS d(meter_id, want, why, command)"
-        " WHERE s.group_id = $1 AND s.meter_id = d.meter_id",
-        work.group_id,
-        at,
-        meter_ids,
-        wants,
-        whys,
-        kinds,
-    )
-    await work.execute(
-        "INSERT INTO control_decision (group_id, id, project_id, meter_id, decided_at, want, why,"
-        " held_back, command, inputs) SELECT $1, d.id, d.project_id, d.meter_id, $2, d.want, d.why,"
-        " string_to_array(d.held_back, ' '), d.command, d.inputs"
-        " FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::uuid[], $9::text[],"
-        "  $10::jsonb[]) AS d(meter_id, want, why, command, id, project_id, held_back, inputs)",
-        work.group_id,
-        at,
-        meter_ids,
-        wants,
-        whys,
-        kinds,
-        [uuid7(at) for _ in decisions],
-        [each.supply.project_id for each in decisions],
-        [" ".join(each.decision.held_back) for each in decisions],
-        [dict(each.inputs) for each in decisions],
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class KeptDecision:
-    """A decision as it was kept. `inputs`: the fields of Supply, spans in seconds, money in hao."""
-
-    id: UUID
-    decided_at: datetime
-    want: Want
-    why: Why
-    held_back: tuple[Why, ...]
-    command: CommandKind | None
-    inputs: Mapping[str, Any]
-
-
-async def decisions_of_meters(
-    work: UnitOfWork, *, meter_ids: Sequence[UUID], limit: int
-) -> dict[UUID, list[KeptDecision]]:
-    """The newest decisions of each meter, at most `limit` each: one statement for a page."""
-    rows = await work.fetch(
-        "SELECT d.* FROM unnest($2::uuid[]) AS m(id) CROSS JOIN LATERAL ("
-        "   SELECT * FROM control_decision WHERE group_id = $1 AND meter_id = m.id"
-        "   ORDER BY id DESC LIMIT $3) d",
-        work.group_id,
-        list(meter_ids),
-        limit,
-    )
-    found: dict[UUID, list[KeptDecision]] = {meter_id: [] for meter_id in meter_ids}
-    for row in rows:
-        found[row["meter_id"]].append(
-            KeptDecision(
-                id=row["id"],
-                decided_at=row["decided_at"],
-                want=Want(row["want"]),
-                why=Why(row["why"]),
-                held_back=tuple(map(Why, row["held_back"])),
-                command=None if row["command"] is None else CommandKind(row["command"]),
-                inputs=row["inputs"],
-            )
-        )
-    return found

@@ -186,7 +186,10 @@ async def cancel_batch(*, scope: Scope, batch_id: UUID, at: datetime) -> Batch:
     async with unit_of_work(scope.group_id) as work:
         batch = await _locked(work, scope, batch_id, "cancelled")
         note = f"cancelled by {scope.actor.name}"
-        called_off = await batch_items.cancel_ready(work, batch_id=batch.id, note=note, at=at)
+        batch = replace(batch, tended_at=batches.now_in(batch, at))
+        called_off = await batch_items.cancel_ready(
+            work, batch_id=batch.id, note=note, at=batch.tended_at or at
+        )
         counts = await batch_items.count_items(work, batch_ids=[batch.id])
         left = counts[batch.id][ItemState.ASKED]
         over = None if left else at
@@ -204,7 +207,8 @@ async def retry_batch(*, scope: Scope, batch_id: UUID, at: datetime) -> Batch:
     """
     async with unit_of_work(scope.group_id) as work:
         batch = await _locked(work, scope, batch_id, "tried again")
-        again = await batch_items.retry_failed(work, batch_id=batch.id, at=at)
+        moved_at = batches.now_in(batch, at)
+        again = await batch_items.retry_failed(work, batch_id=batch.id, at=moved_at)
         if not again:
             raise Conflict("nothing failed in this batch")
         batch = await _go_on(work, batch, at)
@@ -282,7 +286,13 @@ async def _go_on(work: UnitOfWork, batch: Batch, at: datetime) -> Batch:
     if at >= batch.starts_at + LIFE:
         raise Conflict("its day is over: make another")
     start = max(at, batch.starts_at)
-    batch = replace(batch, state=BatchState.RUNNING, tended_at=start, finished_at=None, note=None)
+    batch = replace(
+        batch,
+        state=BatchState.RUNNING,
+        tended_at=batches.now_in(batch, start),
+        finished_at=None,
+        note=None,
+    )
     await batches.save_batch(work, batch)
     await postpone(work, topic=TOPIC, key=str(batch.id), due_at=start)
     return batch

@@ -6,6 +6,7 @@ What is on its way is rows, so whoever comes after a crash goes on where it stoo
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -24,12 +25,11 @@ from backend.control.batch_rules import (
     ItemState,
 )
 from backend.control.batches import Batch
-from backend.control.command_rules import CommandKind
+from backend.control.command_rules import CommandKind, together
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.scope import Actor
-from backend.metering.queries import meters_with_gateways
 from backend.metering.rules import MeterModel
-from backend.metering.supplied import supplied_meters
+from backend.metering.supplied import SuppliedMeter, supplied_meters
 from backend.outbox.operations import reopen_if_done, take_back
 from backend.tenancy.queries import scope_of
 from backend.tenancy.rules import Permission
@@ -38,8 +38,11 @@ from .batch import TOPIC, audit
 from .command import command_meters
 
 RUNNER = Actor("system", "batch", "batch runner")
-_AT_ONCE = 200  # meters of one transaction: it holds the chain of the audit
-_AGAIN = timedelta(milliseconds=500)
+# Meters of one transaction, which holds the chain of the audit; and of a round, that are chosen at once.
+_AT_ONCE, _A_ROUND = 250, 1000
+_GIVERS = 2
+# When something moved, a bus may wait for its next; an errand takes a second and more.
+_SOON, _AGAIN = timedelta(milliseconds=200), timedelta(milliseconds=500)
 _OPEN = (BatchState.RUNNING, BatchState.PAUSED, BatchState.CANCELLED)
 _HALTED, _FAILED = "BATCH_HALTED", "BATCH_FAILED"
 _NO_MORE_RIGHT = "who asked for it may not control meters any more"
@@ -50,21 +53,56 @@ async def run_batch(
 ) -> datetime | None:
     """Take over what became of its commands, give as many as may be on their way; gives when to look again,
     None when there is nothing to wait for. Raises NotFound."""
-    while True:
-        async with unit_of_work(group_id, by_key=True) as work:
-            batch = await batches.lock_batch(work, batch_id=batch_id)
-            if batch.finished_at is not None or batch.starts_at is None:
-                return None
-            await batch_items.settle_items(work, batch_id=batch.id, at=at)
-            given = 0
-            batch = await _halted(work, batch, at)
-            if batch.state is BatchState.RUNNING and _begun(batch, at):
-                given = await _give(work, batch, models, at)
-            batch = await batches.save_batch(
-                work, replace(batch, tended_at=max(at, batch.tended_at or at))
-            )
-            if given < _AT_ONCE:
-                return await _next_look(work, batch, at)
+    async with unit_of_work(group_id, by_key=True) as work:
+        batch = await batches.lock_batch(work, batch_id=batch_id)
+        if batch.finished_at is not None or batch.starts_at is None:
+            return None
+        moved_at = batches.now_in(batch, at)
+        settled = await batch_items.settle_items(work, batch_id=batch.id, at=moved_at)
+        batch = await _halted(work, batch, at)
+        runs = batch.state is BatchState.RUNNING and _begun(batch, at)
+        numbers = await _next_up(work, batch) if runs else []
+        batch = await batches.save_batch(work, replace(batch, tended_at=moved_at))
+        if not numbers:
+            return await _next_look(work, batch, at, _SOON if settled else _AGAIN)
+    await _give_all(group_id, batch, numbers, models, at)
+    return at if len(numbers) == _A_ROUND else at + _SOON
+
+
+async def _give_all(
+    group_id: int,
+    batch: Batch,
+    numbers: Sequence[int],
+    models: Mapping[str, MeterModel],
+    at: datetime,
+) -> None:
+    """Command the meters of items, some of them in each transaction, two of which are under way at a time."""
+    parts = iter([numbers[n : n + _AT_ONCE] for n in range(0, len(numbers), _AT_ONCE)])
+
+    async def gives() -> None:
+        for part in parts:
+            async with unit_of_work(group_id, by_key=True) as work:
+                now = await batches.share_batch(work, batch_id=batch.id)
+                if now.state is BatchState.RUNNING:
+                    await _give(work, now, part, models, at)
+                    batches.ring(work, batch.id)
+
+    ended = await asyncio.gather(*(gives() for _ in range(_GIVERS)), return_exceptions=True)
+    for failure in ended:
+        if failure is not None:
+            raise failure
+
+
+async def _next_up(work: UnitOfWork, batch: Batch) -> list[int]:
+    return await batch_items.next_up(
+        work,
+        batch_id=batch.id,
+        project_id=batch.project_id,
+        at_a_gateway=AT_A_GATEWAY,
+        in_a_project=IN_A_PROJECT,
+        together=together(batch.kind),
+        limit=_A_ROUND,
+    )
 
 
 async def tend_batches(*, group_id: int, at: datetime) -> None:
@@ -89,7 +127,8 @@ async def _halted(work: UnitOfWork, batch: Batch, at: datetime) -> Batch:
     assert batch.starts_at is not None, "it began"
     if at >= batch.starts_at + LIFE:
         note = "its day was over"
-        await batch_items.cancel_ready(work, batch_id=batch.id, note=note, at=at)
+        moved_at = batches.now_in(batch, at)
+        await batch_items.cancel_ready(work, batch_id=batch.id, note=note, at=moved_at)
         return batch
     if batch.state is not BatchState.RUNNING or at < batch.starts_at:
         return batch
@@ -127,27 +166,25 @@ async def _may_still(work: UnitOfWork, batch: Batch) -> bool:
 
 
 async def _give(
-    work: UnitOfWork, batch: Batch, models: Mapping[str, MeterModel], at: datetime
-) -> int:
-    """Command the next meters; of how many something was tried."""
-    items = await batch_items.lock_next(
-        work,
-        batch_id=batch.id,
-        project_id=batch.project_id,
-        at_a_gateway=AT_A_GATEWAY,
-        in_a_project=IN_A_PROJECT,
-        limit=_AT_ONCE,
-    )
+    work: UnitOfWork,
+    batch: Batch,
+    numbers: Sequence[int],
+    models: Mapping[str, MeterModel],
+    at: datetime,
+) -> None:
+    """Command the meters of some items."""
+    moved_at = batches.now_in(batch, at)
+    items = await batch_items.lock_ready(work, batch_id=batch.id, places=numbers)
     if not items:
-        return 0
-    notes = await _changed(work, batch, items, at)
+        return
     places = {item.meter_id: item.no for item in items if item.meter_id}
+    meters = await supplied_meters(work, meter_ids=list(places))
+    notes = _changed(batch, items, meters, at)
     going = [meter_id for meter_id in places if meter_id not in notes]
     if going:
-        meters = await meters_with_gateways(work, meter_ids=going)
         told = await command_meters(
             work,
-            meters=[meters[meter_id][0] for meter_id in sorted(going)],
+            meters=[meters[meter_id] for meter_id in sorted(going)],
             order=batch.order,
             models=models,
             actor=batch.asker,
@@ -155,33 +192,33 @@ async def _give(
             until=batch.until,
         )
         commands = {places[meter_id]: command.id for meter_id, command in told.commands.items()}
-        await batch_items.mark_asked(work, batch_id=batch.id, commands=commands, at=at)
+        await batch_items.mark_asked(work, batch_id=batch.id, commands=commands, at=moved_at)
         notes |= told.refused
     if notes:
         failed = {places[meter_id]: note for meter_id, note in notes.items()}
-        await batch_items.mark_failed(work, batch_id=batch.id, notes=failed, at=at)
-    return len(items)
+        await batch_items.mark_failed(work, batch_id=batch.id, notes=failed, at=moved_at)
 
 
-async def _changed(
-    work: UnitOfWork, batch: Batch, items: Sequence[BatchItem], at: datetime
+def _changed(
+    batch: Batch, items: Sequence[BatchItem], meters: Mapping[UUID, SuppliedMeter], at: datetime
 ) -> dict[UUID, str]:
     """Meters that are not what they were in the preview, and why nothing is asked of them (C22: a command is
     bound to an assignment)."""
     if batch.until is not None and batch.until <= at:
         return {item.meter_id: "its end came first" for item in items if item.meter_id}
     wanted = {item.meter_id: item.assignment_id for item in items if item.meter_id}
-    now = await supplied_meters(work, meter_ids=list(wanted))
     notes = {}
     for meter_id, assignment_id in wanted.items():
-        if meter_id not in now:
+        if meter_id not in meters:
             notes[meter_id] = "it left service since the preview"
-        elif now[meter_id].assignment_id != assignment_id:
+        elif meters[meter_id].assignment_id != assignment_id:
             notes[meter_id] = "it serves somebody else than at the preview"
     return notes
 
 
-async def _next_look(work: UnitOfWork, batch: Batch, at: datetime) -> datetime | None:
+async def _next_look(
+    work: UnitOfWork, batch: Batch, at: datetime, pause: timedelta
+) -> datetime | None:
     """When to look again; a batch of which nothing is left ends here."""
     assert batch.starts_at is not None, "it began"
     left = await batch_items.any_left(work, batch_id=batch.id)
@@ -200,5 +237,5 @@ async def _next_look(work: UnitOfWork, batch: Batch, at: datetime) -> datetime |
             await _tell(work, ended, _FAILED, detail, at)
         return None
     if left[ItemState.ASKED] or batch.state is BatchState.RUNNING:
-        return max(at + _AGAIN, batch.starts_at)
+        return max(at + pause, batch.starts_at)
     return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 from uuid import UUID
 
 from backend.alerts.levels import keep_thresholds
@@ -35,13 +36,14 @@ from backend.kernel.money import Money
 from backend.kernel.scope import Actor, Scope
 from backend.kernel.together import TogetherByGroup
 from backend.metering import queries as metering
-from backend.metering.models import Meter
 from backend.metering.rules import MeterKind, MeterModel
 from backend.outbox.operations import emit_all, postpone_all, reopen_all_if_done
 from backend.tenancy.rules import Permission
 
-TOPIC = "command.due"
+from .errands import TOPIC, errands, events_alone
+
 _HEARD_JUST_NOW = timedelta(minutes=1)
+_FIRST_ERRAND = timedelta(minutes=1)  # so long the event that they were given by may serve them
 WORKER = Actor("system", "worker", "command worker")
 
 
@@ -130,6 +132,30 @@ def check_until(order: Order, until: datetime | None, at: datetime) -> None:
         raise InvalidInput("a TRIP or KEEP_POWER has an end, and it is to come", field="until")
 
 
+class Commanded(Protocol):
+    """What is to be known of a meter that is commanded: a row of the ORM or a bare one."""
+
+    @property
+    def id(self) -> UUID:
+        """Its id."""
+        ...
+
+    @property
+    def project_id(self) -> UUID:
+        """Its project."""
+        ...
+
+    @property
+    def gateway_id(self) -> UUID:
+        """The gateway of its bus."""
+        ...
+
+    @property
+    def profile(self) -> str:
+        """The name of its model."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """What became of asking: the commands, and why there is none, by meter."""
@@ -147,7 +173,7 @@ class Told:
 async def command_meters(
     work: UnitOfWork,
     *,
-    meters: Sequence[Meter],
+    meters: Sequence[Commanded],
     order: Order,
     models: Mapping[str, MeterModel],
     actor: Actor,
@@ -165,19 +191,20 @@ async def command_meters(
             await keep_thresholds(work, actor=actor, meter_ids=asked, thresholds=warns_at, at=at)
         return told
     able = {meter.id: meter.project_id for meter in meters if meter.id not in refused}
-    held = await supplies.lock_supplies(work, meters=able)
-    refused |= _refused_by_emergency(held, order.kind) | _refused_by_protection(held, order.kind)
     policy, why = _POLICIES.get(order.kind, (SupplyPolicy.AUTO, None))
     said = Said(order.reason, actor.name, at)
+    held = await supplies.lock_and_say(work, meters=able, policy=policy, until=until, said=said)
+    refused |= _refused_by_emergency(held, order.kind) | _refused_by_protection(held, order.kind)
     meant = [meter_id for meter_id in held if meter_id not in refused]
-    await supplies.set_policy(work, meter_ids=meant, policy=policy, until=until, said=said)
+    if meant:
+        await supplies.set_policy(work, meter_ids=meant, policy=policy, until=until, said=said)
     return await _ask(work, meters, order, why, refused, actor, at)
 
 
 async def ask(
     work: UnitOfWork,
     *,
-    meter: Meter,
+    meter: Commanded,
     order: Order,
     models: Mapping[str, MeterModel],
     actor: Actor,
@@ -196,7 +223,7 @@ async def ask(
 async def ask_all(
     work: UnitOfWork,
     *,
-    meters: Sequence[Meter],
+    meters: Sequence[Commanded],
     order: Order,
     models: Mapping[str, MeterModel],
     actor: Actor,
@@ -214,7 +241,7 @@ async def ask_all(
 
 
 def _unable(
-    meters: Sequence[Meter], kind: CommandKind, models: Mapping[str, MeterModel]
+    meters: Sequence[Commanded], kind: CommandKind, models: Mapping[str, MeterModel]
 ) -> dict[UUID, str]:
     """What is known of the model without asking the meter; the driver knows the rest and refuses
     before anything is sent, so that such a command ends as FAILED."""
@@ -261,7 +288,7 @@ def _refused_by_protection(held: Mapping[UUID, MeterSupply], kind: CommandKind) 
 
 async def _ask(
     work: UnitOfWork,
-    meters: Sequence[Meter],
+    meters: Sequence[Commanded],
     order: Order,
     why: Why | None,
     refused: Mapping[UUID, str],
@@ -278,8 +305,8 @@ async def _ask(
     commands, superseded = await steps.queue_commands(
         work, commands=new, requested_by=actor.name, at=at
     )
-    events = {str(each.id): {"command_id": str(each.id)} for each in commands}
-    await emit_all(work, topic=TOPIC, events=events, at=at)
+    gateways = {meter.id: meter.gateway_id for meter in meters}
+    await emit_all(work, topic=TOPIC, events=errands(commands, gateways), at=at)
     asked = [_asked(command, order, actor, at) for command in commands]
     await record_all(work, entries=[*(end_entry(each, actor, at) for each in superseded), *asked])
     return Told({command.meter_id: command for command in commands}, refused)
@@ -317,6 +344,8 @@ async def tend(*, group_id: int, at: datetime) -> None:
         waiting = await control.unfinished(work)
         if not waiting:
             return
+        alone = [each.id for each in waiting if at - each.issued_at >= _FIRST_ERRAND]
+        await emit_all(work, topic=TOPIC, events=events_alone(alone), at=at)
         meter_ids = list({command.meter_id for command in waiting})
         latest = await metering.latest_of_meters(work, meter_ids=meter_ids)
         heard, silent = list[str](), list[str]()

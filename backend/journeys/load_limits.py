@@ -46,7 +46,7 @@ async def _wanted(work: UnitOfWork, models: Mapping[str, MeterModel]) -> list[Wa
     found = []
     for meter in meters.values():
         kept = guards[meter.id]
-        limits, cannot = limits_of(kept.guard, models.get(meter.model))
+        limits, cannot = limits_of(kept.guard, models.get(meter.profile))
         if not cannot:
             found.append(Wanted(kept.project_id, meter.id, limits))
     return found

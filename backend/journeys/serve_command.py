@@ -15,18 +15,21 @@ from backend.audit.operations import record_all
 from backend.control import command_steps as steps
 from backend.control import supplies
 from backend.control.command_rules import CommandKind, CommandState, Family, family_of
-from backend.control.command_steps import End, Writing
+from backend.control.command_steps import End, Waiting, Writing
 from backend.control.commands import Command
 from backend.control.supply_rules import Force
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.together import TogetherByGroup
 from backend.metering.on_buses import MeterOnBus, meters_on_buses
 from backend.metering.readings import Reading, store_readings
+from backend.outbox.operations import emit, postpone
 
 from .command import WORKER, end_entry, expire
+from .errands import TOPIC, events_alone
 from .supply_again import not_meant
 from .switched import note_switched
 
+_AT_ONCE = 200  # commands of one commit
 # What a supply has to take back one day.
 _FORCES = frozenset({CommandKind.TRIP, CommandKind.KEEP_POWER})
 
@@ -39,10 +42,12 @@ class CommandWork:
     meter: MeterOnBus
 
 
-async def take(*, group_id: int, command_id: UUID, at: datetime) -> CommandWork | None:
-    """The command to serve, or None when there is nothing to do: it ended, or ends here because its
-    time is over."""
-    return await _takes(group_id, (command_id, at))
+async def take(
+    *, group_id: int, command_ids: Sequence[UUID], at: datetime
+) -> list[CommandWork | None]:
+    """The commands to serve, None in place of one of which there is nothing to do: it ended, or ends here
+    because its time is over."""
+    return await _takes.all(group_id, [(each, at) for each in command_ids])
 
 
 async def _take_all(
@@ -65,19 +70,16 @@ async def _take_all(
     ]
 
 
-_takes = TogetherByGroup(_take_all)
+_takes = TogetherByGroup(_take_all, most=_AT_ONCE)
 
 
-async def about_to_write(
-    *, group_id: int, command_id: UUID, writes: int, relay_closed: bool | None, at: datetime
-) -> Command | None:
-    """Commit that a write may reach the meter, before it leaves. `writes`: how many there were, as it was
-    taken; `relay_closed`: as just read.
+async def about_to_write(*, group_id: int, writes: Sequence[Writing]) -> list[Command | None]:
+    """Commit that writes may reach their meters, before they leave.
 
-    None: the command ended, expired or was written by another meanwhile, or is a trip that is not meant any
-    more, so nothing may be written.
+    None in place of a command that ended, expired or was written by another meanwhile, or is a trip that is
+    not meant any more, so that nothing may be written of it.
     """
-    return await _announcements(group_id, Writing(command_id, writes, relay_closed, at))
+    return await _announcements.all(group_id, writes)
 
 
 async def _announce_all(group_id: int, writes: Sequence[Writing]) -> list[Command | None]:
@@ -118,24 +120,13 @@ async def _call_off(work: UnitOfWork, idle: Mapping[UUID, str], at: datetime) ->
     await record_all(work, entries=[end_entry(each, WORKER, at) for each in ended.values()])
 
 
-_announcements = TogetherByGroup(_announce_all)
+_announcements = TogetherByGroup(_announce_all, most=_AT_ONCE)
 
 
-async def ended(
-    *,
-    group_id: int,
-    command_id: UUID,
-    state: CommandState,
-    outcome: str,
-    relay_after: bool | None,
-    at: datetime,
-    accepted_at: datetime | None = None,
-    reading: Reading | None = None,
-) -> bool:
-    """End a command and audit it; False when it had ended before. `accepted_at`: the meter answered the last
-    write; `reading`: the read-back, which is kept."""
-    end = End(command_id, state, outcome, relay_after, at, accepted_at)
-    return await _ends(group_id, (end, reading))
+async def ended(*, group_id: int, ends: Sequence[tuple[End, Reading | None]]) -> list[bool]:
+    """End commands and audit it, each with the read-back, if one is to be kept; False in place of one that
+    had ended before."""
+    return await _ends.all(group_id, ends)
 
 
 async def _end_all(group_id: int, ends: Sequence[tuple[End, Reading | None]]) -> list[bool]:
@@ -151,12 +142,12 @@ async def _end_all(group_id: int, ends: Sequence[tuple[End, Reading | None]]) ->
         entries = [
             end_entry(each, WORKER, each.finished_at or ends[0][0].at) for each in found.values()
         ]
-        await record_all(work, entries=entries)
         await note_switched(work, ended=found.values(), at=ends[-1][0].at)
+        await record_all(work, entries=entries)  # last: the group's audit is one chain
     return [command_id in found for command_id in command_ids]
 
 
-_ends = TogetherByGroup(_end_all)
+_ends = TogetherByGroup(_end_all, most=_AT_ONCE)
 
 
 def _leaves_free(command: Command) -> bool:
@@ -166,10 +157,19 @@ def _leaves_free(command: Command) -> bool:
     return command.state is CommandState.VERIFIED and relay and not forced
 
 
-async def waits(
-    *, group_id: int, command_id: UUID, why: str, accepted_at: datetime | None = None
-) -> None:
-    """It goes on later: the meter was not reached, or needs a moment. `accepted_at`: it answered the last
-    write; an answer that a crash forgets is made up for by writing again."""
+async def waits(*, group_id: int, waiting: Sequence[tuple[Waiting, Reading | None]]) -> None:
+    """Commands go on later: their meters were not reached, or need a moment. An answer to a write that a
+    crash forgets is made up for by writing again."""
     async with unit_of_work(group_id, durable=False, by_key=True) as work:
-        await steps.note_waiting(work, command_id=command_id, why=why, accepted_at=accepted_at)
+        await steps.note_waiting(work, waiting=[each for each, _ in waiting])
+        if readings := [reading for _, reading in waiting if reading is not None]:
+            await store_readings(work, readings=readings)
+
+
+async def go_on_alone(*, group_id: int, due: Mapping[UUID, datetime], at: datetime) -> None:
+    """Commands that were given together go on each by an event of its own, from an instant on."""
+    async with unit_of_work(group_id) as work:
+        for key, payload in events_alone(due).items():
+            due_at = due[UUID(key)]
+            if not await emit(work, topic=TOPIC, key=key, payload=payload, at=at, due_at=due_at):
+                await postpone(work, topic=TOPIC, key=key, due_at=due_at)

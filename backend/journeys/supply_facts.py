@@ -81,7 +81,7 @@ async def gather(
             warned_for=_warned_for(meter, warned, at),
             notice=calendar.window.notice,
             takeover=False,
-            restored_by=_restored_by(models.get(meter.model)),
+            restored_by=_restored_by(models.get(meter.profile)),
             relay=_seen(meter, supply.force_at),
             force=supply.force,
             own_cut=supply.own_cut,

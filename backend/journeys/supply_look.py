@@ -16,7 +16,8 @@ from backend.alerts.operations import NewCase, close_cases, open_cases
 from backend.control import supplies
 from backend.control.command_rules import CommandKind, CommandState, Order
 from backend.control.commands import Command, last_relay_commands
-from backend.control.supplies import MeterSupply, NewDecision
+from backend.control.decisions import NewDecision, keep_decisions
+from backend.control.supplies import MeterSupply
 from backend.control.supply_rules import Decision, Want, Why, decide
 from backend.control.timetables import off_now
 from backend.kernel.db import UnitOfWork, unit_of_work
@@ -106,7 +107,7 @@ async def _look_at(
         if _changed(supply, decision):
             look.kept.append(NewDecision(supply, decision, inputs_of(facts[meter.id])))
     await look.give_wished()
-    await supplies.keep_decisions(work, decisions=look.kept, at=at)
+    await keep_decisions(work, decisions=look.kept, at=at)
     note = "the relay is as it is wanted"
     await close_cases(work, kind=_NOT_OBEYED, subjects=look.there, note=note, at=at)
     await open_cases(work, cases=look.cases, at=at)

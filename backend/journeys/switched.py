@@ -14,7 +14,7 @@ from backend.control.command_rules import CommandKind, CommandState, Family, fam
 from backend.control.commands import Command, commands_by_id, last_trips
 from backend.control.supply_rules import Why
 from backend.kernel.db import UnitOfWork, unit_of_work
-from backend.metering.supplied import SuppliedMeter, supplied_meters
+from backend.metering.supplied import SuppliedMeter, meters_that_serve, supplied_meters
 from backend.outbox.operations import emit
 
 from .news import tell_switched
@@ -30,19 +30,21 @@ _CUTS = {
 
 
 async def note_switched(work: UnitOfWork, *, ended: Iterable[Command], at: datetime) -> None:
-    """News of the relays that moved, in the transaction that ends their commands."""
-    moved = [
-        str(each.id)
+    """News of the relays that moved and serve somebody, in the transaction that ends their commands."""
+    moved = {
+        each.meter_id: str(each.id)
         for each in ended
         if each.state is CommandState.VERIFIED
         and family_of(each.kind) is Family.RELAY
         and each.relay_after is not None
         and each.relay_after is not each.relay_before
         and (each.relay_after or each.why in _CUTS)
-    ]
-    if moved:  # one event of them all: they ended by one commit
-        payload = {"command_ids": ",".join(moved)}
-        await emit(work, topic=TOPIC, key=moved[0], payload=payload, at=at)
+    }
+    serving = await meters_that_serve(work, meter_ids=list(moved)) if moved else ()
+    if told := [moved[meter_id] for meter_id in serving]:
+        # One event of them all: they ended by one commit.
+        payload = {"command_ids": ",".join(told)}
+        await emit(work, topic=TOPIC, key=told[0], payload=payload, at=at)
 
 
 async def tell_of(*, group_id: int, command_ids: Sequence[UUID]) -> None:

@@ -41,12 +41,26 @@ class Together(Generic[Item, Result]):
 
         Cancelling takes back an item that no batch has taken yet; one under way goes on.
         """
+        return await self._begun(item)
+
+    async def all(self, items: Sequence[Item]) -> list[Result]:
+        """As a call for each of several, which come at the same time. Raises what `do` raises for the first
+        of them that it cannot do, once all were tried."""
+        mine = [self._begun(item) for item in items]
+        try:
+            await asyncio.gather(*mine, return_exceptions=True)
+        finally:
+            for each in mine:
+                each.cancel()  # when we are cancelled ourselves; nothing else is under way here
+        return [each.result() for each in mine]
+
+    def _begun(self, item: Item) -> asyncio.Future[Result]:
         mine: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, mine))
         if self._writer is None:
             # A context of its own: a batch is nobody's transaction but its own.
             self._writer = asyncio.create_task(self._write(), context=Context())
-        return await mine
+        return mine
 
     async def _write(self) -> None:
         try:
@@ -97,8 +111,15 @@ class TogetherByGroup(Generic[Item, Result]):
 
     async def __call__(self, group_id: int, item: Item) -> Result:
         """The result of `item` of a group. Raises what `do` raises for it alone."""
+        return await self._writer(group_id)(item)
+
+    async def all(self, group_id: int, items: Sequence[Item]) -> list[Result]:
+        """The results of several items of a group, which come at the same time; see Together.all."""
+        return await self._writer(group_id).all(items)
+
+    def _writer(self, group_id: int) -> Together[Item, Result]:
         groups = self._writers.setdefault(asyncio.get_running_loop(), {})
         writer = groups.get(group_id)
         if writer is None:
             writer = groups[group_id] = Together(partial(self._do, group_id), most=self._most)
-        return await writer(item)
+        return writer

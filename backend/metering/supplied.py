@@ -13,13 +13,14 @@ from .rules import CreditMode
 
 
 class SuppliedMeter(NamedTuple):
-    """`read_at`, `received_at`, `relay_closed`: of its latest reading, None before the first; `period`: of
-    its sweep; `model`: its profile's name. `assignment_id`, `account_id`: whom it serves, None when
+    """`profile`: the name of its model. `read_at`, `received_at`, `relay_closed`: of its latest reading, None
+    before the first; `period`: of its sweep. `assignment_id`, `account_id`: whom it serves, None when
     nobody."""
 
     id: UUID
+    project_id: UUID
     gateway_id: UUID
-    model: str
+    profile: str
     credit_mode: CreditMode
     period: timedelta
     read_at: datetime | None
@@ -35,8 +36,8 @@ async def supplied_meters(
     """Those of the meters that are in service by one statement: not removed, and not being taken down,
     for then the takedown alone decides over the relay."""
     rows = await work.fetch(
-        "SELECT m.id, m.gateway_id, m.profile, m.credit_mode, p.sweep_minutes, l.at, l.received_at,"
-        " l.relay, a.id, a.account_id"
+        "SELECT m.id, m.project_id, m.gateway_id, m.profile, m.credit_mode, p.sweep_minutes, l.at,"
+        " l.received_at, l.relay, a.id, a.account_id"
         " FROM metering_meter m"
         " JOIN tenancy_project p ON p.group_id = m.group_id AND p.id = m.project_id"
         " LEFT JOIN metering_latest l ON l.group_id = m.group_id AND l.meter_id = m.id"
@@ -53,16 +54,28 @@ async def supplied_meters(
             row[0],
             row[1],
             row[2],
-            CreditMode(row[3]),
-            timedelta(minutes=row[4]),
-            row[5],
+            row[3],
+            CreditMode(row[4]),
+            timedelta(minutes=row[5]),
             row[6],
-            None if row[7] is None else bool(row[7]),
-            row[8],
+            row[7],
+            None if row[8] is None else bool(row[8]),
             row[9],
+            row[10],
         )
         for row in rows
     }
+
+
+async def meters_that_serve(work: UnitOfWork, *, meter_ids: Sequence[UUID]) -> frozenset[UUID]:
+    """Those of the meters that serve an account now."""
+    rows = await work.fetch(
+        "SELECT meter_id FROM metering_assignment"
+        " WHERE group_id = $1 AND meter_id = ANY($2) AND ended_at IS NULL",
+        work.group_id,
+        list(meter_ids),
+    )
+    return frozenset(row["meter_id"] for row in rows)
 
 
 async def meters_in_service(work: UnitOfWork, *, project_ids: Sequence[UUID]) -> dict[UUID, int]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from uuid import UUID
 
 from backend.kernel.db import UnitOfWork
-from backend.kernel.ids import uuid7
+from backend.kernel.ids import uuid7, uuid7s
 
 BELL = "shuidian_outbox"
 _BACKOFF_CAP = timedelta(minutes=10)
@@ -60,7 +61,7 @@ async def emit_all(
         " FROM unnest($2::uuid[], $4::text[], $5::jsonb[]) AS e(id, key, payload)"
         " ON CONFLICT (group_id, topic, key) DO NOTHING",
         work.group_id,
-        [uuid7(at) for _ in events],
+        list(islice(uuid7s(at, together=len(events) or 1), len(events))),
         topic,
         list(events),
         [dict(payload) for payload in events.values()],

@@ -13,6 +13,7 @@ from backend.control.batch_items import BatchItem
 from backend.control.batch_rules import ItemState
 from backend.control.batches import Batch
 from backend.control.command_rules import CommandKind, CommandState
+from backend.control.command_steps import End, Writing
 from backend.journeys import batch as journey
 from backend.journeys import serve_command, supply
 from backend.journeys.batch import Wish
@@ -128,11 +129,10 @@ class Site:
                 most,
             )
         for row in rows:
-            step = {"group_id": self.world.group_id, "command_id": row["id"], "at": self.at}
-            await serve_command.about_to_write(**step, writes=row["writes"], relay_closed=True)
-            await serve_command.ended(
-                **step, state=state, outcome="as the meter shows", relay_after=False
-            )
+            write = Writing(row["id"], row["writes"], relay_closed=True, at=self.at)
+            await serve_command.about_to_write(group_id=self.world.group_id, writes=[write])
+            end = End(row["id"], state, "as the meter shows", False, self.at)
+            await serve_command.ended(group_id=self.world.group_id, ends=[(end, None)])
         return len(rows)
 
     async def read(self, *, relay_closed: bool = True) -> None:

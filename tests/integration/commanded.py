@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,6 +13,7 @@ from uuid import UUID
 
 from backend.audit.queries import AuditEntry, entries
 from backend.control.command_rules import CommandKind
+from backend.control.command_steps import Writing
 from backend.control.commands import Command, command, commands_of_meters
 from backend.journeys import serve_command as journey
 from backend.journeys.command import command_meter
@@ -135,22 +136,19 @@ class Post:
     async def serve(self, asked: Command | UUID) -> datetime | None:
         """A worker serves it once; gives when it wants to look again."""
         command_id = asked.id if isinstance(asked, Command) else asked
-        payload = {"command_id": str(command_id)}
+        return await self.go({"command_id": str(command_id)})
+
+    async def go(self, payload: Mapping[str, str]) -> datetime | None:
+        """A worker serves what an event is of."""
         return await command_due(self.context, self.world.group_id, payload)
 
     async def announce(self, asked: Command) -> None:
         """What a worker commits right before a write: the relay was closed."""
         at, group_id = self.clock.now(), self.world.group_id
-        taken = await journey.take(group_id=group_id, command_id=asked.id, at=at)
+        (taken,) = await journey.take(group_id=group_id, command_ids=[asked.id], at=at)
         assert taken is not None
-        announced = await journey.about_to_write(
-            group_id=group_id,
-            command_id=asked.id,
-            writes=taken.command.writes,
-            relay_closed=True,
-            at=at,
-        )
-        assert announced is not None
+        write = Writing(asked.id, taken.command.writes, relay_closed=True, at=at)
+        assert await journey.about_to_write(group_id=group_id, writes=[write]) != [None]
 
     async def audited(self, action: str) -> Sequence[AuditEntry]:
         """The group's newest audit entries of an action, newest first."""

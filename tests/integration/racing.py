@@ -107,6 +107,12 @@ class Line:
         """See Bus.turn."""
         return _Turn(self, priority)
 
+    def wanted_before(self, priority: Priority) -> bool:
+        """See Turn.wanted_before."""
+        return bool(self.lane.waiting) and self.lane.waiting[0][0] < priority
+
+    wanted_elsewhere = False
+
     def driver(self, _: object) -> Switch:
         """See Turn.driver."""
         return self.meter

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
-from uuid import UUID
 
 import pytest
 
 from backend.alerts.queries import cases_page
 from backend.audit.queries import entries
-from backend.control.batch_items import lock_next
+from backend.control.batch_items import mark_asked, next_up
 from backend.control.batch_rules import BatchState, ItemState
 from backend.control.command_rules import CommandKind, CommandState
 from backend.control.supplies import supplies_of_meters
@@ -80,7 +79,7 @@ async def test_above_the_limit_a_second_operator_has_the_last_word_and_never_who
         await journey.rule_batch(scope=site.wen, batch_id=made.id, approved=False, at=site.at)
     site.clock.advance(WINDOW)
     assert await site.round(made) is not None
-    assert len(await site.commands()) == 8  # four at each of two gateways
+    assert len(await site.commands()) == 12  # two and then four at each of two gateways
 
 
 async def test_what_is_refused_or_not_ruled_on_in_a_day_never_goes(site: Site) -> None:
@@ -138,14 +137,15 @@ async def test_within_a_minute_of_the_last_word_all_of_it_can_be_called_off(site
 async def test_a_bus_gets_no_more_at_once_than_it_serves_in_time(site: Site) -> None:
     made = await site.confirmed(site.numbers())
     await site.round(made)
-    assert await site.states(made) == {ASKED: 8, READY: 12}
+    assert await site.states(made) == {ASKED: 12, READY: 8}
     site.clock.advance(SECOND)
     await site.round(made)
-    assert await site.states(made) == {ASKED: 8, READY: 12}
+    assert await site.states(made) == {ASKED: 12, READY: 8}
     await site.obey(most=3)
     site.clock.advance(SECOND)
     await site.round(made)
-    assert await site.states(made) == {ASKED: 8, READY: 9, DONE: 3}
+    told = "one of them has room for the next errand now, and gets all four of it"
+    assert await site.states(made) == {ASKED: 13, READY: 4, DONE: 3}, told
     while await site.round(made):
         await site.obey()
     assert await site.states(made) == {DONE: 20}
@@ -159,12 +159,13 @@ async def test_a_project_has_no_more_on_its_way_than_leaves_room_for_who_pays(si
     made = await site.prepare(site.numbers())
     for most, expected in ((5, 2), (3, 0), (2, 0), (100, 5)):
         async with unit_of_work(site.world.group_id) as work:
-            found = await lock_next(
+            found = await next_up(
                 work,
                 batch_id=made.id,
                 project_id=made.project_id,
                 at_a_gateway=4,
                 in_a_project=most,
+                together=1,
                 limit=50,
             )
         assert len(found) == expected  # of the first gateway one, of the other four
@@ -209,17 +210,25 @@ async def test_a_paused_batch_asks_nothing_until_it_is_resumed(site: Site) -> No
     await journey.pause_batch(scope=site.wen, batch_id=made.id, at=site.at)
     await site.obey()
     assert await site.round(made) is None
-    assert await site.states(made) == {DONE: 8, READY: 12}
+    assert await site.states(made) == {DONE: 12, READY: 8}
     await tend_batches(group_id=site.world.group_id, at=site.at)
     assert await site.round(made) is None
-    assert len(await site.commands()) == 8
+    assert len(await site.commands()) == 12
     await journey.resume_batch(scope=site.wen, batch_id=made.id, at=site.at)
     await site.round(made)
-    assert len(await site.commands()) == 16
+    assert len(await site.commands()) == 20
+
+
+async def test_of_a_cancelled_batch_what_is_on_its_way_ends_and_the_rest_is_not_asked(
+    site: Site,
+) -> None:
+    made = await site.confirmed(site.numbers())
+    await site.round(made)
     await journey.cancel_batch(scope=site.ling, batch_id=made.id, at=site.at)
+    assert await site.round(made) is not None
     await site.obey()
     assert await site.round(made) is None
-    assert await site.states(made) == {DONE: 16, CANCELLED: 4}
+    assert await site.states(made) == {DONE: 12, CANCELLED: 8}
     assert (await site.now(made)).state is BatchState.CANCELLED
 
 
@@ -271,7 +280,7 @@ async def test_whose_right_to_control_ended_has_no_batch_that_goes_on(site: Site
         "who asked for it may not control meters any more",
     )
     assert await cases(site) == ["BATCH_HALTED"]
-    assert await site.states(made) == {DONE: 8, READY: 12}
+    assert await site.states(made) == {DONE: 12, READY: 8}
 
 
 async def test_trips_that_nobody_carried_on_for_long_ask_a_person_first(site: Site) -> None:
@@ -298,7 +307,7 @@ async def test_trips_that_nobody_carried_on_for_long_ask_a_person_first(site: Si
 async def test_two_workers_at_one_batch_command_each_meter_once(site: Site) -> None:
     made = await site.confirmed(site.numbers())
     await asyncio.gather(*(site.round(made) for _ in range(4)))
-    assert len(await site.commands()) == 8
+    assert len(await site.commands()) == 12
 
 
 async def due(site: Site, *, lease: timedelta = SECOND) -> list[str]:
@@ -312,15 +321,16 @@ async def test_whatever_commit_a_worker_dies_at_the_next_goes_on_and_no_meter_is
     site: Site,
 ) -> None:
     made = await site.confirmed(site.numbers())
-    reached = 0
+    reached, where = 0, list[str]()
 
     def strike(place: Place, moment: Moment) -> None:
         nonlocal reached
-        if place.function == "run_batch":
+        if place.function == where[-1]:
             reached += 1
             raise SimulatedCrash(f"{moment}")
 
-    for _ in range(6):
+    for function in ("run_batch", "gives") * 3:
+        where.append(function)
         with failpoints.armed(strike), pytest.raises(SimulatedCrash):
             await site.round(made)
         site.clock.advance(SECOND)
@@ -377,7 +387,7 @@ async def test_real_meters_are_tripped_by_a_batch_and_every_step_is_audited(post
     serving = asyncio.create_task(batch_due(post.context, post.world.group_id, payload))
     while not serving.done():
         for event in await post.due():
-            await post.serve(UUID(event.payload["command_id"]))
+            await post.go(event.payload)
         post.clock.advance(SECOND)
         await asyncio.wait({serving}, timeout=0.05)
     assert serving.result() is None
@@ -389,3 +399,40 @@ async def test_real_meters_are_tripped_by_a_batch_and_every_step_is_audited(post
     steps = [action for action in reversed(told) if action.startswith("batch:")]
     assert steps == ["batch:self:prepare", "batch:self:confirm", "batch:self:end"]
     assert told.count("meter:command:request") == 2
+
+
+async def test_idle_gateways_come_before_those_that_have_something_and_each_gets_whole_errands(
+    site: Site,
+) -> None:
+    made = await site.prepare(site.numbers())
+    asked = await command_meter(
+        scope=site.world.scope,
+        meter_id=site.meters[0].id,
+        kind=CommandKind.SYNC_CLOCK,
+        reason=WHY,
+        prices=None,
+        thresholds=None,
+        models=meter_models(),
+        at=site.at,
+    )
+
+    async def chosen(limit: int) -> list[int]:
+        async with unit_of_work(site.world.group_id) as work:
+            found = await next_up(
+                work,
+                batch_id=made.id,
+                project_id=made.project_id,
+                at_a_gateway=8,
+                in_a_project=100,
+                together=4,
+                limit=limit,
+            )
+            commands = dict.fromkeys(found, asked.id)
+            await mark_asked(work, batch_id=made.id, commands=commands, at=site.at)
+        return sorted(commands)
+
+    firsts = [await chosen(2), await chosen(2)]
+    assert sorted(firsts) == [[1, 2], [11, 12]]  # ten meters at each of two gateways
+    assert await chosen(4) in ([3, 4, 5, 6], [13, 14, 15, 16])
+    assert len(await chosen(20)) == 4  # the other one's; the first has six on their way
+    assert await chosen(20) == []

@@ -10,8 +10,8 @@ import pytest
 from backend.control.command_rules import MOST_WRITES, CommandKind, CommandState
 from backend.kernel.money import Money
 from backend.uplink.message import Cmd, Dar, Op, Res
+from workers.at_meter import WRITES_A_TRY
 from workers.buses import Turn
-from workers.command import WRITES_A_TRY
 from workers.drivers.ports import Driver
 from workers.drivers.registers import registers_of
 from workers.links.errors import LinkDown, NoAnswer

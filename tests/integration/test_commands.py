@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import asyncpg
 import pytest
 
 from backend.control.command_rules import CommandKind, CommandState
+from backend.control.command_steps import End, Writing
 from backend.journeys import serve_command as journey
 from backend.journeys.command import tend
 from backend.kernel.db import unit_of_work
@@ -145,11 +147,11 @@ async def test_a_command_that_expires_while_it_is_announced_is_not_written(
     """With the bus in hand, and the meter already looked at: the last word before the write."""
     really = journey.about_to_write
 
-    async def slow(**given: object) -> object:
+    async def slow(*, group_id: int, writes: Sequence[Writing]) -> object:
         if when == "before":
             post.clock.advance(timedelta(seconds=120))
-            given["at"] = post.clock.now()
-        announced = await really(**given)  # type: ignore[arg-type] # passed on as they came
+            writes = [replace(each, at=post.clock.now()) for each in writes]
+        announced = await really(group_id=group_id, writes=writes)
         if when == "after":
             post.clock.advance(timedelta(seconds=120))
         return announced
@@ -185,14 +187,8 @@ async def test_a_finished_command_is_not_superseded_and_stays_as_it_ended(post: 
     await post.done(RELEASE)
     assert await post.now(trip) == trip
     for state in (FAILED, EXPIRED):
-        assert not await journey.ended(
-            group_id=post.world.group_id,
-            command_id=trip.id,
-            state=state,
-            outcome="late",
-            relay_after=None,
-            at=post.clock.now(),
-        )
+        late = End(trip.id, state, "late", None, post.clock.now())
+        assert await journey.ended(group_id=post.world.group_id, ends=[(late, None)]) == [False]
     assert await post.now(trip) == trip
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from backend.control.command_rules import CommandKind, CommandState
 from backend.control.commands import Command, commands_of_meters
-from backend.control.supplies import decisions_of_meters
+from backend.control.decisions import decisions_of_meters
 from backend.control.supply_rules import Want, Why
 from backend.journeys.alarms import tend_alarms
 from backend.journeys.supply_look import Looked, restore_paid, tend_supplies

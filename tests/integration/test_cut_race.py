@@ -13,6 +13,7 @@ from random import Random
 import pytest
 
 from backend.control.command_rules import CommandKind, CommandState
+from backend.control.command_steps import Writing
 from backend.control.commands import Command
 from backend.control.supplies import supplies_of_meters
 from backend.journeys import supply
@@ -134,9 +135,8 @@ async def test_a_trip_that_waits_is_not_written_once_its_meter_is_protected_or_i
         (due, None),
     ):
         trip = trips[home.meter.id]
-        written = await about_to_write(
-            group_id=group_id, command_id=trip.id, writes=0, relay_closed=True, at=at
-        )
+        write = Writing(trip.id, writes=0, relay_closed=True, at=at)
+        (written,) = await about_to_write(group_id=group_id, writes=[write])
         assert (written is None) == (word is not None)
         now = (await street.newest())[home.meter.id]
         assert now.outcome == word

@@ -10,8 +10,8 @@ import pytest
 
 from backend.alerts.alarm_rules import AlarmKind
 from backend.control.command_rules import CommandKind
+from backend.control.decisions import decisions_of_meters
 from backend.control.safety_trips import own_cuts
-from backend.control.supplies import decisions_of_meters
 from backend.control.supply_rules import OwnCut, SafetyLock, Why
 from backend.journeys.cut_cause import Cut, cuts_of_meters
 from backend.journeys.dormitory import Tended, note_flagged, unlock_circuit

@@ -12,7 +12,8 @@ import pytest
 from backend.alerts.queries import cases_page
 from backend.control.command_rules import CommandKind, CommandState, Order
 from backend.control.commands import Command
-from backend.control.supplies import MeterSupply, decisions_of_meters, supplies_of_meters
+from backend.control.decisions import decisions_of_meters
+from backend.control.supplies import MeterSupply, supplies_of_meters
 from backend.control.supply_requests import RequestKind, RequestState, SupplyRequest
 from backend.control.supply_rules import SupplyPolicy, Want, Why
 from backend.journeys import supply

@@ -9,6 +9,7 @@ from strawberry import ID
 
 from backend.control.batches import Batch
 from backend.control.command_rules import CommandKind, CommandState
+from backend.control.command_steps import End
 from backend.journeys import batch as journey
 from backend.journeys import serve_command
 from backend.journeys.batch import Wish
@@ -100,11 +101,5 @@ async def _fails(world: World, batch: Batch) -> None:
                 work.group_id,
                 batch.id,
             )
-        await serve_command.ended(
-            group_id=world.group_id,
-            command_id=command_id,
-            state=CommandState.FAILED,
-            outcome="the meter refused",
-            relay_after=None,
-            at=at,
-        )
+        end = End(command_id, CommandState.FAILED, "the meter refused", None, at)
+        await serve_command.ended(group_id=world.group_id, ends=[(end, None)])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from backend.control.command_rules import CommandKind, CommandState
+from backend.control.command_steps import End, Writing
 from backend.journeys import serve_command as journey
 from backend.kernel.db import unit_of_work
 from backend.metering import operations as metering
@@ -71,17 +72,10 @@ async def test_what_the_meter_showed_is_told_as_on_and_off(
     world = worlds[0]
     asked = await ask_command(world, kind=CommandKind.TRIP)
     group_id, at = world.group_id, world.clock.now()
-    await journey.about_to_write(
-        group_id=group_id, command_id=asked.id, writes=0, relay_closed=True, at=at
-    )
-    await journey.ended(
-        group_id=group_id,
-        command_id=asked.id,
-        state=CommandState.VERIFIED,
-        outcome="the relay is open",
-        relay_after=False,
-        at=at,
-    )
+    write = Writing(asked.id, writes=0, relay_closed=True, at=at)
+    await journey.about_to_write(group_id=group_id, writes=[write])
+    end = End(asked.id, CommandState.VERIFIED, "the relay is open", False, at)
+    await journey.ended(group_id=group_id, ends=[(end, None)])
     token = await operator_token(world, role="auditor")
     data = await api.data(
         "query($id: ID!) { node(id: $id) { ... on Command { state relayBefore relayAfter outcome } } }",

@@ -75,3 +75,31 @@ async def test_who_goes_away_before_its_batch_is_left_out_and_during_it_harms_no
             await gone
     assert await together(5) == 10
     assert [4] not in desk.batches
+
+
+async def test_several_that_come_together_are_done_together_and_told_in_their_order() -> None:
+    desk = Desk()
+    together = Together(desk.do)
+    assert await together.all([3, 1, 2]) == [6, 2, 4]
+    assert desk.batches == [[3, 1, 2]]
+    assert await together.all([]) == []
+    with pytest.raises(ValueError, match="13 is not served"):
+        await together.all([4, 13, 5])
+    assert desk.batches[1:] == [[4, 13, 5], [4], [13], [5]], "the others were done"
+
+
+async def test_who_goes_away_takes_back_all_that_no_batch_has_taken() -> None:
+    desk = Desk()
+    desk.open.clear()
+    together = Together(desk.do)
+    first = asyncio.ensure_future(together(1))
+    await desk.begun.wait()
+    late = asyncio.ensure_future(together.all([2, 3]))
+    await asyncio.sleep(0)
+    late.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await late
+    desk.open.set()
+    assert await first == 2
+    assert await together(4) == 8
+    assert desk.batches == [[1], [4]]
