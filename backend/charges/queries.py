@@ -15,7 +15,7 @@ from .rules import Amounts, Charge, Hold, Month, Point, Position, Reason, Ruling
 
 _NARROW = (
     "assignment_id, project_id, account_id, kind, meter_id, baseline_at, rated_at, total, spike_wh,"
-    " peak_wh, flat_wh, valley_wh, deep_wh, seq, price_hao, estimated, held_at, hold"
+    " peak_wh, flat_wh, valley_wh, deep_wh, seq, price_hao, estimated, held_at, hold, ctid"
 )
 _BANDS = ("spike_wh", "peak_wh", "flat_wh", "valley_wh", "deep_wh")
 
@@ -33,26 +33,30 @@ async def positions_of(work: UnitOfWork, *, assignment_ids: Sequence[UUID]) -> l
 
 def _narrow(row: Row) -> Position:
     """By place: a row of a batch of thousands."""
+    id_, project_id, account_id, kind, meter_id, since, at, total, *bands = row
+    spike, peak, flat, valley, deep, seq, price, estimated, held_at, hold, place = bands
     return Position(
-        row[0],
-        row[1],
-        row[2],
-        row[3],
-        row[4],
-        Point(row[5], 0),
-        Point(row[6], row[7], row[8:13]),
-        row[13],
-        row[14],
-        row[15],
-        row[16],
-        None if row[17] is None else Hold(row[17]),
+        id_,
+        project_id,
+        account_id,
+        kind,
+        meter_id,
+        Point(since, 0),
+        Point(at, total, (spike, peak, flat, valley, deep)),
+        seq,
+        price,
+        estimated,
+        held_at,
+        None if hold is None else Hold(hold),
+        place,
     )
 
 
 async def held_position(work: UnitOfWork, *, meter_id: UUID) -> Position | None:
     """The position of a meter's assignment that waits for a ruling, or None."""
     row = await work.fetchrow(
-        "SELECT * FROM charges_position WHERE group_id = $1 AND meter_id = $2 AND hold <> 'NO_TARIFF'"
+        "SELECT *, ctid FROM charges_position"
+        " WHERE group_id = $1 AND meter_id = $2 AND hold <> 'NO_TARIFF'"
         " ORDER BY baseline_at DESC LIMIT 1",
         work.group_id,
         meter_id,
@@ -74,7 +78,7 @@ async def held_assignments(work: UnitOfWork, *, assignment_ids: Sequence[UUID]) 
 async def positions_of_supplies(work: UnitOfWork, *, supplies: Sequence[Supply]) -> list[Position]:
     """The positions of all assignments of supplies, those that ended included."""
     rows = await work.fetch(
-        "SELECT p.* FROM unnest($2::uuid[], $3::text[]) AS s(account_id, kind)"
+        "SELECT p.*, p.ctid FROM unnest($2::uuid[], $3::text[]) AS s(account_id, kind)"
         " JOIN charges_position p ON p.group_id = $1 AND p.account_id = s.account_id"
         "  AND p.kind = s.kind ORDER BY p.baseline_at, p.assignment_id",
         work.group_id,
@@ -99,6 +103,7 @@ def _position_of(row: Row) -> Position:
         estimated=row["estimated"],
         held_at=row["held_at"],
         hold=None if row["hold"] is None else Hold(row["hold"]),
+        place=row["ctid"],
     )
 
 
@@ -106,31 +111,34 @@ async def months_of(
     work: UnitOfWork, *, supplies: Sequence[Supply], first: date
 ) -> dict[tuple[Supply, date], Month]:
     """The months to date of supplies from `first` on."""
-    # Segments as text: the connection's own reader of JSON takes three times as long.
-    rows = await work.fetch(
-        "SELECT m.account_id, m.kind, m.month, m.project_id, m.rated_until, m.used, m.segments::text,"
-        " m.energy_hao, m.fixed_hao, m.loss_hao, m.public_hao, m.service_hao"
-        " FROM unnest($2::uuid[], $3::text[]) AS s(account_id, kind)"
-        " JOIN charges_month m ON m.group_id = $1 AND m.account_id = s.account_id"
-        "  AND m.kind = s.kind AND m.month >= $4",
-        work.group_id,
-        [supply.account_id for supply in supplies],
-        [supply.kind for supply in supplies],
-        first,
-    )
-    return {
-        (Supply(row[0], row[1]), row[2]): Month(
-            row[0],
-            row[3],
-            row[1],
-            row[2],
-            row[4],
-            row[5],
-            orjson.loads(row[6]),
-            Amounts._make(row[7:12]),
+    of_kind: dict[str, list[UUID]] = {}
+    for account_id, kind in supplies:
+        of_kind.setdefault(str(kind), []).append(account_id)
+    found: dict[tuple[Supply, date], Month] = {}
+    for kind, account_ids in of_kind.items():
+        # Segments as text: the connection's own reader of JSON takes three times as long.
+        rows = await work.fetch(
+            "SELECT account_id, month, project_id, rated_until, used, segments::text, energy_hao,"
+            " fixed_hao, loss_hao, public_hao, service_hao, ctid FROM charges_month"
+            " WHERE group_id = $1 AND kind = $2 AND account_id = ANY($3) AND month >= $4",
+            work.group_id,
+            kind,
+            account_ids,
+            first,
         )
-        for row in rows
-    }
+        for account_id, month, project_id, until, used, segments, *posted, place in rows:
+            found[Supply(account_id, kind), month] = Month(
+                account_id,
+                project_id,
+                kind,
+                month,
+                until,
+                used,
+                orjson.loads(segments),
+                Amounts._make(posted),
+                place,
+            )
+    return found
 
 
 async def rulings_of(

@@ -100,9 +100,15 @@ class Supply(NamedTuple):
     kind: str
 
 
+Place = tuple[int, int]  # block and line of a row
+
+
 @dataclass(slots=True)
 class Position:
-    """How far an assignment is charged: up to the reading `last`, from its `baseline` (C14)."""
+    """How far an assignment is charged: up to the reading `last`, from its `baseline` (C14).
+
+    `place`: where its row was read, by which it is found again; None before it has one.
+    """
 
     assignment_id: UUID
     project_id: UUID
@@ -116,6 +122,7 @@ class Position:
     estimated: bool
     held_at: datetime | None
     hold: Hold | None
+    place: Place | None = None
 
     @property
     def supply(self) -> Supply:
@@ -128,7 +135,7 @@ class Month:
     """A month of a supply to date: use by span of one version and season, and what is posted for it.
 
     `segments`: [start, version, season, use by band (6), days (first, last, length), used in the step
-    year before the month], JSON as it is kept.
+    year before the month], JSON as it is kept. `place`: as that of a position.
     """
 
     account_id: UUID
@@ -139,7 +146,7 @@ class Month:
     used: int
     segments: list[list[Any]]
     posted: Amounts
-    new: bool = False
+    place: Place | None = None
 
 
 class Charge(NamedTuple):

@@ -99,18 +99,19 @@ async def charge_in(
         reversed_estimates(batch, standing)
     again: dict[Supply, datetime] = {}
     packed = await _packed(work, batch)
+    yearly = any(timeline.yearly for timeline in batch.timelines.values())
     for assignment in batch.assignments.values():
         position = batch.positions[assignment.id]
         if position.hold and position.hold.waits:
             continue
-        supply, last = position.supply, position.last.at
+        supply, last = batch.supplies[assignment.id], position.last.at
         came = since.get(assignment.meter_id)
         if came is not None and position.baseline.at < came <= last:
             again[supply] = min(again.get(supply, came), came)
-        elif assignment.meter_id in packed or _moves_later_months(batch, supply, last):
+        elif assignment.meter_id in packed or (yearly and _moves_later_months(batch, supply, last)):
             again[supply] = min(again.get(supply, last), last)
-        elif points[assignment.id] and supply not in again:
-            _charge(batch, position, supply, assignment.kind, points[assignment.id])
+        elif (new := points[assignment.id]) and supply not in again:
+            _charge(batch, position, supply, assignment.kind, new)
     for supply, first in again.items():
         await rate_again(work, batch, supply, first)
     return await write(work, batch)
@@ -226,7 +227,6 @@ def _new_month(position: Position, part: Part) -> Month:
         used=0,
         segments=[],
         posted=NOTHING,
-        new=True,
     )
 
 

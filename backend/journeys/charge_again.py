@@ -188,7 +188,6 @@ def _new_month(about: Position, month: date, until: datetime) -> Month:
         used=0,
         segments=[],
         posted=NOTHING,
-        new=True,
     )
 
 

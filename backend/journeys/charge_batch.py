@@ -20,7 +20,6 @@ from backend.kernel.db import Row, UnitOfWork
 from backend.kernel.ids import uuid7s
 from backend.ledger.purses import PurseCharge
 from backend.ledger.purses import charge as charge_purses
-from backend.ledger.rules import LINES
 from backend.metering import cloud
 from backend.metering.cloud import CloudAssignment
 from backend.metering.history import newest_of_meters
@@ -40,10 +39,12 @@ UNKNOWN = (None,) * 5
 @dataclass(slots=True)
 class Batch:
     """What is known of the supplies being charged, and what came of it. `moved` and `changed` are written
-    back; `lines` is what each purse is charged, by project."""
+    back; `lines` is what each purse is charged, by project; assignments, their supplies and positions are
+    found by assignment."""
 
     at: datetime
     assignments: dict[UUID, CloudAssignment]
+    supplies: dict[UUID, Supply]
     positions: dict[UUID, Position]
     openings: dict[Supply, datetime]
     timelines: dict[Supply, Timeline]
@@ -87,20 +88,21 @@ class Batch:
 async def gather(work: UnitOfWork, assignments: Iterable[CloudAssignment], at: datetime) -> Batch:
     """All that is known of the supplies of `assignments`, which are held until commit."""
     served = {each.id: each for each in assignments}
+    supplies = {each.id: Supply(each.account_id, str(each.kind)) for each in served.values()}
     wanted: dict[Supply, tuple[UUID, datetime]] = {}
     for each in served.values():
-        supply = Supply(each.account_id, each.kind)
+        supply = supplies[each.id]
         known = wanted.get(supply)
         started = each.started_at if known is None else min(known[1], each.started_at)
         wanted[supply] = each.project_id, started
     openings = await charges.hold_supplies(work, supplies=wanted)
     positions = await queries.positions_of(work, assignment_ids=list(served))
+    if len(positions) < len(served):
+        known_ids = {position.assignment_id for position in positions}
+        missing = [each for each in served.values() if each.id not in known_ids]
+        await charges.open_positions(work, positions=await _opened(work, missing))
+        positions += await queries.positions_of(work, assignment_ids=[each.id for each in missing])
     by_id = {position.assignment_id: position for position in positions}
-    missing = [each for each in served.values() if each.id not in by_id]
-    if missing:
-        opened = await _opened(work, missing)
-        await charges.open_positions(work, positions=opened)
-        by_id |= {position.assignment_id: position for position in opened}
     account_ids = list({each.account_id for each in served.values()})
     first = min((position.last.at for position in by_id.values()), default=at)
     lines_of = await _timelines(work, served.values(), at)
@@ -109,6 +111,7 @@ async def gather(work: UnitOfWork, assignments: Iterable[CloudAssignment], at: d
     return Batch(
         at=at,
         assignments=served,
+        supplies=supplies,
         positions=by_id,
         openings=openings,
         timelines=lines_of,
@@ -179,7 +182,7 @@ async def _timelines(
 
 def point_of(row: Row) -> Point:
     """The registers out of a row of readings: at, total and the five bands after the meter's id."""
-    return Point(row[1], row[2], (row[3], row[4], row[5], row[6], row[7]))
+    return Point(row[1], row[2], row[3:8])
 
 
 async def fresh_points(work: UnitOfWork, batch: Batch, *, limit: int) -> dict[UUID, list[Point]]:
@@ -211,9 +214,7 @@ async def write(work: UnitOfWork, batch: Batch) -> int:
     for project_id in sorted(batch.lines):
         of_project = batch.lines[project_id]
         wanted = [
-            PurseCharge(purse, dict(zip(LINES, amounts, strict=True)))
-            for purse, amounts in of_project.items()
-            if any(amounts)
+            PurseCharge(purse, amounts) for purse, amounts in of_project.items() if any(amounts)
         ]
         if wanted:
             entry_id = await charge_purses(
@@ -226,7 +227,7 @@ async def write(work: UnitOfWork, batch: Batch) -> int:
             if entry_id is not None:
                 entries[project_id] = entry_id
     if batch.charged:
-        await charges.write_charges(work, charges=batch.charged, entries=entries)
+        await charges.write_charges(work, charges=batch.charged, entries=entries, at=batch.at)
     await charges.move_positions(work, positions=list(batch.moved.values()))
     await charges.write_months(work, months=list(batch.changed.values()))
     await open_cases(work, cases=batch.cases, at=batch.at)

@@ -13,7 +13,7 @@ from backend.metering.rules import MOST_AN_HOUR
 
 # One statement (C3). Arrears are claims on the purse; what is read beyond the charged register is priced at
 # what the last charge said the next unit costs. A held assignment's use is not known, so it counts nothing;
-# nor does what no meter can have measured, which charging will hold (passes_at_most).
+# nor does what no meter can have measured, which charging will hold (may_pass).
 # CASE and not coalesce, which row-level security takes for leaky: it would keep a purse from being found by
 # its key, and read all of its project instead.
 _FIGURES = (

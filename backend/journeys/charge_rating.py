@@ -17,7 +17,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from backend.charges.rules import Amounts, Hold, Point, Ruling, Stop
-from backend.metering.rules import MeterKind, passes_at_most, register_gain
+from backend.metering.rules import MeterKind, may_pass, register_gain
 from backend.tariffs import calendar, rules
 from backend.tariffs.calendar import Held
 from backend.tariffs.rules import (
@@ -79,10 +79,14 @@ def use_between(start: Point, end: Point, kind: MeterKind) -> Use | None:
     for place, before, after in zip(range(5), start.bands, end.bands, strict=True):
         if before is None or after is None:
             continue
+        known = True
+        if after >= before:  # mostly; what else it may be is register_gain's to say
+            gains[place] = after - before
+            continue
         gain = register_gain(before, after, kind=kind, elapsed=elapsed)
         if gain is None:
             return None
-        gains[place], known = gain, True
+        gains[place] = gain
     if not known:
         return Use(unbanded=total)
     rest = total - sum(gains)
@@ -113,7 +117,7 @@ def spans(
             use = NO_USE if rebased else use_between(last, point, kind)
             if use is None:
                 return found, Stop(point.at, Hold.NEGATIVE)
-            if ruling is not Ruling.COUNT and sum(use) > passes_at_most(kind, point.at - last.at):
+            if ruling is not Ruling.COUNT and not may_pass(sum(use), kind, point.at - last.at):
                 return found, Stop(point.at, Hold.TOO_FAST)
             found.append(Rated(last, point, use))
         last = point

@@ -38,11 +38,12 @@ def uuid7s(at: datetime, *, together: int = 1) -> Iterator[UUID]:
     """UUIDv7s of one instant, as many as are asked for; chance is drawn for so many `together`."""
     millis = int(at.timestamp() * 1000).to_bytes(6)
     while True:
-        drawn = _chance.randbytes(10 * together)
+        drawn = bytearray(_chance.randbytes(10 * together))
         for n in range(0, 10 * together, 10):
-            marks = 0x70 | drawn[n] & 0x0F, drawn[n + 1], 0x80 | drawn[n + 2] & 0x3F
+            drawn[n] = 0x70 | drawn[n] & 0x0F
+            drawn[n + 2] = 0x80 | drawn[n + 2] & 0x3F
             # The UUID that rows come with: half the cost to make and to send.
-            yield RowUUID(b"%b%b%b" % (millis, bytes(marks), drawn[n + 3 : n + 10]))
+            yield RowUUID(millis + drawn[n : n + 10])
 
 
 def earliest_at(at: datetime) -> UUID:

@@ -53,20 +53,23 @@ _GIVE_BACK = (
 
 
 class PurseCharge(NamedTuple):
-    """What a purse (its ref) is charged, in hao by line of LINES; a correction may be negative."""
+    """What a purse (its ref) is charged, in hao in the order of LINES; a correction may be negative."""
 
     purse: UUID
-    lines: Mapping[AccountKind, int]
+    amounts: Sequence[int]
 
-
-_Wanting = tuple[PurseCharge, UUID, int]  # with its ledger account, and all its lines together
+    @classmethod
+    def of(cls, purse: UUID, lines: Mapping[AccountKind, int]) -> PurseCharge:
+        """The charge of a purse by some of LINES."""
+        return cls(purse, [lines.get(line, 0) for line in LINES])
 
 
 class _Batch:
     """Postings and lot uses of one entry as they are put together, in hao."""
 
     def __init__(self) -> None:
-        self.purses: list[tuple[UUID, int]] = []
+        self.purses: list[UUID] = []
+        self.paid: list[int] = []  # by each of the purses
         self.arrears: list[tuple[AccountKey, int]] = []
         self.lots: list[UUID] = []
         self.taken: list[int] = []
@@ -85,32 +88,32 @@ async def charge(
     """Charge purses of a project by one entry, each purse named once; the entry, or None when all of it
     comes to nothing. A key that was posted before is posted once and its entry answered.
     """
-    drawn = await _draw(work, project_id, charges, at)
+    wants = [sum(each.amounts) for each in charges]
+    drawn = await _draw(work, project_id, charges, wants, at)
     posted = await entry_of_key(work, business_key=business_key)
     if posted is not None:
         return posted
     batch = _Batch()
-    wanting = _pay(batch, charges, drawn)
-    await _pay_back(work, batch, project_id, wanting, at)
-    income: dict[AccountKind, int] = {}
-    for each in charges:
-        for line, amount in each.lines.items():
-            income[line] = income.get(line, 0) - amount
-    keys = [AccountKey(line, project_id) for line, amount in income.items() if amount]
-    more = [key for key, _ in batch.arrears]
-    ids = await account_ids(work, project_id=project_id, keys=[*keys, *more], at=at)
-    lines = [line for line in batch.purses if line[1]]
-    lines += [(ids[key], amount) for key, amount in batch.arrears]
-    lines += [(ids[key], income[key.kind]) for key in keys]
-    if not lines:
+    back = _pay(batch, charges, wants, drawn)
+    await _pay_back(work, batch, project_id, back, at)
+    of_lines = zip(*(each.amounts for each in charges), strict=True)
+    income = [
+        (AccountKey(line, project_id), -amount)
+        for line, amount in zip(LINES, map(sum, of_lines), strict=False)
+        if amount
+    ]
+    more = batch.arrears + income
+    if not batch.purses and not more:
         return None
+    keys = [key for key, _ in more]
+    ids = await account_ids(work, project_id=project_id, keys=keys, at=at)
     entry_id = await write_entry(
         work,
         project_id=project_id,
         business_key=business_key,
         kind="CHARGE",
-        accounts=[account_id for account_id, _ in lines],
-        amounts=[amount for _, amount in lines],
+        accounts=batch.purses + [ids[key] for key in keys],
+        amounts=batch.paid + [amount for _, amount in more],
         at=at,
     )
     assert entry_id is not None, "the key was looked for while the purses were held"
@@ -119,11 +122,14 @@ async def charge(
 
 
 async def _draw(
-    work: UnitOfWork, project_id: UUID, charges: Sequence[PurseCharge], at: datetime
+    work: UnitOfWork,
+    project_id: UUID,
+    charges: Sequence[PurseCharge],
+    wants: Sequence[int],
+    at: datetime,
 ) -> list[Row]:
     """Purses that are charged, held until commit, with what their lots pay: rows of ledger_draw."""
     refs = [each.purse for each in charges]
-    wants = [sum(each.lines.values()) for each in charges]
     rows = await work.fetch(_DRAW, work.group_id, project_id, refs, wants)
     if refs and not rows:  # some have no purse yet
         keys = [AccountKey(AccountKind.PURSE, ref) for ref in refs]
@@ -132,8 +138,11 @@ async def _draw(
     return rows
 
 
-def _pay(batch: _Batch, charges: Sequence[PurseCharge], drawn: Sequence[Row]) -> list[_Wanting]:
-    """What purses pay out of their lots; what they cannot pay stands in arrears by line."""
+def _pay(
+    batch: _Batch, charges: Sequence[PurseCharge], wants: Sequence[int], drawn: Sequence[Row]
+) -> dict[UUID, tuple[UUID, int]]:
+    """What purses pay out of their lots; what they cannot pay stands in arrears by line. Gives what is to be
+    given back instead: by ledger account, the purse and how much."""
     paid = [0] * len(charges)
     purse_ids: list[UUID | None] = [None] * len(charges)
     for place, purse_id, lot_id, amount in drawn:
@@ -142,30 +151,30 @@ def _pay(batch: _Batch, charges: Sequence[PurseCharge], drawn: Sequence[Row]) ->
             paid[place - 1] += amount
             batch.lots.append(lot_id)
             batch.taken.append(amount)
-    wanting: list[_Wanting] = []
-    for each, purse, covered in zip(charges, purse_ids, paid, strict=True):
+    back: dict[UUID, tuple[UUID, int]] = {}
+    for each, wanted, purse, covered in zip(charges, wants, purse_ids, paid, strict=True):
         assert purse is not None, "every purse was made and held"
-        net = sum(each.lines.values())
-        wanting.append((each, purse, net))
-        if net < 0:
+        if wanted < 0:
+            back[purse] = each.purse, -wanted
             continue
-        batch.purses.append((purse, covered))
-        if covered < net:
-            owing = unpaid_lines(each.lines, covered)
+        if covered:
+            batch.purses.append(purse)
+            batch.paid.append(covered)
+        if covered < wanted:
+            owing = unpaid_lines(dict(zip(LINES, each.amounts, strict=True)), covered)
             for line, amount in owing.items():
                 batch.arrears.append((AccountKey(ARREARS_OF[line], each.purse), amount))
-    return wanting
+    return back
 
 
 async def _pay_back(
     work: UnitOfWork,
     batch: _Batch,
     project_id: UUID,
-    wanting: Sequence[_Wanting],
+    back: Mapping[UUID, tuple[UUID, int]],
     at: datetime,
 ) -> None:
     """What corrections give back: to arrears first, then to the purse and its lots."""
-    back = {purse_id: (each.purse, -net) for each, purse_id, net in wanting if net < 0}
     if not back:
         return
     standing = await _arrears(work, project_id, [purse for purse, _ in back.values()], at)
@@ -180,7 +189,8 @@ async def _pay_back(
     for lot_id, purse_id, amount in rows:
         left[purse_id] -= amount
         batch.returns.append(LotUse(lot_id, Money(amount)))
-    batch.purses += [(purse_id, -amount) for purse_id, amount in wanted.items()]
+    batch.purses += wanted
+    batch.paid += [-amount for amount in wanted.values()]
     batch.extra += [(purse_id, amount) for purse_id, amount in left.items() if amount]
 
 

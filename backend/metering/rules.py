@@ -150,12 +150,13 @@ def register_gain(last: int, new: int, *, kind: MeterKind, elapsed: timedelta) -
     return None
 
 
-def passes_at_most(kind: MeterKind, elapsed: timedelta) -> int:
-    """The most that the largest meter of a kind can measure in a time, in its unit; an hour more, for clocks
-    that differ and registers that go in steps."""
-    return (
-        MOST_AN_HOUR[kind] * (elapsed // timedelta(microseconds=1) + 3_600_000_000) // 3_600_000_000
-    )
+def may_pass(used: int, kind: MeterKind, elapsed: timedelta) -> bool:
+    """Whether the largest meter of a kind can have measured so much (in its unit) in a time; an hour more,
+    for clocks that differ and registers that go in steps."""
+    an_hour = MOST_AN_HOUR[kind]
+    if used <= an_hour:
+        return True
+    return used <= an_hour * (elapsed // timedelta(microseconds=1) + 3_600_000_000) // 3_600_000_000
 
 
 _ONE_PHASE_WH_AN_HOUR = 25_000  # 100 A at 250 V

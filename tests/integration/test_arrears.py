@@ -41,7 +41,7 @@ async def test_a_charge_that_is_posted_again_is_answered_by_its_entry(worlds: Tw
     found = []
     for _ in range(2):
         async with unit_of_work(ours.group_id) as work:
-            purse = PurseCharge(ours.account.id, {AccountKind.ENERGY: 700})
+            purse = PurseCharge.of(ours.account.id, {AccountKind.ENERGY: 700})
             found.append(
                 await charge(
                     work, project_id=ours.project.id, business_key="c:1", charges=[purse], at=START
@@ -112,7 +112,7 @@ async def test_arrears_move_with_the_account_line_by_line_and_once(worlds: Two) 
 
     assert await move("join:0") == ZERO
     async with unit_of_work(ours.group_id) as work:
-        purse = PurseCharge(ours.account.id, lines)
+        purse = PurseCharge.of(ours.account.id, lines)
         await charge(
             work, project_id=ours.project.id, business_key="c:1", charges=[purse], at=START
         )
@@ -134,7 +134,7 @@ async def test_a_receipt_tells_what_its_own_money_paid_of_which_line(worlds: Two
     ours, theirs = worlds
     async with unit_of_work(ours.group_id) as work:
         lines = {AccountKind.SERVICE: 30_000, AccountKind.ENERGY: 20_000, AccountKind.LOSS: 5_000}
-        purse = PurseCharge(ours.account.id, lines)
+        purse = PurseCharge.of(ours.account.id, lines)
         await charge(
             work, project_id=ours.project.id, business_key="c:1", charges=[purse], at=START
         )
@@ -173,7 +173,7 @@ async def test_of_many_purses_charged_by_one_entry_each_pays_for_itself(worlds: 
     await charged(replace(ours, account=back), key="c:0", hao=30_000)
     amounts = {new.id: 10_000, rich.id: 40_000, back.id: -10_000, poor.id: 50_000}
     async with unit_of_work(ours.group_id) as work:
-        charges = [PurseCharge(ref, {AccountKind.ENERGY: hao}) for ref, hao in amounts.items()]
+        charges = [PurseCharge.of(ref, {AccountKind.ENERGY: hao}) for ref, hao in amounts.items()]
         await charge(
             work, project_id=ours.project.id, business_key="c:1", charges=charges, at=START
         )

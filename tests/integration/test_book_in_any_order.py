@@ -202,7 +202,7 @@ class _Book(RuleBasedStateMachine):
         """Both purses by one entry; a line that is negative corrects what was charged."""
         side = self.sides[of]
         pairs = list(zip(side.purses, (one, other), strict=True))
-        charges = [PurseCharge(purse.ref, lines) for purse, lines in pairs]
+        charges = [PurseCharge.of(purse.ref, lines) for purse, lines in pairs]
         self._do(side, charge, business_key=f"charge:{new_id()}", charges=charges)
         for purse, lines in pairs:
             purse.charge(lines)

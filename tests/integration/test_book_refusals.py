@@ -40,7 +40,7 @@ DAY = timedelta(days=1)
 async def charged(world: World, *, key: str, hao: int) -> None:
     """Energy charged to the purse of the world's account."""
     async with unit_of_work(world.group_id) as work:
-        purse = PurseCharge(world.account.id, {AccountKind.ENERGY: hao})
+        purse = PurseCharge.of(world.account.id, {AccountKind.ENERGY: hao})
         await charge(work, project_id=world.project.id, business_key=key, charges=[purse], at=START)
 
 
@@ -74,8 +74,8 @@ async def test_a_charge_of_nothing_is_no_entry(worlds: Two) -> None:
     ours, _theirs = worlds
     await put_money(ours, yuan="5")
     async with unit_of_work(ours.group_id) as work:
-        nothing = PurseCharge(ours.account.id, {AccountKind.ENERGY: 700, AccountKind.LOSS: -700})
-        for charges in ([], [PurseCharge(ours.account.id, {AccountKind.ENERGY: 0})]):
+        nothing = PurseCharge.of(ours.account.id, {AccountKind.ENERGY: 700, AccountKind.LOSS: -700})
+        for charges in ([], [PurseCharge.of(ours.account.id, {AccountKind.ENERGY: 0})]):
             found = await charge(
                 work, project_id=ours.project.id, business_key="c:1", charges=charges, at=START
             )

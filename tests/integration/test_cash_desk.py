@@ -414,7 +414,7 @@ async def test_arrears_that_the_money_paid_off_first_stand_on_the_receipt_line_b
             work,
             project_id=world.project.id,
             business_key="charge:arrears",
-            charges=[PurseCharge(world.account.id, lines)],
+            charges=[PurseCharge.of(world.account.id, lines)],
             at=at,
         )
     await opened(world)

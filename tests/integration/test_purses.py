@@ -65,7 +65,7 @@ async def test_a_top_up_pays_arrears_first_line_by_line_and_is_credited_at_once(
     other = await make_home(theirs)
     async with unit_of_work(ours.group_id) as work:
         lines = {AccountKind.ENERGY: 70_000, AccountKind.SERVICE: 30_000, AccountKind.LOSS: 5_000}
-        purse = PurseCharge(home.account.id, lines)
+        purse = PurseCharge.of(home.account.id, lines)
         await charge(
             work, project_id=ours.project.id, business_key="charge:1", charges=[purse], at=START
         )
@@ -98,7 +98,7 @@ async def test_a_correction_lowers_arrears_first_and_gives_lots_back_the_last_us
 
     async def post(key: str, hao: int) -> None:
         async with unit_of_work(ours.group_id) as work:
-            purse = PurseCharge(home.account.id, {AccountKind.ENERGY: hao})
+            purse = PurseCharge.of(home.account.id, {AccountKind.ENERGY: hao})
             await charge(
                 work, project_id=ours.project.id, business_key=key, charges=[purse], at=START
             )
@@ -133,14 +133,14 @@ async def test_a_correction_gives_back_what_was_charged_and_never_what_was_refun
     async with unit_of_work(ours.group_id) as work:
         sources = await work.fetch("SELECT source FROM ledger_lot ORDER BY created_at")
         said: dict[str, Any] = {"project_id": ours.project.id, "at": START}
-        taken = PurseCharge(purse, {AccountKind.ENERGY: 20_000})
+        taken = PurseCharge.of(purse, {AccountKind.ENERGY: 20_000})
         await charge(work, business_key="charge:1", charges=[taken], **said)
         refund: dict[str, Any] = {"amount": Money.parse("2"), "kind": "REFUND", "to": key}
         source = sources[1]["source"]
         assert await spend(
             work, account_id=purse, business_key="refund:1", source=source, **refund, **said
         )
-        back = PurseCharge(purse, {AccountKind.ENERGY: -5_000})
+        back = PurseCharge.of(purse, {AccountKind.ENERGY: -5_000})
         await charge(work, business_key="charge:2", charges=[back], **said)
         rows = await work.fetch(
             "SELECT amount_hao - used_hao AS left FROM ledger_lot ORDER BY created_at"
