@@ -28,6 +28,7 @@ from backend.control.command_rules import (
     over_at,
     pause_of,
     settles_in,
+    together,
 )
 from backend.kernel.errors import InvalidInput
 from backend.kernel.money import Money
@@ -248,3 +249,9 @@ def test_an_order_nobody_can_mean_is_refused(
     with pytest.raises(InvalidInput) as refused:
         _order(kind, **given)
     assert refused.value.field == field
+
+
+def test_relays_and_clocks_go_four_at_a_time_and_settings_alone() -> None:
+    alone = {kind for kind in CommandKind if together(kind) == 1}
+    assert alone == {CommandKind.PRICES, CommandKind.THRESHOLDS, CommandKind.LOAD_LIMITS}
+    assert {together(kind) for kind in set(CommandKind) - alone} == {4}
