@@ -311,10 +311,11 @@ class Line(asyncio.Protocol):
         return not self._lost
 
     async def silence(self) -> None:
-        """Wait until the line has been quiet for long enough; let the loop run at least once, so that
-        stray bytes which have come already are seen and thrown away before the question."""
+        """Wait until the line has been quiet for long enough; let the loop look at it once more after that,
+        so that stray bytes which have come already are seen and thrown away before the question."""
         if self._numbering is None:
             await asyncio.sleep(max(0, self._quiet_since + self._silence_s - self._time()))
+            await asyncio.sleep(0)  # who wakes up is served before what has come in the meantime
 
     def abort(self) -> None:
         """Drop the connection at once."""
