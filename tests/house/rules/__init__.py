@@ -16,6 +16,7 @@ from . import (
     requirements,
     sizes,
     sql,
+    steps,
 )
 from .rule import Rule
 
@@ -37,6 +38,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("sizes", "Files, functions and resolvers keep their budgets", sizes.check),
     Rule("sql", "Values reach SQL as parameters", sql.check),
+    Rule("steps", "The database's steps come one after the other", steps.check),
 )
 
 __all__ = ["RULES", "Rule"]
