@@ -149,8 +149,8 @@ _MOVE_MONTHS = (
 
 
 # A batch is a small part of what its group has, and what is charged each half hour is in memory: as if it
-# were on a turning disk the planner would rather read all months and all positions, for each batch anew.
-_IN_MEMORY = "SET LOCAL random_page_cost = 1"
+# were on a disk the planner would rather read all months and all positions, for each batch anew.
+_IN_MEMORY = "SET LOCAL random_page_cost = 0.1; SET LOCAL seq_page_cost = 0.1"
 # Nothing is held, and nothing told, while one of them is not there yet.
 _HOLD_SUPPLIES = (
     "WITH found AS MATERIALIZED (SELECT ctid AS place FROM charges_supply"

@@ -50,7 +50,7 @@ from .charge_rating import (
     spans,
 )
 
-AT_ONCE = 2_000  # assignments of one transaction
+AT_ONCE = 2_500  # assignments of one transaction
 _USE = Reason.USE
 _POINTS = 200  # of one meter at once; what is more is found by the next look
 
