@@ -36,7 +36,8 @@ from backend.control.supply_rules import Why
 from backend.journeys.command import unable
 from backend.kernel.errors import DomainError
 from backend.kernel.money import Money
-from backend.kernel.scope import Actor
+from backend.kernel.scope import Actor, Scope
+from backend.tenancy.rules import Permission
 from workers.links.remote import _refusal
 from workers.models import meter_models
 
@@ -45,6 +46,7 @@ from .console import DESK
 from .pages import CONSOLE
 
 AT = datetime(2026, 5, 4, 9, 0, tzinfo=UTC)
+_NOBODY = Scope(1, Actor("operator", "1", "ling"))
 CODE = re.compile("|".join(rf"\b{code}\b" for code in (*CommandKind, *Why, *BatchState)))
 
 
@@ -159,6 +161,8 @@ def refusals() -> Iterator[str]:
                 order_of, kind=kind, reason=reason, prices=prices, thresholds=thresholds
             )
         )
+    for right in Permission:
+        yield refusal(functools.partial(_NOBODY.require, right))
     yield refusal(lambda: numbers_of(""))
     yield refusal(lambda: numbers_of("1234\n" * 100_000))
 
@@ -234,7 +238,7 @@ async def test_english_has_sentences_and_no_codes_in_them(tmp_path: Path) -> Non
     assert told.pop("the gateway's line says NO_ANSWER") == "the gateway's line says no answer"
     assert told["a newer TRIP came"] == "a newer Trip came"
     assert {s: t for s, t in told.items() if CODE.search(t) and "has an end" not in t} == {}
-    coded = re.compile(f"{CODE.pattern}|flat|alarm1|spike|on is|_")
+    coded = re.compile(f"{CODE.pattern}|flat|alarm1|spike|permission|on is|_")
     plain = {s: t for s, t in told.items() if not coded.search(s)}
     assert len(plain) > 40
     assert {s: t for s, t in plain.items() if s != t} == {}, "they are sentences already"

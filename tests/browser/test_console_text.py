@@ -17,6 +17,7 @@ from backend.control.supply_rules import SupplyPolicy, Want, Why
 from backend.journeys.views import MeterCreditState, MoneyState
 from backend.metering.rules import MeterKind
 from backend.tariffs.queries import VersionState
+from backend.tenancy.rules import Permission
 from backend.topups.rules import Channel
 from schema.console_page import DOCUMENTS
 from schema.models import Evidence
@@ -52,6 +53,7 @@ WORDS: dict[str, Iterable[Enum | str]] = {
     "paid.": MoneyState,
     "credit.": MeterCreditState,
     "version.": VersionState,
+    "right.": [str(each) for each in Permission],
     "problem.": {kind.code for kind in PROBLEMS if kind.code in ("FORBIDDEN", "CONFLICT")},
 }
 # What the page lists one by one: to choose from, or with a mood.

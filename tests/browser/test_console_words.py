@@ -40,6 +40,7 @@ DETAILS: dict[str, dict[str, str]] = {
     "PAYMENT_MISMATCH": {"reason": "differs from our order: amount, merchant"}
     | {"source": "notice", "paid": "5.00", "currency": "CNY", "channel": "WECHAT_PAY"},
     "BATCH_HALTED": {"why": "nobody carried it on for a while: resume it if it is still meant"},
+    "PRICE_DOUBTED": {"version": "01978a5e-5a3c-7c1e-8f2a-3b9d1e5f7a10", "amount": "12.00"},
     "SMS_LIMIT": {"event": "cut", "wayOut": "see who sends so many, or raise the limit"},
 }
 OUTCOMES = {
@@ -49,6 +50,7 @@ OUTCOMES = {
     "SUPERSEDED": "not wanted any more: PAID",
 }
 SHOWN = (
+    ("电价疑似有误", "电价版本…1e5f7a10"),
     ("计费待核对", "表号查看表计"),
     ("计费待核对", "原因读数倒走"),
     ("已停止售电", "查看表计"),

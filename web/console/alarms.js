@@ -78,7 +78,9 @@ export function detailsOf(context, pairs) {
 
 function shown(context, key, value) {
   if (/^\d{4}-\d\d-\d\d[T ]\d\d:\d\d/.test(value)) return time(value);
-  return (key === "meter" && linkTo(context, "Meter", value)) || toldOf(key, value);
+  const link = key === "meter" ? linkTo(context, "Meter", value) : null;
+  if (link !== null) return link;
+  return ID.test(value) ? el("span", { title: value }, "…" + value.slice(-8)) : toldOf(key, value);
 }
 
 /** A link to the page of a meter or a batch by its bare id; null for what is no id, and for who may not look. */

@@ -5,7 +5,7 @@ import { filled, keysOf, known, say } from "./texts.js";
 // Among which words the codes of a place are looked up, several with commas between; other places hold any text.
 const CODES = {
   ...{ command: "command.", state: "command_state.", batch: "batch_state.", ruled: "told.", why: "reason." },
-  ...{ setting: "setting.", band: "band.", bands: "band." },
+  ...{ setting: "setting.", band: "band.", bands: "band.", right: "right." },
 };
 // The same for what a detail of this name tells.
 const DETAILS = { case: "case.", channel: "channel.", rule: "reason.", why: "reason.", wanted: "intent." };

@@ -75,7 +75,7 @@ export const SAID = {
   "said.it left service since the preview": "预览之后已停用",
   "said.it serves somebody else than at the preview": "预览之后换了用户",
   "said.the batch ended": "批量已结束",
-  "said.this needs the permission {text}": "需要权限 {text}",
+  "said.this needs the permission {right}": "需要权限：{right}",
   "said.the login or the password is wrong": "账号或密码不对",
   "said.say in the note what is done, in 4 to 200 characters": "请写明怎样处理，4 到 200 个字",
   "said.the alarm was acknowledged before": "这条告警已有人确认",
