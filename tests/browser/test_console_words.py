@@ -176,6 +176,9 @@ async def test_a_meters_commands_and_what_failed_in_a_batch_are_told_in_chinese(
         await desk.sees("应答的不是这块表：它的读数是 123000，档案最后读数是 4560000")
         await desk.sees("已不需要：有余额")
         await desk.sees("自动控制：欠费")
+        await tablet(desk)
+        await desk.sees("户号")
+        await fits(desk)
         await desk.go("new-batch")
         await desk.fill("numbers", f"{first.meter}\n{second.meter}")
         await desk.fill("reason", "楼道检修停电")
@@ -193,7 +196,6 @@ async def test_a_meters_commands_and_what_failed_in_a_batch_are_told_in_chinese(
                 "UPDATE control_batch SET state = 'DONE', second = false, confirmed_at = asked_at,"
                 " tended_at = now(), starts_at = now(), finished_at = now(), note = 'paused by ling'"
             )
-        await tablet(desk)
         await desk.value("location.reload()")
         await desk.sees("正处于紧急断电（配电间进水），请先解除")
         await desk.sees("已超过 24 小时")
