@@ -160,7 +160,7 @@ async def next_up(
     """The places of the items that may be asked now, at most `limit`: as many as keep the commands of batches
     that are on their way within so many at each gateway and in the project. A gateway is given as many
     `together` as are served in one go, or none; one that is idle gets half as many before any other gets
-    its next.
+    its next, and those come first of which the fewest were asked.
 
     It looks at as many of the next as may be on their way at all, so a round's cost does not grow with
     the batch; where many of these share a gateway it gives fewer, and the next round the others.
@@ -184,8 +184,8 @@ async def next_up(
         " placed AS (SELECT no, gateway_id, turn, aloft, place - there AS nth,"
         "   CASE there WHEN 0 THEN $7 / 2 ELSE $7 END AS first, there FROM counted WHERE turn > 0),"
         " seated AS (SELECT no, aloft, row_number() OVER (ORDER BY"
-        "    (nth - 1 + $7 - first) / $7 + (there > 0)::integer, gateway_id, turn) AS seat FROM placed"
-        "   WHERE nth <= first % $7 + ($4 - there - first % $7) / $7 * $7)"
+        "    (nth - 1 + $7 - first) / $7 + (there > 0)::integer, turn - nth, gateway_id, turn) AS seat"
+        "   FROM placed WHERE nth <= first % $7 + ($4 - there - first % $7) / $7 * $7)"
         " SELECT no FROM seated WHERE seat <= least($6::bigint, $5 - aloft) ORDER BY seat",
         work.group_id,
         batch_id,
@@ -215,9 +215,9 @@ async def mark_asked(
 ) -> None:
     """Commands (by the places of their meters) are on their way."""
     await work.execute(
-        "UPDATE control_batch_item i SET state = 'ASKED', command_id = c.command_id, note = NULL,"
-        " changed_at = $5 FROM unnest($3::integer[], $4::uuid[]) AS c(no, command_id)"
-        " WHERE i.group_id = $1 AND i.batch_id = $2 AND i.no = ANY($3) AND i.no = c.no",
+        "UPDATE control_batch_item SET state = 'ASKED', note = NULL, changed_at = $5,"
+        " command_id = ($4::uuid[])[array_position($3::integer[], no)]"
+        " WHERE group_id = $1 AND batch_id = $2 AND no = ANY($3)",
         work.group_id,
         batch_id,
         list(commands),
@@ -231,9 +231,9 @@ async def mark_failed(
 ) -> None:
     """Nothing could be asked of the meters at these places, each with why."""
     await work.execute(
-        "UPDATE control_batch_item i SET state = 'FAILED', note = c.note, changed_at = $5"
-        " FROM unnest($3::integer[], $4::text[]) AS c(no, note)"
-        " WHERE i.group_id = $1 AND i.batch_id = $2 AND i.no = ANY($3) AND i.no = c.no",
+        "UPDATE control_batch_item SET state = 'FAILED', changed_at = $5,"
+        " note = ($4::text[])[array_position($3::integer[], no)]"
+        " WHERE group_id = $1 AND batch_id = $2 AND no = ANY($3)",
         work.group_id,
         batch_id,
         list(notes),

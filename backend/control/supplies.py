@@ -316,10 +316,10 @@ async def note_written(work: UnitOfWork, *, forces: Mapping[UUID, tuple[Force, d
     """Writes that force relays may reach their meters from now on; whether they do, nobody may ever say.
     The caller holds the rows."""
     await work.execute(
-        "UPDATE control_supply s SET force = f.kind, force_why = f.why, force_at = f.at"
-        " FROM unnest($2::uuid[], $3::text[], $4::text[], $5::timestamptz[])"
-        "  AS f(meter_id, kind, why, at)"
-        " WHERE s.group_id = $1 AND s.meter_id = ANY($2) AND s.meter_id = f.meter_id",
+        "UPDATE control_supply SET force = ($3::text[])[array_position($2::uuid[], meter_id)],"
+        " force_why = ($4::text[])[array_position($2::uuid[], meter_id)],"
+        " force_at = ($5::timestamptz[])[array_position($2::uuid[], meter_id)]"
+        " WHERE group_id = $1 AND meter_id = ANY($2)",
         work.group_id,
         list(forces),
         [force.kind for force, _ in forces.values()],

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from backend.alerts.operations import NewCase, close_cases, open_cases
+from backend.audit.operations import NewEntry, record_all
 from backend.control import batch_items, batches
 from backend.control.batch_items import BatchItem
 from backend.control.batch_rules import (
@@ -180,6 +181,7 @@ async def _give(
     places = {item.meter_id: item.no for item in items if item.meter_id}
     meters = await supplied_meters(work, meter_ids=list(places))
     notes = _changed(batch, items, meters, at)
+    entries: list[NewEntry] = []
     going = [meter_id for meter_id in places if meter_id not in notes]
     if going:
         told = await command_meters(
@@ -190,6 +192,7 @@ async def _give(
             actor=batch.asker,
             at=at,
             until=batch.until,
+            entries=entries,
         )
         commands = {places[meter_id]: command.id for meter_id, command in told.commands.items()}
         await batch_items.mark_asked(work, batch_id=batch.id, commands=commands, at=moved_at)
@@ -197,6 +200,7 @@ async def _give(
     if notes:
         failed = {places[meter_id]: note for meter_id, note in notes.items()}
         await batch_items.mark_failed(work, batch_id=batch.id, notes=failed, at=moved_at)
+    await record_all(work, entries=entries)  # last: the group's audit is one chain
 
 
 def _changed(

@@ -179,13 +179,15 @@ async def command_meters(
     actor: Actor,
     at: datetime,
     until: datetime | None = None,
+    entries: list[NewEntry] | None = None,
 ) -> Told:
     """As `command_meter` for many meters at once, in the caller's transaction; the caller has checked the
-    rights. What one meter refuses costs the others nothing. Raises InvalidInput (`until`), Conflict."""
+    rights. What one meter refuses costs the others nothing. `entries`: gets what is to be audited, from a
+    caller who does so last of all. Raises InvalidInput (`until`), Conflict."""
     check_until(order, until, at)
     refused = _unable(meters, order.kind, models)
     if family_of(order.kind) is not Family.RELAY:
-        told = await _ask(work, meters, order, None, refused, actor, at)
+        told = await _ask(work, meters, order, None, refused, actor, at, entries)
         if order.kind is CommandKind.THRESHOLDS:
             asked, warns_at = list(told.commands), order.settings
             await keep_thresholds(work, actor=actor, meter_ids=asked, thresholds=warns_at, at=at)
@@ -198,7 +200,7 @@ async def command_meters(
     meant = [meter_id for meter_id in held if meter_id not in refused]
     if meant:
         await supplies.set_policy(work, meter_ids=meant, policy=policy, until=until, said=said)
-    return await _ask(work, meters, order, why, refused, actor, at)
+    return await _ask(work, meters, order, why, refused, actor, at, entries)
 
 
 async def ask(
@@ -294,6 +296,7 @@ async def _ask(
     refused: Mapping[UUID, str],
     actor: Actor,
     at: datetime,
+    entries: list[NewEntry] | None = None,
 ) -> Told:
     new = [
         NewCommand(meter.project_id, meter.id, order, why)
@@ -307,8 +310,12 @@ async def _ask(
     )
     gateways = {meter.id: meter.gateway_id for meter in meters}
     await emit_all(work, topic=TOPIC, events=errands(commands, gateways), at=at)
-    asked = [_asked(command, order, actor, at) for command in commands]
-    await record_all(work, entries=[*(end_entry(each, actor, at) for each in superseded), *asked])
+    audited = [end_entry(each, actor, at) for each in superseded]
+    audited += [_asked(command, order, actor, at) for command in commands]
+    if entries is None:
+        await record_all(work, entries=audited)
+    else:
+        entries += audited
     return Told({command.meter_id: command for command in commands}, refused)
 
 

@@ -401,7 +401,7 @@ async def test_real_meters_are_tripped_by_a_batch_and_every_step_is_audited(post
     assert told.count("meter:command:request") == 2
 
 
-async def test_idle_gateways_come_before_those_that_have_something_and_each_gets_whole_errands(
+async def test_idle_gateways_come_first_the_most_behind_of_them_and_each_gets_whole_errands(
     site: Site,
 ) -> None:
     made = await site.prepare(site.numbers())
@@ -416,7 +416,7 @@ async def test_idle_gateways_come_before_those_that_have_something_and_each_gets
         at=site.at,
     )
 
-    async def chosen(limit: int) -> list[int]:
+    async def chosen(limit: int, *, obeyed: bool = False) -> list[int]:
         async with unit_of_work(site.world.group_id) as work:
             found = await next_up(
                 work,
@@ -429,10 +429,19 @@ async def test_idle_gateways_come_before_those_that_have_something_and_each_gets
             )
             commands = dict.fromkeys(found, asked.id)
             await mark_asked(work, batch_id=made.id, commands=commands, at=site.at)
+            if obeyed:
+                await work.execute(
+                    "UPDATE control_batch_item SET state = 'DONE' WHERE group_id = $1 AND no = ANY($2)",
+                    work.group_id,
+                    found,
+                )
         return sorted(commands)
 
-    firsts = [await chosen(2), await chosen(2)]
-    assert sorted(firsts) == [[1, 2], [11, 12]]  # ten meters at each of two gateways
-    assert await chosen(4) in ([3, 4, 5, 6], [13, 14, 15, 16])
+    # Ten meters at each of two gateways.
+    firsts = [await chosen(2, obeyed=True), await chosen(2, obeyed=True)]
+    assert sorted(firsts) == [[1, 2], [11, 12]]
+    seconds = [await chosen(2), await chosen(2)]
+    assert sorted(seconds) == [[3, 4], [13, 14]]
+    assert await chosen(4) in ([5, 6, 7, 8], [15, 16, 17, 18])
     assert len(await chosen(20)) == 4  # the other one's; the first has six on their way
     assert await chosen(20) == []
