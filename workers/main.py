@@ -244,10 +244,11 @@ def retention_of(settings: Settings) -> Retention:
 
 
 def settle_memory() -> None:
-    """What was imported is never garbage, and a sweep makes many objects that no cycle holds: looking
-    through all of them after each 700 new ones costs a third of a sweep."""
+    """What was imported is never garbage, and a sweep or a batch of charges makes many objects that no cycle
+    holds: looking through all of them after each 700 new ones costs a third of a sweep. Four batches of
+    charges are half a million of them, and to look through those costs a seventh of the charging."""
     gc.freeze()
-    gc.set_threshold(200_000, 20, 100)
+    gc.set_threshold(1_000_000, 20, 100)
 
 
 def worker_context(settings: Settings, *, clock: Clock) -> WorkerContext:
