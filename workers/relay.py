@@ -58,7 +58,6 @@ class Relay:
         self._room = room
         self._rung = asyncio.Event()
         self._rung_by: set[int] = set()
-        self._ticked = False
         self._urgent: set[asyncio.Task[None]] = set()
 
     @property
@@ -88,11 +87,17 @@ class Relay:
         connection: asyncpg.Connection[Any] = await asyncpg.connect(self._dsn)
         try:
             await connection.add_listener(outbox.BELL, self._hear)
-            while not connection.is_closed():
-                self._rung.clear()
-                await self._relay_due()
-                await self._queue.beat()
-                await self._heed_bells()
+            heeding = asyncio.create_task(self._heed_bells())
+            try:
+                while not connection.is_closed() and not heeding.done():
+                    await self._relay_due()
+                    await self._queue.beat()
+                    await asyncio.wait({heeding}, timeout=TICK_S)
+            finally:
+                heeding.cancel()
+                ended = await asyncio.gather(heeding, return_exceptions=True)
+            if isinstance(ended[0], Exception):
+                raise ended[0]
         finally:
             await connection.close()
 
@@ -101,22 +106,13 @@ class Relay:
         self._rung.set()
 
     async def _heed_bells(self) -> None:
-        """Until the next tick, hand on what bells are rung for: of their groups alone."""
-        self._ticked = False
-        tick = asyncio.get_running_loop().call_later(TICK_S, self._tick)
-        try:
-            while not self._ticked:
-                await self._rung.wait()
-                self._rung.clear()
-                groups, self._rung_by = self._rung_by, set()
-                for group_id in groups:
-                    await self.relay_group(group_id, self._clock.now())
-        finally:
-            tick.cancel()
-
-    def _tick(self) -> None:
-        self._ticked = True
-        self._rung.set()
+        """Hand on what bells are rung for, of their groups alone, whatever the tick is at: a person waits."""
+        while True:
+            await self._rung.wait()
+            self._rung.clear()
+            groups, self._rung_by = self._rung_by, set()
+            for group_id in groups:
+                await self.relay_group(group_id, self._clock.now())
 
     async def _relay_due(self) -> None:
         now = self._clock.now()

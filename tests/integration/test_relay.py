@@ -181,3 +181,32 @@ async def test_what_is_queued_many_at_a_time_is_what_a_worker_of_arq_takes(
     await worker.async_run()
     await worker.close()
     assert sorted(taken, key=lambda job: job["event_id"]) == jobs
+
+
+async def test_a_bell_is_heeded_while_the_tick_takes_its_time(
+    worlds: tuple[World, World],
+    services: EmbeddedServices,
+    redis: ArqRedis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = worlds
+    begun: list[int] = []
+    ticking = asyncio.Event()
+
+    async def serve(job: Job) -> None:
+        begun.append(job["group_id"])
+
+    async def slow() -> None:
+        ticking.set()
+        await asyncio.Event().wait()
+
+    relay = Relay(dsn=services.app_dsn(), queue=JobQueue(redis), clock=ours.clock, serve=serve)
+    monkeypatch.setattr(relay, "_relay_due", slow)
+    running = asyncio.create_task(relay.run())
+    await ticking.wait()
+    for number, world in enumerate((ours, theirs, ours), start=1):
+        await told(world, f"bell-{number}", topic="command.due")
+        await until(lambda number=number: len(begun) == number)  # type: ignore[misc] # bound now
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert begun == [ours.group_id, theirs.group_id, ours.group_id]
