@@ -19,7 +19,7 @@ from .context import Info
 
 _AT_ONCE = 500  # meters of one event
 _PACE_S = (
-    0.4  # a batch rings many times a second; nobody reads as fast, and each look is a question
+    0.25  # a batch rings many times a second; nobody reads as fast, and each look is a question
 )
 
 

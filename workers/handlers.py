@@ -136,7 +136,7 @@ HANDLERS: dict[str, Handler] = {
 SLOW_TOPICS = frozenset({"sweep.due", "bill.due", "proof.due", "statement.due"})
 # A person waits for these: they are begun where their bell is heard, not by a queue that is polled.
 URGENT_TOPICS = frozenset(
-    {"payment.noticed", "vend.due", "command.due", "supply.due", "meter.refresh"}
+    {"payment.noticed", "vend.due", "command.due", "batch.due", "supply.due", "meter.refresh"}
 )
 # A late answer to these is worthless: they are dropped after a few tries instead of kept for ever.
 GIVE_UP_AFTER = {"meter.refresh": 3, "sweep.due": 3, "message.send": 40, "webhook.send": 40}

@@ -21,7 +21,7 @@ from backend.kernel.clock import Clock
 from backend.kernel.db import unit_of_work
 from backend.kernel.metrics import OUTBOX_OLDEST_SECONDS
 from backend.outbox import operations as outbox
-from backend.outbox.queries import groups_due, oldest_due
+from backend.outbox.queries import groups_due, next_due, oldest_due
 from workers.handlers import SLOW_TOPICS, URGENT_TOPICS
 from workers.job_queue import QUEUE_EVENTS, QUEUE_SWEEPS, Job, JobQueue
 
@@ -90,9 +90,9 @@ class Relay:
             heeding = asyncio.create_task(self._heed_bells())
             try:
                 while not connection.is_closed() and not heeding.done():
-                    await self._relay_due()
+                    pause_s = await self._relay_due()
                     await self._queue.beat()
-                    await asyncio.wait({heeding}, timeout=TICK_S)
+                    await asyncio.wait({heeding}, timeout=pause_s)
             finally:
                 heeding.cancel()
                 ended = await asyncio.gather(heeding, return_exceptions=True)
@@ -114,12 +114,16 @@ class Relay:
             for group_id in groups:
                 await self.relay_group(group_id, self._clock.now())
 
-    async def _relay_due(self) -> None:
+    async def _relay_due(self) -> float:
+        """Hand on what is due; gives for how many seconds nothing urgent is, at most a tick."""
         now = self._clock.now()
         oldest = await oldest_due(now)
         OUTBOX_OLDEST_SECONDS.set((now - oldest).total_seconds() if oldest else 0)
         for group_id in await groups_due(now):
             await self.relay_group(group_id, now)
+        tick = timedelta(seconds=TICK_S)
+        due = await next_due(now, now + tick, topics=URGENT_TOPICS)
+        return max(0.0, ((due or now + tick) - self._clock.now()).total_seconds())
 
     async def relay_group(self, group_id: int, now: datetime) -> None:
         """Claim what is due of one group and hand it on. Raises RedisError, OSError."""

@@ -42,8 +42,8 @@ RUNNER = Actor("system", "batch", "batch runner")
 # Meters of one transaction, which holds the chain of the audit; and of a round, that are chosen at once.
 _AT_ONCE, _A_ROUND = 250, 1000
 _GIVERS = 2
-# When something moved, a bus may wait for its next; an errand takes a second and more.
-_SOON, _AGAIN = timedelta(milliseconds=200), timedelta(milliseconds=500)
+# When something moved, a bus may wait for its next; else who watches waits for the end.
+_SOON, _AGAIN = timedelta(milliseconds=100), timedelta(milliseconds=200)
 _OPEN = (BatchState.RUNNING, BatchState.PAUSED, BatchState.CANCELLED)
 _HALTED, _FAILED = "BATCH_HALTED", "BATCH_FAILED"
 _NO_MORE_RIGHT = "who asked for it may not control meters any more"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -21,6 +21,15 @@ async def oldest_due(at: datetime) -> datetime | None:
     async with platform_connection() as connection:
         oldest: datetime | None = await connection.fetchval("SELECT outbox_oldest_due($1)", at)
     return oldest
+
+
+async def next_due(after: datetime, until: datetime, *, topics: Collection[str]) -> datetime | None:
+    """When the next unfinished event of `topics` becomes due within that time, over all groups."""
+    async with platform_connection() as connection:
+        due: datetime | None = await connection.fetchval(
+            "SELECT outbox_next_due($1, $2, $3)", after, until, list(topics)
+        )
+    return due
 
 
 async def received(work: UnitOfWork, *, inbox_id: UUID) -> Mapping[str, str]:

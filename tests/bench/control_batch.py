@@ -2,8 +2,8 @@
 
 Each gateway is a bus that answers after 100 ms (C, one epoll), so a trip takes it three exchanges: the look
 before, the write, the look after. The product's worker is a process of its own; this one watches progress
-meter by meter, as a console does. The wall time is from the second operator's word, whose minute to call
-it off lies in the past, to the batch's end.
+meter by meter, as a console does. The wall time is from the end of the minute in which the second operator's
+word could be called off to the batch's end, as who watches it sees it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -268,7 +268,7 @@ async def _swept(group_id: int) -> None:
 
 
 async def _trip(site: _Site, bell: TopupBell) -> _Seen:
-    seen, at = _Seen(), SystemClock().now() - timedelta(seconds=61)
+    seen, at = _Seen(), SystemClock().now()
     begun = time.perf_counter()
     made = await prepare_batch(
         scope=site.one,
@@ -280,8 +280,12 @@ async def _trip(site: _Site, bell: TopupBell) -> _Seen:
     )
     seen.preview_s = time.perf_counter() - begun
     await confirm_batch(scope=site.one, batch_id=made.id, at=at)
+    ruled = await rule_batch(
+        scope=site.other, batch_id=made.id, approved=True, at=SystemClock().now()
+    )
+    assert ruled.starts_at is not None
+    await pause((ruled.starts_at - SystemClock().now()).total_seconds())
     begun = time.perf_counter()
-    await rule_batch(scope=site.other, batch_id=made.id, approved=True, at=at)
 
     async def scope_now() -> Scope:
         return site.one

@@ -17,6 +17,7 @@ from arq.connections import ArqRedis, RedisSettings, create_pool
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
+from backend.kernel.clock import SystemClock
 from backend.kernel.db import unit_of_work
 from backend.outbox.operations import emit
 from backend.sandbox.embedded.services import EmbeddedServices
@@ -181,6 +182,32 @@ async def test_what_is_queued_many_at_a_time_is_what_a_worker_of_arq_takes(
     await worker.async_run()
     await worker.close()
     assert sorted(taken, key=lambda job: job["event_id"]) == jobs
+
+
+async def test_what_a_person_waits_for_begins_at_its_time_and_not_at_the_next_tick(
+    worlds: tuple[World, World],
+    services: EmbeddedServices,
+    redis: ArqRedis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("workers.relay.TICK_S", 600.0)
+    clock = SystemClock()
+    due = {world.group_id: clock.now() + timedelta(seconds=1 + n) for n, world in enumerate(worlds)}
+    begun: dict[int, datetime] = {}
+
+    async def serve(job: Job) -> None:
+        begun[job["group_id"]] = clock.now()
+
+    for world in worlds:
+        at, due_at = clock.now(), due[world.group_id]
+        async with unit_of_work(world.group_id) as work:
+            await emit(work, topic="batch.due", key="one", payload={}, at=at, due_at=due_at)
+    relay = Relay(dsn=services.app_dsn(), queue=JobQueue(redis), clock=clock, serve=serve)
+    running = asyncio.create_task(relay.run())
+    await until(lambda: due.keys() <= begun.keys())
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert all(begun[group_id] >= due_at for group_id, due_at in due.items())
 
 
 async def test_a_bell_is_heeded_while_the_tick_takes_its_time(
