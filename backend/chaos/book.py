@@ -49,9 +49,13 @@ _BROKEN = (
     "   (SELECT coalesce(sum(l.amount_hao - l.used_hao), 0) FROM ledger_lot l"
     "    WHERE l.group_id = a.group_id AND l.purse_id = a.id))"
 )
+# What quiet hours hold until the morning waits by design too (C28).
 _EVENTS = (
-    "SELECT topic, count(*) AS count FROM outbox_event"
-    " WHERE done_at IS NULL AND NOT topic = ANY($1) GROUP BY topic"
+    "SELECT e.topic, count(*) AS count FROM outbox_event e"
+    " WHERE e.done_at IS NULL AND NOT e.topic = ANY($1) AND NOT (e.topic = 'message.send' AND EXISTS ("
+    "  SELECT FROM alerts_delivery d WHERE d.group_id = e.group_id"
+    "   AND d.id = (e.payload ->> 'delivery_id')::uuid"
+    "   AND d.held_until > now() AND d.last_error IS NULL)) GROUP BY e.topic"
 )
 # That a gateway was silent is no more than true, and over a minute after it is heard again.
 _CASES = (

@@ -8,6 +8,8 @@ from datetime import datetime
 from uuid import UUID
 
 from backend.accounts import operations as accounts
+from backend.alerts.message_rules import MessageTerms, QuietHours
+from backend.alerts.terms import message_terms, set_message_terms
 from backend.journeys.bank_accounts import UnionpayMerchant, set_unionpay
 from backend.journeys.ports import Ports
 from backend.journeys.provider_accounts import (
@@ -80,9 +82,17 @@ class Seeder:
                 actor=Actor("system", "demo", "demo seed"),
                 group_permissions=frozenset(Permission),
             )
+            await self._no_quiet_hours(scope)
             for site in group.sites:
                 await self._site(scope, group, site)
             await self._group_accounts(scope, group)
+
+    async def _no_quiet_hours(self, scope: Scope) -> None:
+        """Who tries the demo in the evening sees his messages too; an operator may set other hours."""
+        async with unit_of_work(scope.group_id) as work:
+            if await message_terms(work) == MessageTerms():
+                terms = MessageTerms(QuietHours(0, 0))
+                await set_message_terms(work, scope=scope, terms=terms, at=self.ports.clock.now())
 
     async def _site(self, scope: Scope, group: DemoGroup, site: Site) -> None:
         at = self.ports.clock.now()
