@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -26,12 +26,18 @@ from backend.control.commands import Command
 from backend.journeys.serve_command import CommandWork
 from backend.kernel.clock import Clock
 from backend.kernel.errors import DomainError, Unavailable
-from backend.kernel.money import ZERO, Money
+from backend.kernel.money import ZERO
 from backend.metering.readings import Reading
 from backend.metering.rules import MeterKind, may_be_the_same
 from backend.uplink.errors import CommandExpired
 from workers.buses import Turn
-from workers.drivers.ports import Driver, LoadLimits, MeterSnapshot, Relay, Thresholds
+from workers.drivers.ports import Driver, MeterSnapshot, Relay
+from workers.drivers.settings_numbers import (
+    numbers_of_limits,
+    numbers_of_thresholds,
+    ordered_limits,
+    thresholds_of,
+)
 from workers.links.errors import LinkDown, NoAnswer
 from workers.profiles.loader import profile_of
 from workers.protocols.errors import FrameError, MeterRefused
@@ -39,7 +45,6 @@ from workers.recording import reading_of
 
 WRITES_A_TRY = 3
 T = TypeVar("T")
-_MONEY = ("alarm1", "alarm2", "overdraft")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +185,10 @@ class AtMeter:
                 held = await _twice(driver.prices)
                 return _Look(*compare_settings(command.settings, held))
             case Family.THRESHOLDS:
-                limits = _held(await _twice(driver.thresholds))
-                return _Look(*compare_settings(command.settings, limits))
+                warns = numbers_of_thresholds(await _twice(driver.thresholds))
+                return _Look(*compare_settings(command.settings, warns))
             case Family.LOAD_LIMITS:
-                load = asdict(await _twice(driver.load_limits))
+                load = numbers_of_limits(await _twice(driver.load_limits))
                 return _Look(*compare_settings(command.settings, load))
         snapshot = await _twice(driver.read)
         if command.kind is CommandKind.TRIP and not command.writes:
@@ -259,24 +264,6 @@ async def _obey(driver: Driver, command: Command, now: datetime) -> None:
         case CommandKind.PRICES:
             await driver.write_prices(command.settings)
         case CommandKind.THRESHOLDS:
-            await driver.write_thresholds(_thresholds(command.settings))
+            await driver.write_thresholds(thresholds_of(command.settings))
         case CommandKind.LOAD_LIMITS:
-            await driver.write_load_limits(_limits(command.settings))
-
-
-def _thresholds(settings: Mapping[str, int]) -> Thresholds:
-    money = {name: Money(settings[name]) for name in _MONEY if name in settings}
-    return Thresholds(**money, overload_w=settings.get("overload_w"))
-
-
-def _limits(settings: Mapping[str, int]) -> LoadLimits | None:
-    """None: the meter's load control is to be off."""
-    told = dict(settings)
-    return LoadLimits(on=True, **told) if told.pop("on") else None
-
-
-def _held(limits: Thresholds) -> dict[str, int]:
-    found = {"overload_w": limits.overload_w} | {
-        name: None if (amount := getattr(limits, name)) is None else amount.hao for name in _MONEY
-    }
-    return {name: value for name, value in found.items() if value is not None}
+            await driver.write_load_limits(ordered_limits(command.settings))

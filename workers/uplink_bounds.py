@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from backend.metering.rules import MeterKind
+from backend.metering.rules import ONE_PHASE_WH_AN_HOUR, MeterKind
 from backend.uplink.message import Read
 
 AHEAD = timedelta(seconds=300)
@@ -22,7 +22,6 @@ _MOST_AN_HOUR = {
     MeterKind.WATER: 300_000,
     MeterKind.HEAT: 5_000_000,
 }
-_ONE_PHASE_AN_HOUR = 25_000
 _SLACK = 2_000  # registers go in steps of up to a kWh or a cubic metre
 # A register that went round has 5 to 7 digits of kWh, or 4 to 7 of cubic metres, before its units.
 _RANGES = tuple(10**digits for digits in (7, 8, 9, 10))
@@ -57,7 +56,7 @@ class Pace:
     def of(cls, kind: MeterKind, *, phases: int) -> Pace:
         """The pace of a meter of `kind`."""
         single = kind is MeterKind.ELECTRICITY and phases == 1
-        return cls(kind, _ONE_PHASE_AN_HOUR if single else _MOST_AN_HOUR[kind])
+        return cls(kind, ONE_PHASE_WH_AN_HOUR if single else _MOST_AN_HOUR[kind])
 
     def total(self, read: Read) -> int | None:
         """The main register of a meter of this kind, as the gateway read it."""

@@ -120,18 +120,21 @@ def first_open_day(at: datetime) -> date:
     return (at.astimezone(UTC) - timedelta(hours=1)).date() - timedelta(days=OPEN_DAYS)
 
 
-# Where a register begins anew: six digits of kWh, five of m³, as the largest meters of the table have
-# (meter-protocols.md section 1); and the most that can pass in an hour: 1,000 kW, 100 m³.
+# Where a register begins anew, and the most that can pass in an hour, by kind: six digits of kWh and
+# 1,000 kW, five of m³ and 100 m³, as the largest meters of the table have (meter-protocols.md section 1).
 _REGISTER_RANGE = {
-    MeterKind.ELECTRICITY: 1_000_000_000,
-    MeterKind.WATER: 100_000_000,
-    MeterKind.HEAT: 1_000_000_000,
+    MeterKind.ELECTRICITY: (1_000_000_000, 1_000_000),
+    MeterKind.WATER: (100_000_000, 100_000),
+    MeterKind.HEAT: (1_000_000_000, 1_000_000),
 }
+# What is believed that a meter measured in an hour: not less than what a gateway's reading is believed for
+# (workers/uplink_bounds.py), or what is stored would be held at once.
 MOST_AN_HOUR = {
     MeterKind.ELECTRICITY: 1_000_000,
-    MeterKind.WATER: 100_000,
-    MeterKind.HEAT: 1_000_000,
+    MeterKind.WATER: 300_000,
+    MeterKind.HEAT: 5_000_000,
 }
+ONE_PHASE_WH_AN_HOUR = 25_000  # 100 A at 250 V
 
 
 def register_gain(last: int, new: int, *, kind: MeterKind, elapsed: timedelta) -> int | None:
@@ -142,9 +145,9 @@ def register_gain(last: int, new: int, *, kind: MeterKind, elapsed: timedelta) -
     """
     if new >= last:
         return new - last
-    whole = _REGISTER_RANGE[kind]
+    whole, most_an_hour = _REGISTER_RANGE[kind]
     wrapped = whole - last + new
-    possible = MOST_AN_HOUR[kind] * (elapsed // timedelta(microseconds=1)) // 3_600_000_000
+    possible = most_an_hour * (elapsed // timedelta(microseconds=1)) // 3_600_000_000
     if last * 10 > whole * 9 and new * 10 < whole and last < whole and wrapped <= possible:
         return wrapped
     return None
@@ -159,9 +162,6 @@ def may_pass(used: int, kind: MeterKind, elapsed: timedelta) -> bool:
     return used <= an_hour * (elapsed // timedelta(microseconds=1) + 3_600_000_000) // 3_600_000_000
 
 
-_ONE_PHASE_WH_AN_HOUR = 25_000  # 100 A at 250 V
-
-
 def may_be_the_same(
     last: int, new: int, *, kind: MeterKind, phases: int, elapsed: timedelta
 ) -> bool:
@@ -172,8 +172,8 @@ def may_be_the_same(
     that were swapped all the same, unless they stand close together.
     """
     gain = register_gain(last, new, kind=kind, elapsed=elapsed)
-    most = MOST_AN_HOUR[kind]
+    _, most = _REGISTER_RANGE[kind]
     if kind is MeterKind.ELECTRICITY and phases == 1:
-        most = _ONE_PHASE_WH_AN_HOUR
+        most = ONE_PHASE_WH_AN_HOUR
     hours = max(elapsed, timedelta()) / timedelta(hours=1) + 1
     return gain is not None and gain <= most * hours

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backend.metering.rules import MeterKind
+from backend.metering.rules import MeterKind, may_pass
 from backend.uplink.message import Read, RelayState
 from workers.uplink_bounds import Doubt, Mark, Pace, doubt_of_instant, doubt_of_total
 
@@ -106,3 +106,15 @@ def test_water_and_three_phases_may_run_faster() -> None:
     three = Pace.of(MeterKind.ELECTRICITY, phases=3)
     assert _follows(0, 500_000, pace=three) is None
     assert _follows(0, 503_000, pace=three) is Doubt.TOO_FAST
+
+
+@pytest.mark.parametrize("kind", list(MeterKind))
+@pytest.mark.parametrize("hours", [0, 1, 30])
+def test_what_is_believed_of_a_gateway_is_never_held_by_charging(
+    kind: MeterKind, hours: int
+) -> None:
+    pace = Pace.of(kind, phases=3)
+    most = pace.most_an_hour * hours + 2_000
+    at = NOON + timedelta(hours=hours)
+    assert pace.allows(Mark(NOON, 0), Mark(at, most)) is None
+    assert may_pass(most, kind, timedelta(hours=hours))

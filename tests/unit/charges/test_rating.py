@@ -123,14 +123,14 @@ def test_a_reading_that_went_back_stops_what_follows_until_it_is_ruled_on() -> N
     [
         (MeterKind.ELECTRICITY, 1, 2_000_000),
         (MeterKind.ELECTRICITY, 3, 4_000_000),
-        (MeterKind.WATER, 1, 200_000),
-        (MeterKind.HEAT, 24, 25_000_000),
+        (MeterKind.WATER, 1, 600_000),
+        (MeterKind.HEAT, 24, 125_000_000),
     ],
 )
 def test_more_than_the_largest_meter_can_measure_stops_what_follows_until_it_is_ruled_on(
     kind: MeterKind, hours: int, most: int
 ) -> None:
-    """1,000 kW, 100 m³ an hour, and an hour more than the time between."""
+    """1,000 kW, 300 m³ an hour, 5,000 kW of heat, and an hour more than the time between."""
     one, two, odd = shown(100), shown(100 + most, hours=hours), shown(101 + most, hours=hours)
     after = shown(102 + most, hours=hours + 1)
     assert spans([one, two], kind, {}) == ([Rated(one, two, Use(unbanded=most))], None)
