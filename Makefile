@@ -40,11 +40,13 @@ demo-check: setup ## start the demo on throw-away data, buy, look, stop: one JSO
 demo-reset: setup ## remove the demo's data
 	$(BIN)/python -c 'import sys, pathlib, backend.sandbox.embedded as e; e.EmbeddedServices.erase(pathlib.Path(sys.argv[1]))' "$(DATA)"
 
-# No package of Python brings a browser: .ci/run installs one, elsewhere the tests of pages want the one there is.
-BROWSER := $(shell command -v chromium)
+# No package of Python brings a browser, or the broker of production: .ci/run installs them, elsewhere their
+# tests want those that are there.
+MISSING := $(strip $(foreach each,chromium mosquitto,$(if $(shell PATH="$$PATH:/usr/sbin" command -v $(each)),,$(each))))
+EMPTY :=
 test: setup ## all tests
-	@$(if $(BROWSER),:,echo "No chromium here: the tests that open pages are left out. On Debian: apt install chromium")
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(BROWSER),,-m "not chromium")
+	@$(if $(MISSING),echo "Not here$(foreach each,$(MISSING), $(each)): their tests are left out. On Debian: apt install $(MISSING)",:)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(MISSING),-m "not ($(subst $(EMPTY) $(EMPTY), or ,$(MISSING)))")
 
 coverage: setup ## each line and branch of ledger, tariffs and the rules of control and top-ups is walked by a test
 	@$(BIN)/python -m tests.coverage

@@ -20,6 +20,7 @@ from backend.kernel.clock import SystemClock
 from backend.kernel.errors import Unavailable
 from backend.kernel.money import Money
 from backend.sandbox.embedded.broker import CLOUD, GATEWAY, RunningBroker, start_broker
+from tests.integration.mosquitto import Mosquitto, start_mosquitto
 from tests.integration.uplink.conftest import FAST, Inbox
 from tests.integration.uplink.memory_desk import MemoryDesk
 from workers.gateway.agent import Agent
@@ -41,10 +42,17 @@ WAIT_S = 30.0
 LIVELY = TalkTiming(welcome_s=2.0, stored_s=2.0, gather_s=0.0, ping_s=1.0, rate_per_s=1e6)
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
-    """A broker of these tests."""
-    running = start_broker(data_dir=tmp_path_factory.mktemp("mqtt") / "broker")
+@pytest.fixture(
+    scope="module",
+    params=["embedded", pytest.param("mosquitto", marks=pytest.mark.mosquitto)],
+)
+def broker(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningBroker | Mosquitto]:
+    """A broker of these tests: that of the demo, and that of production."""
+    folder = tmp_path_factory.mktemp("mqtt") / "broker"
+    in_production = request.param == "mosquitto"
+    running = start_mosquitto(folder) if in_production else start_broker(data_dir=folder)
     yield running
     running.stop()
     running.slot.erase()
@@ -54,7 +62,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
 class Cloud:
     """The product's host of the sealed uplink, on a desk and an inbox in memory."""
 
-    broker: RunningBroker
+    broker: RunningBroker | Mosquitto
     desk: MemoryDesk = field(default_factory=MemoryDesk)
     inbox: Inbox = field(default_factory=Inbox)
     clock: SystemClock = field(default_factory=SystemClock)
@@ -98,7 +106,7 @@ class Cloud:
 
 
 @pytest.fixture
-async def cloud(broker: RunningBroker) -> AsyncIterator[Cloud]:
+async def cloud(broker: RunningBroker | Mosquitto) -> AsyncIterator[Cloud]:
     """A running host."""
     made = Cloud(broker)
     await made.start()

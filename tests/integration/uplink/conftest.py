@@ -16,6 +16,7 @@ from backend.kernel.errors import Unavailable
 from backend.sandbox.embedded.broker import CLOUD, GATEWAY, RunningBroker, start_broker
 from backend.uplink.keys import KeyName
 from backend.uplink.message import Alarm, Ping, Read
+from tests.integration.mosquitto import Mosquitto
 from workers.links.intake import Limits
 from workers.links.mqtt import CUT_S, Broker, MqttTrunk
 from workers.uplink_delivery import Gather
@@ -86,7 +87,7 @@ class Inbox:
 class Site:
     """A host that runs, and a gateway of each of two groups (not connected yet)."""
 
-    broker: RunningBroker
+    broker: RunningBroker | Mosquitto
     desk: MemoryDesk
     inbox: Inbox
     clock: SetClock
@@ -125,7 +126,7 @@ FAST = Tempo(gather=Gather(most=500, wait_s=0.05), answer_s=5, again_s=0.05, loo
 
 
 async def start(
-    broker: RunningBroker,
+    broker: RunningBroker | Mosquitto,
     desk: MemoryDesk,
     inbox: Inbox,
     clock: SetClock,
@@ -149,7 +150,7 @@ async def stop(running: asyncio.Task[None]) -> None:
 
 @asynccontextmanager
 async def site_at(
-    broker: RunningBroker, *, limits: Limits | None = None, cut_s: float = CUT_S
+    broker: RunningBroker | Mosquitto, *, limits: Limits | None = None, cut_s: float = CUT_S
 ) -> AsyncIterator[Site]:
     """A running site on `broker`."""
     desk, inbox, clock = MemoryDesk(), Inbox(), SetClock(NOON)
