@@ -114,28 +114,28 @@ async def channels(town: Town) -> tuple[dict[str, int], int]:
 
 async def read_bill(town: Town, days: Sequence[date]) -> int:
     """What the channels' bills of these days say was taken, through the product's own adapters, in fen."""
-    total = 0
-    for code, kind, key in sorted(_merchants()):
-        group_id = town.group_ids[code]
-        async with unit_of_work(group_id) as work:
-            credential = await tenancy.credential_by_key(
-                work, box=town.ports.box, kind=kind, key=key
-            )
-        channel = town.ports.payment_channel(group_id, credential)
-        for day in days:
+    asked = [_billed(town, *merchant, day) for merchant in _merchants() for day in days]
+    return sum(await asyncio.gather(*asked))
 
-            async def lines(day: date = day, channel: Any = channel) -> Any:
-                try:
-                    return await channel.bill(day)
-                except ChannelUnavailable:
-                    return None
 
-            try:
-                bill = await until(lines, "a bill", within_s=_BILL_WITHIN_S)
-            except Unavailable:
-                bill = []  # a day without any trade has no bill before the next morning
-            total += sum(line.amount_fen - line.refund_fen for line in bill)
-    return total
+async def _billed(town: Town, code: str, kind: str, key: str, day: date) -> int:
+    """What one merchant account's bill says, in fen."""
+    group_id = town.group_ids[code]
+    async with unit_of_work(group_id) as work:
+        credential = await tenancy.credential_by_key(work, box=town.ports.box, kind=kind, key=key)
+    channel = town.ports.payment_channel(group_id, credential)
+
+    async def lines() -> Any:
+        try:
+            return await channel.bill(day)
+        except ChannelUnavailable:
+            return None
+
+    try:
+        bill = await until(lines, "a bill", within_s=_BILL_WITHIN_S)
+    except Unavailable:
+        bill = []  # a day without any trade has no bill before the next morning
+    return sum(line.amount_fen - line.refund_fen for line in bill)
 
 
 def _merchants() -> Iterator[tuple[str, str, str]]:

@@ -19,8 +19,6 @@ from .command_rules import (
 )
 from .supply_rules import Why
 
-_TRIES = 8
-
 
 @dataclass(frozen=True, slots=True)
 class Command:
