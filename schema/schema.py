@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -196,13 +196,13 @@ def _camel(name: str) -> str:
     return first + "".join(part.capitalize() for part in rest)
 
 
-def make_schema(*, types: Iterable[type] = ()) -> GuardedSchema:
-    """The schema of the product."""
+@cache
+def make_schema() -> GuardedSchema:
+    """The schema of the product, made once: it knows nothing of whom it serves."""
     return GuardedSchema(
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
-        types=types,
         extensions=[Documents],
         exception_handlers=[ProblemOf()],
         config=StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=True),

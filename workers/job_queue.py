@@ -1,8 +1,9 @@
-"""arq's queues, written many jobs at a time.
+"""arq's queues, written and looked through many jobs at a time.
 
 arq's own `enqueue_job` asks Redis three times for each job; when a sweep of five hundred gateways is due, a
 command behind it would wait for that. What is written here is what arq 0.28 writes: its worker reads it in
-tests/integration/test_relay.py.
+tests/integration/test_relay.py. Its worker asks as often for each job that waits or is under way anywhere,
+five times a second; JobWorker asks once for all that are under way.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from arq.connections import ArqRedis
-from arq.constants import job_key_prefix
+from arq.constants import in_progress_key_prefix, job_key_prefix
 from arq.jobs import serialize_job
 from arq.utils import timestamp_ms
+from arq.worker import Worker
 
 from workers.heartbeat import beat
 
@@ -48,3 +50,15 @@ class JobQueue:
     async def beat(self) -> None:
         """See heartbeat.beat. Raises RedisError."""
         await beat(self._redis)
+
+
+class JobWorker(Worker):
+    """arq's worker for a queue of which much is under way in other processes, or was when they died."""
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        """Start what nobody has begun. Who begins one in between is seen by arq's own question."""
+        if job_ids:
+            marks = [in_progress_key_prefix + each.decode() for each in job_ids]
+            begun = await self.pool.mget(marks)
+            job_ids = [each for each, mark in zip(job_ids, begun, strict=True) if mark is None]
+        await super().start_jobs(job_ids)

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from arq import cron
 from arq.connections import RedisSettings, create_pool
-from arq.worker import Worker, func
+from arq.worker import func
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, RedisError, TimeoutError
@@ -53,7 +53,7 @@ from workers.housekeeping import (
     watch_all_meters,
 )
 from workers.janitor import tidy
-from workers.job_queue import QUEUE_EVENTS, QUEUE_SWEEPS, JobQueue
+from workers.job_queue import QUEUE_EVENTS, QUEUE_SWEEPS, JobQueue, JobWorker
 from workers.links.door import DoorAddress
 from workers.models import meter_models
 from workers.relay import LEASE_EVENTS, LEASE_SWEEPS, Relay
@@ -181,9 +181,9 @@ def _dump(value: object) -> bytes:
     return json.dumps(value).encode()
 
 
-def _arq_worker(url: str, context: WorkerContext, *, slow: bool) -> Worker:
+def _arq_worker(url: str, context: WorkerContext, *, slow: bool) -> JobWorker:
     lease = LEASE_SWEEPS if slow else LEASE_EVENTS
-    return Worker(
+    return JobWorker(
         functions=[func(handle_event, keep_result=0, max_tries=1)],
         cron_jobs=[
             cron(tick_prices, minute=set(range(2, 60, 5)), timeout=280, keep_result=0),
@@ -207,7 +207,7 @@ def _arq_worker(url: str, context: WorkerContext, *, slow: bool) -> Worker:
         handle_signals=False,
         poll_delay=_POLL_S,
         max_jobs=500 if slow else 100,
-        queue_read_limit=1000,
+        queue_read_limit=5000,  # what others have begun stands first in it
         job_timeout=lease.total_seconds() - 5,
         job_completion_wait=10,
         keep_result=0,

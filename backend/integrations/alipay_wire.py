@@ -17,9 +17,11 @@ from typing import Any
 import requests
 from alipay import AliPay, DCAliPay
 from alipay.exceptions import AliPayException, AliPayValidationError
+from Cryptodome.PublicKey import RSA
 
 from backend.integrations.alipay_config import AlipayConfig, roots
 from backend.integrations.http_session import BoundedSession
+from backend.integrations.merchant_key import merchant_key
 from backend.kernel.clock import CHINA
 from backend.topups.ports import ChannelRefused, ChannelUnavailable
 
@@ -32,6 +34,28 @@ _NOT_NOW = "20000"
 _ASK_AGAIN = frozenset({"ACQ.SYSTEM_ERROR", "app-call-limited", "method-call-limited"})
 
 
+class _TriedKey:
+    """Before an SDK class: its own loading would prove anew that the key's factors are prime, 30 ms of a
+    standing event loop for each merchant of each process (see merchant_key)."""
+
+    _app_private_key_string: str
+    _alipay_public_key_string: str
+
+    def _load_key(self) -> None:
+        own = merchant_key(self._app_private_key_string.encode()).private_numbers()
+        parts = (own.public_numbers.n, own.public_numbers.e, own.d, own.p, own.q)
+        self._app_private_key = RSA.construct(parts, consistency_check=False)
+        self._alipay_public_key = RSA.import_key(self._alipay_public_key_string)
+
+
+class _KeyMode(_TriedKey, AliPay):  # type: ignore[misc] # the SDK has no types
+    """Alipay's answers are verified with its public key."""
+
+
+class _CertificateMode(_TriedKey, DCAliPay):  # type: ignore[misc] # the SDK has no types
+    """Alipay's answers are verified with its certificate."""
+
+
 class AlipayWire:
     """One app's calls, blocking: run them in a thread."""
 
@@ -41,12 +65,12 @@ class AlipayWire:
         common = {"appid": config.app_id, "app_private_key_string": config.private_key_pem}
         self._cert_sn = ""
         if config.certificates is None:
-            self.sdk: Any = AliPay(
+            self.sdk: Any = _KeyMode(
                 alipay_public_key_string=config.alipay_public_key_pem, sign_type="RSA2", **common
             )
         else:
             certificates = config.certificates
-            self.sdk = DCAliPay(
+            self.sdk = _CertificateMode(
                 app_public_key_cert_string=certificates.app_pem,
                 alipay_public_key_cert_string=certificates.alipay_pem,
                 alipay_root_cert_string=roots(certificates.root_pem),

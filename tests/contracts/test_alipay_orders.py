@@ -258,6 +258,6 @@ def test_keys_are_taken_as_alipays_own_tool_prints_them(alipay: AlipayTill) -> N
 
 
 def test_the_private_names_that_we_stand_on_exist_in_this_version() -> None:
-    for name in ("_get_string_to_be_signed", "_verify_and_return_sync_response"):
+    for name in ("_get_string_to_be_signed", "_load_key", "_verify_and_return_sync_response"):
         assert callable(getattr(AliPay, name))
         assert callable(getattr(DCAliPay, name))

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 from arq.connections import ArqRedis, RedisSettings, create_pool
-from arq.worker import Worker, func
+from arq.worker import func
 from redis.exceptions import RedisError
 
 from backend.kernel.clock import SystemClock
 from backend.kernel.db import unit_of_work
 from backend.outbox.operations import emit
 from backend.sandbox.embedded.services import EmbeddedServices
-from workers.job_queue import QUEUE_EVENTS, Job, JobQueue
+from workers.job_queue import QUEUE_EVENTS, Job, JobQueue, JobWorker
 from workers.relay import Relay
 
 from . import commanded
@@ -52,6 +52,19 @@ async def until(so: Callable[[], bool]) -> None:
         return so()
 
     await commanded.until(ask)
+
+
+def working(services: EmbeddedServices, handle_event: Any, *, burst: bool = False) -> JobWorker:
+    """A worker of the queue of events, as the product's reads it. `burst`: it ends with its work."""
+    return JobWorker(
+        functions=[func(handle_event, name="handle_event")],
+        queue_name=QUEUE_EVENTS,
+        redis_settings=RedisSettings.from_dsn(services.valkey.url),
+        burst=burst,
+        handle_signals=False,
+        job_serializer=lambda job: json.dumps(job).encode(),
+        job_deserializer=json.loads,
+    )
 
 
 async def nobody(job: Job) -> None:
@@ -170,18 +183,33 @@ async def test_what_is_queued_many_at_a_time_is_what_a_worker_of_arq_takes(
     queue = JobQueue(redis)
     await queue.put_all(QUEUE_EVENTS, jobs)
     await queue.put_all(QUEUE_EVENTS, jobs[:1])  # the same claim once more is the same job
-    worker = Worker(
-        functions=[func(handle_event, name="handle_event")],
-        queue_name=QUEUE_EVENTS,
-        redis_settings=RedisSettings.from_dsn(services.valkey.url),
-        burst=True,
-        handle_signals=False,
-        job_serializer=lambda job: json.dumps(job).encode(),
-        job_deserializer=json.loads,
-    )
+    worker = working(services, handle_event, burst=True)
     await worker.async_run()
     await worker.close()
     assert sorted(taken, key=lambda job: job["event_id"]) == jobs
+
+
+async def test_of_what_is_under_way_elsewhere_a_worker_asks_once_and_not_for_each(
+    services: EmbeddedServices, redis: ArqRedis
+) -> None:
+    taken: list[str] = []
+
+    async def handle_event(ctx: dict[Any, Any], job: Job) -> None:
+        taken.append(job["event_id"])
+
+    jobs = [{"event_id": f"e-{number}", "attempts": 1, "group_id": 1} for number in range(100)]
+    await JobQueue(redis).put_all(QUEUE_EVENTS, jobs)
+    for number in range(99):
+        await redis.set(f"arq:in-progress:e-{number}:1", "1")
+    await redis.config_resetstat()
+    worker = working(services, handle_event)
+    running = asyncio.create_task(worker.main())
+    await until(lambda: bool(taken))
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await worker.close()
+    asked = await redis.info("commandstats")
+    assert (taken, asked["cmdstat_watch"]["calls"]) == (["e-99"], 1)
 
 
 async def test_what_a_person_waits_for_begins_at_its_time_and_not_at_the_next_tick(
