@@ -13,6 +13,7 @@ import asyncpg
 
 from backend.alerts.alarms import BELL as ALARMS
 from backend.control.batches import BELL as BATCHES
+from backend.kernel.db import connect
 from backend.topups.operations import BELL
 
 log = logging.getLogger(__name__)
@@ -98,8 +99,7 @@ class TopupBell:
 
     async def _listen_once(self) -> None:
         """Listen until the connection is lost; the probe finds out about a silent death."""
-        named = {"application_name": "shuidian topup bell"}
-        connection = await asyncpg.connect(self._dsn, timeout=_ANSWER_S, server_settings=named)
+        connection = await connect(self._dsn, within_s=_ANSWER_S, name="shuidian topup bell")
         lost = asyncio.Event()
         try:
             connection.add_termination_listener(lambda _: lost.set())

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
+from backend.kernel.db import connect
 from backend.kernel.errors import Unavailable
 from backend.kernel.together import Together
 
@@ -160,7 +161,7 @@ class BusLease:
         async with self._asking:
             if self._connection is None or self._connection.is_closed():
                 self.held.clear()  # the locks ended with their connection
-                self._connection = await asyncpg.connect(self._dsn)
+                self._connection = await connect(self._dsn)
                 self._connection.add_termination_listener(lambda _: self.held.clear())
                 await self._connection.add_listener(_WANTED, self._hear)
             return await self._connection.fetchval(sql, *arguments)

@@ -23,7 +23,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from backend.kernel.clock import Clock
-from backend.kernel.db import Database
+from backend.kernel.db import Database, connect
 from backend.kernel.errors import InvalidInput
 from backend.kernel.secrets import SecretBox
 from backend.kernel.settings import HostPort, Settings
@@ -146,7 +146,7 @@ class _Lock:
 @asynccontextmanager
 async def _the_lock(dsn: str, stop: asyncio.Event) -> AsyncIterator[_Lock | None]:
     """The lock as soon as nobody else has it; None when `stop` comes first."""
-    connection: asyncpg.Connection[Any] = await asyncpg.connect(dsn, timeout=_CHECK_WITHIN_S)
+    connection: asyncpg.Connection[Any] = await connect(dsn, within_s=_CHECK_WITHIN_S)
     try:
         while not stop.is_set():
             sql = "SELECT pg_try_advisory_lock($1, $2)"

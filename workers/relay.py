@@ -18,7 +18,7 @@ import asyncpg
 from redis.exceptions import RedisError
 
 from backend.kernel.clock import Clock
-from backend.kernel.db import unit_of_work
+from backend.kernel.db import connect, unit_of_work
 from backend.kernel.metrics import OUTBOX_OLDEST_SECONDS
 from backend.outbox import operations as outbox
 from backend.outbox.queries import groups_due, next_due, oldest_due
@@ -84,7 +84,7 @@ class Relay:
             await self._end_urgent()
 
     async def _listen(self) -> None:
-        connection: asyncpg.Connection[Any] = await asyncpg.connect(self._dsn)
+        connection: asyncpg.Connection[Any] = await connect(self._dsn)
         try:
             await connection.add_listener(outbox.BELL, self._hear)
             heeding = asyncio.create_task(self._heed_bells())

@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 from tortoise.exceptions import DBConnectionError, OperationalError
 
-from backend.kernel.db import unit_of_work
+from backend.kernel.db import connect, unit_of_work
 
 from . import queries
 from .operations import BELL
@@ -88,9 +88,7 @@ class RingWatch:
         self,
     ) -> AsyncIterator[tuple[asyncpg.Connection[Any], asyncio.Event]]:
         rung = asyncio.Event()
-        connection = await asyncpg.connect(
-            self._dsn, timeout=_ANSWER_S, server_settings={"application_name": NAME}
-        )
+        connection = await connect(self._dsn, within_s=_ANSWER_S, name=NAME)
         try:
             connection.add_termination_listener(lambda _: rung.set())
             await connection.add_listener(BELL, lambda *_: rung.set())

@@ -28,9 +28,18 @@ from tortoise.backends.base import client as tortoise_client
 from tortoise.connection import get_connection, get_connections
 
 from backend.kernel import failpoints
+from backend.kernel.keep_alive import KeepAlive, keep_alive
 
 log = logging.getLogger(__name__)
 _ASK_EVERY_S = 0.25
+_ALIVE = KeepAlive(idle_s=10, interval_s=5, count=3)
+# The server asks as well: rows and buses (BusLease) that a vanished host held are free half a minute later.
+_SESSION = {
+    "tcp_keepalives_idle": str(_ALIVE.idle_s),
+    "tcp_keepalives_interval": str(_ALIVE.interval_s),
+    "tcp_keepalives_count": str(_ALIVE.count),
+    "tcp_user_timeout": f"{_ALIVE.gone_after_s}s",
+}
 ALIAS = "app"
 MODEL_MODULES = (
     "backend.tenancy.models",
@@ -199,7 +208,8 @@ _ARRAYS = (
 
 
 class _Connection(asyncpg.Connection):
-    """Asks what an array of uuids is once a process, not once a connection and statement.
+    """Notices when its server vanished; asks what an array of uuids is once a process, not once a connection
+    and statement.
 
     The question costs PostgreSQL 20 ms and more. After a crash of it every process fills its whole pool
     at once; then these questions were most of its work. A private name of the pinned asyncpg:
@@ -207,6 +217,10 @@ class _Connection(asyncpg.Connection):
     """
 
     _known: ClassVar[dict[frozenset[int], Any]] = {}
+
+    def __init__(self, protocol: Any, transport: asyncio.BaseTransport, *args: Any) -> None:
+        super().__init__(protocol, transport, *args)
+        keep_alive(transport, _ALIVE)
 
     async def _introspect_types(self, typeoids: Iterable[int], within_s: float | None) -> Any:
         wanted = frozenset(typeoids)
@@ -229,6 +243,20 @@ async def _leave_as_it_is(connection: asyncpg.Connection[Any]) -> None:
     """A connection comes back with nothing to clear away: whatever is set is SET LOCAL, whoever listens
     has a connection of his own (a house rule sees to it). asyncpg's own reset costs a round trip more; an
     open transaction it still rolls back before it asks this."""
+
+
+async def connect(
+    dsn: str, *, within_s: float = 60.0, name: str | None = None
+) -> asyncpg.Connection[Any]:
+    """A connection beside the pool, for who listens or holds a lock. That one side vanished the other notices
+    within half a minute. `name`: how PostgreSQL shows it.
+
+    Raises OSError, TimeoutError, asyncpg.PostgresError.
+    """
+    named = {} if name is None else {"application_name": name}
+    return await asyncpg.connect(
+        dsn, timeout=within_s, connection_class=_Connection, server_settings=_SESSION | named
+    )
 
 
 class Database:
@@ -279,6 +307,7 @@ def tortoise_config(dsn: str, *, pool_max: int, migrations: str | None = None) -
         "minsize": 1,
         "maxsize": pool_max,
         "connection_class": _Connection,
+        "server_settings": _SESSION,
         "init": _prepare_connection,
         "reset": _leave_as_it_is,
     }

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import asyncpg
 from tortoise import Tortoise
 from tortoise.migrations.api import migrate as tortoise_migrate
 
-from .db import tortoise_config
+from .db import connect, tortoise_config
 
 APP_ROLE = "shuidian_app"
 # Tortoise records a step after its transaction and takes no lock of its own: two deploys at once
@@ -23,7 +22,7 @@ async def migrate(owner_dsn: str, *, at: datetime) -> list[str]:
     The role `shuidian_app` must exist (compose.yaml and the launcher create it).
     """
     applied: list[str] = []
-    guard = await asyncpg.connect(owner_dsn)
+    guard = await connect(owner_dsn)
     try:
         await guard.execute("SELECT pg_advisory_lock($1)", _LOCK)
         if not await guard.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", APP_ROLE):

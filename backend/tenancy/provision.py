@@ -7,6 +7,7 @@ from datetime import datetime
 
 import asyncpg
 
+from backend.kernel.db import connect
 from backend.kernel.errors import Conflict, InvalidInput
 from backend.kernel.ids import uuid7
 
@@ -24,7 +25,7 @@ async def add_group(
         role: {"id": str(uuid7(at)), "permissions": [str(p) for p in permissions]}
         for role, permissions in PRESET_ROLES.items()
     }
-    connection = await asyncpg.connect(owner_dsn)
+    connection = await connect(owner_dsn)
     try:
         group_id: int = await connection.fetchval(
             "SELECT tenancy_add_group($1, $2, $3, $4, $5, $6::jsonb, $7, $8)",
@@ -52,7 +53,7 @@ async def renew_preset_roles(owner_dsn: str) -> int:
     Part of an upgrade: a right that came with it would be nobody's in a group that was there before.
     """
     changed = 0
-    connection = await asyncpg.connect(owner_dsn)
+    connection = await connect(owner_dsn)
     try:
         for row in await connection.fetch("SELECT tenancy_groups() AS group_id"):
             # For the session: nobody has this connection before or after us.

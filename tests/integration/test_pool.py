@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -14,7 +15,7 @@ import pytest
 from tortoise.connection import get_connection
 from tortoise.exceptions import DBConnectionError, OperationalError
 
-from backend.kernel.db import ALIAS, Database, platform_connection, unit_of_work
+from backend.kernel.db import ALIAS, Database, connect, platform_connection, unit_of_work
 from backend.sandbox.embedded.child import free_port
 from backend.sandbox.embedded.services import EmbeddedServices
 
@@ -282,3 +283,29 @@ async def test_the_pool_is_as_large_as_it_was_told(services: EmbeddedServices) -
         async with platform_connection() as connection:
             assert await connection.fetchval("SELECT current_user") == "shuidian_app"
         assert get_connection(ALIAS)._pool.get_max_size() == POOL
+
+
+async def test_of_a_database_and_a_worker_each_notices_in_half_a_minute_that_the_other_vanished(
+    services: EmbeddedServices,
+) -> None:
+    async with pool_of(services.app_dsn(), 1), platform_connection() as pooled:
+        beside = await connect(services.app_dsn(), name="who listens")
+        for connection in (pooled, beside):
+            plug = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined] # private
+            assert plug.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            ours = [
+                plug.getsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_{name}"))
+                for name in ("KEEPIDLE", "KEEPINTVL", "KEEPCNT", "USER_TIMEOUT")
+            ]
+            theirs = [  # as the server reads them back from its socket
+                await connection.fetchval(f"SHOW tcp_{name}")
+                for name in (
+                    "keepalives_idle",
+                    "keepalives_interval",
+                    "keepalives_count",
+                    "user_timeout",
+                )
+            ]
+            assert (ours, theirs) == ([10, 5, 3, 25_000], ["10", "5", "3", "25000"])
+        assert await beside.fetchval("SHOW application_name") == "who listens"
+        await beside.close()

@@ -1,7 +1,8 @@
 """backend/kernel/db.py opens, commits and rolls back; nobody else (trap 7 of the field).
 
 Nothing is left on a pooled connection either: what is set is SET LOCAL, a lock ends with its transaction
-(pg_advisory_xact_lock). The pool does not clear connections that come back.
+(pg_advisory_xact_lock). The pool does not clear connections that come back. Who listens or holds a lock has a
+connection of its own, by `connect` of that file: asyncpg's own would not notice that its server vanished.
 
 SQLite files of the on-site box, of the simulated site and of the stand-in channels are other people's
 machines: they commit their own files.
@@ -16,7 +17,10 @@ from collections.abc import Iterator
 from ..tree import Finding, Source, Tree
 
 COMMIT_FILE = "backend/kernel/db.py"
+_CONNECT = "backend.kernel.db.connect"
 OTHER_MACHINES = ("workers/virtual/", "workers/gateway/", "backend/sandbox/")
+# What looks on in chaos and simulation ends with its run.
+_ONLOOKERS = ("backend/chaos/",)
 
 _STATEMENT = re.compile(
     r"(?:^|;)\s*(?:BEGIN|COMMIT|ROLLBACK|START\s+TRANSACTION)\b\s*(?:;|$|WORK|TRANSACTION|ISOLATION)"
@@ -35,6 +39,8 @@ def check(tree: Tree) -> Iterator[Finding]:
         yield from _orm(source)
         if not source.path.startswith(OTHER_MACHINES):
             yield from _calls(source)
+        if not source.path.startswith((*OTHER_MACHINES, *_ONLOOKERS)):
+            yield from _connections(source)
             yield from _statements(source, _STATEMENT, "transaction statements are for")
         if not _has_a_connection_of_its_own(source):
             yield from _statements(
@@ -60,13 +66,16 @@ def _calls(source: Source) -> Iterator[Finding]:
             yield source.finding(call, f".{call.func.attr}() is for backend/kernel/db.py only")
 
 
+def _connections(source: Source) -> Iterator[Finding]:
+    for call in source.of(ast.Call):
+        if ast.unparse(call.func) == "asyncpg.connect":
+            yield source.finding(call, f"{_CONNECT} notices that a server vanished")
+
+
 def _has_a_connection_of_its_own(source: Source) -> bool:
     """Such a one ends with the work that it was made for."""
-    called = (call.func for call in source.of(ast.Call))
-    return any(
-        isinstance(each, ast.Attribute) and ast.unparse(each) == "asyncpg.connect"
-        for each in called
-    )
+    called = (ast.unparse(call.func) for call in source.of(ast.Call))
+    return any(source.names.get(each, each) in (_CONNECT, "asyncpg.connect") for each in called)
 
 
 def _statements(source: Source, told: re.Pattern[str], why: str) -> Iterator[Finding]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import cast
 
 from backend.kernel.errors import DomainError
+from backend.kernel.keep_alive import KeepAlive, keep_alive
 
 from .budget import Budget
 from .line import Line, Lines
@@ -29,7 +29,7 @@ from .ports import (
 
 _STRANGER_BURST = 16 * 1024
 # A mobile network forgets an idle connection without telling either end.
-_KEEP_ALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+_KEEP_ALIVE = KeepAlive(idle_s=60, interval_s=15, count=4)
 
 
 class Listener:
@@ -123,7 +123,7 @@ class _Caller(asyncio.Protocol):
         self._stranger = True
         self._listener.came(self)
         self._deadline = self._loop.call_later(self._listener.limits.register_s, self._time_is_up)
-        _keep_alive(self._transport)
+        keep_alive(self._transport, _KEEP_ALIVE)
 
     def data_received(self, data: bytes) -> None:
         if self._line is not None:
@@ -246,13 +246,3 @@ class _Caller(asyncio.Protocol):
         self._no_stranger()
         assert self._transport is not None
         self._transport.close()
-
-
-def _keep_alive(transport: asyncio.Transport) -> None:
-    plug: socket.socket | None = transport.get_extra_info("socket")
-    if plug is None:
-        return
-    plug.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEP_ALIVE:
-        if hasattr(socket, name):  # not on every system
-            plug.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
