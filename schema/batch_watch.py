@@ -18,9 +18,11 @@ from backend.kernel.db import unit_of_work
 from .context import Info
 
 _AT_ONCE = 500  # meters of one event
-_PACE_S = (
-    0.25  # a batch rings many times a second; nobody reads as fast, and each look is a question
-)
+# A batch rings many times a second; nobody reads as fast, and each look is a question. When only a few are
+# left, who watches waits for the last.
+_PACE_S = 0.5
+_LAST_PACE_S = 0.1
+_FEW = 1_000
 
 
 class Seen(NamedTuple):
@@ -50,8 +52,12 @@ class Watch:
             while True:
                 for seen in await self._new():
                     yield seen
-                await asyncio.sleep(_PACE_S)
+                await asyncio.sleep(_LAST_PACE_S if self._left <= _FEW else _PACE_S)
                 await rings.get()
+
+    @property
+    def _left(self) -> int:
+        return self._counts[ItemState.READY] + self._counts[ItemState.ASKED]
 
     async def _new(self) -> list[Seen]:
         scope = await self._info.context.scope_now()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
+from backend.kernel.canonical import canonical
 from backend.kernel.scope import Actor
 
 State = Mapping[str, str | int | bool | list[str] | None]
@@ -16,8 +16,7 @@ GENESIS = bytes(32)
 
 def entry_hash(previous: bytes, content: Mapping[str, object]) -> bytes:
     """SHA-256 over the previous hash and the canonical JSON of the entry."""
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(previous + canonical.encode()).digest()
+    return hashlib.sha256(previous + canonical(content)).digest()
 
 
 def content_of(
