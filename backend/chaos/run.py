@@ -88,7 +88,7 @@ async def _break_and_judge(
     )
     crowd = Crowd(town, planned, payers=_PAYERS)
     breaker = Breaker(town, crowd)
-    day, begun = sums.day_of(town), time.monotonic()
+    since, begun = town.ports.clock.now(), time.monotonic()
     await asyncio.gather(crowd.run(), breaker.run(blows))
     broken_for = time.monotonic() - begun
     await until(lambda: _site_up(town), "the site")
@@ -105,7 +105,7 @@ async def _break_and_judge(
         grown_fen=grown,
         sold=sold,
         registers_wh=await sums.registers(town),
-        bill_fen=await sums.read_bill(town, sorted({day, sums.day_of(town)})),
+        bill_fen=await sums.read_bill(town, since),
         baits=frozenset(breaker.forger.orders),
         believed=breaker.forger.believed,
     )

@@ -7,7 +7,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from .town import Town, until
 from .verdict import Book, Sold
 
 _BILL_WITHIN_S = 20.0
+# A settlement day of UnionPay ends at 23:00.
+_MIDNIGHT, _DAY_ENDS_BEFORE = timedelta(0), {"UNIONPAY": timedelta(hours=1)}
 _WH_PER_KWH = 1_000
 _IN_CLOUD = frozenset(tenant.home.meter for tenant in CLOUDS)
 _READ = (
@@ -112,10 +114,21 @@ async def channels(town: Town) -> tuple[dict[str, int], int]:
     return await asyncio.to_thread(read_channels, town.data)
 
 
-async def read_bill(town: Town, days: Sequence[date]) -> int:
-    """What the channels' bills of these days say was taken, through the product's own adapters, in fen."""
-    asked = [_billed(town, *merchant, day) for merchant in _merchants() for day in days]
+async def read_bill(town: Town, since: datetime) -> int:
+    """What the channels' bills say was taken since then, through the product's own adapters, in fen."""
+    now = town.ports.clock.now()
+    asked = [
+        _billed(town, code, kind, key, day)
+        for code, kind, key in _merchants()
+        for day in days_billed(kind, since, now)
+    ]
     return sum(await asyncio.gather(*asked))
+
+
+def days_billed(kind: str, since: datetime, until: datetime) -> list[date]:
+    """The days of a channel whose bills tell what was paid from `since` to `until`, which is soon after."""
+    early = _DAY_ENDS_BEFORE.get(kind, _MIDNIGHT)
+    return sorted({business_day(at + early) for at in (since, until)})
 
 
 async def _billed(town: Town, code: str, kind: str, key: str, day: date) -> int:
@@ -146,8 +159,3 @@ def _merchants() -> Iterator[tuple[str, str, str]]:
             yield group.code, "WECHAT_PAY", site.mchid
             yield group.code, "ALIPAY", site.alipay.seller_id
             yield group.code, "UNIONPAY", site.unionpay
-
-
-def day_of(town: Town) -> date:
-    """The channel's day now."""
-    return business_day(town.ports.clock.now())

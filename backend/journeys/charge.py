@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from operator import add
+from types import MappingProxyType
 from uuid import UUID
 
 from backend.charges import queries
@@ -52,6 +53,7 @@ from .charge_rating import (
 
 AT_ONCE = 2_500  # assignments of one transaction
 _USE = Reason.USE
+_NOTHING: Mapping[UUID, datetime] = MappingProxyType({})
 _POINTS = 200  # of one meter at once; what is more is found by the next look
 
 
@@ -73,11 +75,13 @@ async def charge_meters(*, group_id: int, since: Mapping[UUID, datetime], at: da
     return made
 
 
-async def charge_account(work: UnitOfWork, *, account_id: UUID, at: datetime) -> int:
+async def charge_account(
+    work: UnitOfWork, *, account_id: UUID, at: datetime, since: Mapping[UUID, datetime] = _NOTHING
+) -> int:
     """Charge all that was read of an account's CLOUD meters, inside the caller's transaction: before its
-    final bill. How many charges that made."""
+    final bill, and when a meter's service ended at an instant (`since`). How many charges that made."""
     found = await cloud.cloud_assignments(work, account_ids=[account_id])
-    return await charge_in(work, assignments=found, since={}, at=at)
+    return await charge_in(work, assignments=found, since=since, at=at)
 
 
 async def charge_in(

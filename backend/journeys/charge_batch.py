@@ -96,6 +96,9 @@ async def gather(work: UnitOfWork, assignments: Iterable[CloudAssignment], at: d
         started = each.started_at if known is None else min(known[1], each.started_at)
         wanted[supply] = each.project_id, started
     openings = await charges.hold_supplies(work, supplies=wanted)
+    # A takedown may have ended one since it was found; that holds the supply as well.
+    for id_, ended_at, closing_total in await cloud.ends_of(work, assignment_ids=list(served)):
+        served[id_] = served[id_]._replace(ended_at=ended_at, closing_total=closing_total)
     positions = await queries.positions_of(work, assignment_ids=list(served))
     if len(positions) < len(served):
         known_ids = {position.assignment_id for position in positions}

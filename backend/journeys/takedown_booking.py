@@ -50,6 +50,7 @@ from backend.metering.takedowns import NOTHING, Takedown
 from backend.outbox.operations import emit
 from backend.tenancy.rules import Permission
 
+from .charge import charge_account
 from .occupancy import hang, hold_purse
 
 VOIDED = "the meter was taken down first; the money went on with the account's"
@@ -134,6 +135,9 @@ async def book_out(
     if meter.credit_mode == CreditMode.METER:
         settled, moved = await _book_money(work, ending, target)
     await rows.end_assignment(work, assignment_id=served.id, word=ending.word, by=takedown.final_by)
+    if meter.credit_mode == CreditMode.CLOUD:
+        # To the last word and no further: what was charged beyond it meanwhile is taken back.
+        await charge_account(work, account_id=account_id, since={meter.id: ending.word.at}, at=at)
     following: MeterAssignment | None = None
     if target is not None:
         scope = _hanger(work.group_id, actor)

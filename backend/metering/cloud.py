@@ -57,6 +57,19 @@ async def cloud_assignments(
     ]
 
 
+async def ends_of(
+    work: UnitOfWork, *, assignment_ids: Sequence[UUID]
+) -> list[tuple[UUID, datetime, int | None]]:
+    """Those of the assignments that ended: when, and their closing totals."""
+    rows = await work.fetch(
+        "SELECT id, ended_at, closing_total FROM metering_assignment"
+        " WHERE group_id = $1 AND id = ANY($2) AND ended_at IS NOT NULL",
+        work.group_id,
+        list(assignment_ids),
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
 _REGISTERS = "meter_id, at, total, spike_wh, peak_wh, flat_wh, valley_wh, deep_wh"
 _ALL_SINCE = (
     f"SELECT {_REGISTERS} FROM metering_reading"
