@@ -31,6 +31,7 @@ from backend.metering.cloud import cloud_assignments
 from backend.metering.rules import MeterModel
 from backend.outbox.operations import reopen_if_done
 from backend.topups.account_refunds import moved_nothing, open_refunds, order_of_lot
+from backend.topups.corrections import Place
 from backend.topups.refunds import refund_of_key
 
 from .charge import charge_account
@@ -147,6 +148,8 @@ async def _give_back(
             actor=closing.operator,
             models=models,
             at=at,
+            # Of an order that was corrected another account holds the rest, which stays where it is.
+            place=Place(closing.account_id, lot.source),
         )
 
 

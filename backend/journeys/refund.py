@@ -28,7 +28,7 @@ from backend.tenancy.rules import Permission
 from backend.topups import operations as topups
 from backend.topups import queries as orders
 from backend.topups import refunds as rows
-from backend.topups.corrections import place_of
+from backend.topups.corrections import Place, place_of
 from backend.topups.queries import Order
 from backend.topups.refund_rules import (
     Refundable,
@@ -92,8 +92,10 @@ async def request_of_order(
     actor: Actor,
     models: Mapping[str, MeterModel],
     at: datetime,
+    place: Place | None = None,
 ) -> Refund:
-    """As `request_refund`, in the caller's transaction; the caller has checked the right."""
+    """As `request_refund`, in the caller's transaction; the caller has checked the right. `place`: whose
+    money and which lot it is; None: where the order's money went when it was corrected."""
     if amount.hao % 100:
         raise InvalidInput("a refund is whole fen", field="amount")
     locked = await topups.lock_order(work, order_no=order.order_no)
@@ -107,7 +109,8 @@ async def request_of_order(
         return known
     if locked.state is not OrderState.PAID:
         raise Conflict("nothing was paid by this order")
-    place = await place_of(work, order=order)
+    if place is None:
+        place = await place_of(work, order=order)
     told = check_request(
         amount_fen=amount.fen,
         reason=reason,

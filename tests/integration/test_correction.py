@@ -8,7 +8,11 @@ import pytest
 
 from backend.control.queries import vend_of_source
 from backend.control.rules import VendSource
+from backend.journeys.closing import close_account
+from backend.journeys.closing_steps import advance
 from backend.journeys.correction import Corrected, correct_topup
+from backend.journeys.refund import refuse_refund
+from backend.journeys.takedown import Ask
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, InvalidInput, NotFound
 from backend.kernel.money import ZERO, Money
@@ -120,4 +124,25 @@ async def test_a_room_whose_meter_holds_its_money_gets_it_by_a_numbered_vend(
     assert (vend.meter_id, vend.purchase_no, vend.amount) == (meter.id, 1, Money.parse("50"))
     assert transit[meter.id] == Money.parse("50")
     assert await purses(world, world.account.id, right.id) == [str(ZERO), str(ZERO)]
+    await expect_kept_is_derived(world)
+
+
+async def test_who_moves_out_gets_what_is_left_of_a_moved_top_up_and_not_what_moved_on(
+    worlds: tuple[World, World],
+) -> None:
+    world = await cloud(worlds[0])
+    await allow_alone(world, fen=10**6)
+    first, second = [(await make_account(world, no=no)).id for no in ("100002", "100003")]
+    await opened(world)
+    order = await take(world)
+    await move(world, order, first)
+    waits = await ask(world, order, "10")
+    assert (await move(world, order, second)).amount == Money.parse("40")
+    now = world.clock.now()
+    await refuse_refund(scope=world.scope, refund_id=waits.id, note="not his money", at=now)
+    assert await purses(world, first, second) == ["10.00", "40.00"]
+    why = Ask(world.scope.actor, "they move out", "closing-first", meter_models(), now)
+    closing = await close_account(scope=world.scope, account_id=first, cut=False, ask=why)
+    await advance(group_id=world.group_id, closing_id=closing.id, models=meter_models(), at=now)
+    assert await purses(world, first, second) == ["0.00", "40.00"]
     await expect_kept_is_derived(world)
