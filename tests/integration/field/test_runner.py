@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -171,10 +172,11 @@ async def test_faults_last_as_often_as_told(field: Field) -> None:
 async def test_a_newcomer_tries_meters_on_a_serial_line_without_hardware_and_without_a_cloud(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Households that use nothing: on a slow machine the meter would show 19.99 by the time it is read.
-    idle = [meter | {"average_w": 0} for meter in PLAN["gateways"][0]["meters"]]
-    gateway = PLAN["gateways"][0] | {"serial_line": True, "meters": idle}
-    async with _process(tmp_path, {"gateways": [gateway]}) as (_, told):
+    plan: dict[str, Any] = deepcopy(PLAN)
+    plan["gateways"][0]["serial_line"] = True
+    for meter in plan["gateways"][0]["meters"]:
+        meter["average_w"] = 0  # on a slow machine it would show 19.99 by the time it is read
+    async with _process(tmp_path, plan) as (_, told):
         device = told["lines"]["GW-1"]
         file = tmp_path / "box.toml"
         meters = [
