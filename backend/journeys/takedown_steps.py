@@ -212,7 +212,7 @@ async def _hear(
     )
     since = max(takedown.started_at, takedown.unsure_until)
     # A gateway may tell late what it read before: by then a sale was written, or energy went through.
-    if latest is None or min(latest.at, latest.received_at) <= since:
+    if latest is None or latest.received_at <= since or latest.at < since:
         return takedown
     if takedown.cut and latest.relay_closed is not False:
         return takedown
