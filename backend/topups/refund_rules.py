@@ -33,6 +33,8 @@ FINAL = frozenset({RefundState.DONE, RefundState.FAILED, RefundState.REFUSED})
 # Asked again after the n-th answer that it is under way: most are done in a minute and somebody waits; WeChat
 # takes minutes for change and one to three days for a bank card (channels.md section 2.3).
 _ASK_AGAIN = (
+    timedelta(seconds=15),
+    timedelta(seconds=15),
     timedelta(seconds=30),
     timedelta(seconds=30),
     timedelta(minutes=1),
