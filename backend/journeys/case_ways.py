@@ -25,7 +25,7 @@ from backend.outbox.operations import postpone
 from backend.tenancy.rules import Permission
 from backend.topups import operations as topups
 from backend.topups import refunds
-from backend.topups.corrections import place_of
+from backend.topups.corrections import Place, place_of
 from backend.topups.queries import Order
 from backend.topups.refund_rules import RefundState
 from backend.topups.refunds import Refund, Source
@@ -108,14 +108,26 @@ async def _refund_again(work: UnitOfWork, handling: Handling) -> None:
         return
     order = await topups.lock_order(work, order_no=failed.source.order_no)
     assert order is not None, "orders are never deleted"
-    await _request(work, handling, order, failed.amount, failed.reason)
+    await _request(
+        work, handling, order, failed.amount, failed.reason, place=await _returned(work, failed)
+    )
+
+
+async def _returned(work: UnitOfWork, failed: Refund) -> Place | None:
+    """Where a failed refund's money went back to, if it is there still; None: it was moved on since."""
+    account_id, source = failed.source.account_id, failed.source.lot_source
+    if account_id is None or source is None:
+        return None
+    lot = await lot_state(work, source=source)
+    return None if lot is None or lot.left < failed.amount else Place(account_id, source)
 
 
 async def _give_back(work: UnitOfWork, handling: Handling) -> None:
     """PAID_WITHOUT_METER: what is left of the order goes back to the payer."""
     order = await _order(work, handling)
-    lot = await lot_state(work, source=(await place_of(work, order=order)).lot_source)
-    asked = await refunds.asked_of_order(work, order_no=order.order_no)
+    source = (await place_of(work, order=order)).lot_source
+    lot = await lot_state(work, source=source)
+    asked = await refunds.asked_of_order(work, order_no=order.order_no, lot_source=source)
     held = Money(0) if lot is None else min(lot.left, lot.purse_left)
     _may_ask(handling)
     amount = Money.of_fen(max(0, held.hao // 100 - asked.waiting_fen))
@@ -185,7 +197,13 @@ async def _refund(work: UnitOfWork, handling: Handling) -> Refund:
 
 
 async def _request(
-    work: UnitOfWork, handling: Handling, order: Order, amount: Money, reason: str
+    work: UnitOfWork,
+    handling: Handling,
+    order: Order,
+    amount: Money,
+    reason: str,
+    *,
+    place: Place | None = None,
 ) -> None:
     await request_of_order(
         work,
@@ -196,6 +214,7 @@ async def _request(
         actor=handling.scope.actor,
         models=handling.models,
         at=handling.at,
+        place=place,
     )
 
 

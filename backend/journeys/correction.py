@@ -18,7 +18,7 @@ from backend.audit.operations import record
 from backend.control.rules import VendSource
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import Conflict, InvalidInput, NotFound
-from backend.kernel.money import ZERO, Money
+from backend.kernel.money import Money
 from backend.kernel.scope import Scope
 from backend.ledger import operations as ledger
 from backend.ledger.lots import LotState, lot_state
@@ -34,6 +34,8 @@ from backend.topups.rules import OrderState
 
 from .purse_vend import send_on
 from .refund import order_for, taken_back
+
+_FEN = Money.of_fen(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ async def _whole(
 ) -> LotState:
     """The order's lot, all of whose rest is in its purse and asked back by nobody. Raises Conflict."""
     lot = await lot_state(work, source=place.lot_source)
-    if lot is None or lot.left <= ZERO:
+    if lot is None or lot.left < _FEN:  # a fraction can be neither sold nor given back
         raise Conflict("nothing is left of this top-up")
     if lot.purse_left < lot.left:
         why = await taken_back(work, account_id=place.account_id, models=models)
@@ -134,7 +136,8 @@ async def _whole(
             f"{lot.left - lot.purse_left} yuan of this top-up are at the meter, or were used there."
             f" Can a command lower its money? {why or 'no: its model holds none'}"
         )
-    if (await refunds.asked_of_order(work, order_no=order.order_no)).waiting_fen:
+    asked = await refunds.asked_of_order(work, order_no=order.order_no, lot_source=place.lot_source)
+    if asked.waiting_fen:
         raise Conflict("a refund of this top-up waits to be decided")
     return lot
 

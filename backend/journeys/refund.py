@@ -149,7 +149,7 @@ async def add_and_agree(
     at: datetime,
 ) -> Refund:
     """Write down a checked request, and agree to it when one operator is enough; audited."""
-    asked = await rows.asked_of_order(work, order_no=source.order_no)
+    asked = await rows.asked_of_order(work, order_no=source.order_no, lot_source=source.lot_source)
     refund = await rows.add_refund(
         work,
         source=source,
@@ -244,7 +244,7 @@ async def order_for(work: UnitOfWork, *, scope: Scope, order_id: UUID) -> Order:
 
 async def _refundable(work: UnitOfWork, order_no: str, lot_source: str) -> Refundable:
     lot = await lot_state(work, source=lot_source)
-    asked = await rows.asked_of_order(work, order_no=order_no)
+    asked = await rows.asked_of_order(work, order_no=order_no, lot_source=lot_source)
     if lot is None:
         return Refundable(ZERO, ZERO, asked.waiting_fen)
     # What was used and is not charged yet is spent all the same (C3).

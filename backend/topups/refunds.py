@@ -227,21 +227,24 @@ def _changed(row: Row | None) -> Refund:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Refunds of one order in fen: those that wait for a second operator, and all that were not
+    """Refunds of one order in fen: those of one lot that wait for a second operator, and all that were not
     refused and did not fail."""
 
     waiting_fen: int
     all_fen: int
 
 
-async def asked_of_order(work: UnitOfWork, *, order_no: str) -> Asked:
-    """What was asked for of an order until now; the order's lock is held."""
+async def asked_of_order(work: UnitOfWork, *, order_no: str, lot_source: str | None) -> Asked:
+    """What was asked for of an order until now, and of that one of its lots (None: a payment that fits no
+    order); the order's lock is held."""
     row = await work.fetchrow(
-        "SELECT coalesce(sum(amount_fen) FILTER (WHERE state = 'REQUESTED'), 0)::bigint AS waiting,"
+        "SELECT coalesce(sum(amount_fen) FILTER (WHERE state = 'REQUESTED'"
+        "  AND lot_source IS NOT DISTINCT FROM $3), 0)::bigint AS waiting,"
         " coalesce(sum(amount_fen), 0)::bigint AS all_of_it FROM topups_refund"
         " WHERE group_id = $1 AND order_no = $2 AND state NOT IN ('FAILED', 'REFUSED')",
         work.group_id,
         order_no,
+        lot_source,
     )
     assert row is not None
     return Asked(row["waiting"], row["all_of_it"])

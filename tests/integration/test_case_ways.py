@@ -9,6 +9,7 @@ import pytest
 
 from backend.control.queries import vends_of_topups
 from backend.journeys.cases import CaseAction, resolve
+from backend.journeys.correction import correct_topup
 from backend.journeys.refund_sending import pursue
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, Forbidden, InvalidInput
@@ -27,7 +28,16 @@ from workers.models import meter_models
 from .refunding import FIFTY, allow_alone, ask, channel_says, cloud_order, second
 from .test_ledger import expect_kept_is_derived
 from .test_refunds import cases
-from .world import World, admin_scope, make_credential, make_meter, make_order, new_id, pay
+from .world import (
+    World,
+    admin_scope,
+    make_account,
+    make_credential,
+    make_meter,
+    make_order,
+    new_id,
+    pay,
+)
 
 
 async def settle_case(
@@ -229,6 +239,33 @@ async def test_a_failed_refund_is_asked_for_again_under_a_number_of_its_own(
         FIFTY,
     )
     assert await held(world, AccountKind.PURSE) == "0.00"
+    await expect_kept_is_derived(world)
+
+
+async def test_a_refund_that_failed_is_asked_for_again_from_where_its_money_is_and_not_from_another_room(
+    worlds: tuple[World, World],
+) -> None:
+    world = worlds[0]
+    other = (await make_account(world, no="100002")).id
+    order = await cloud_order(world)
+    asked = await ask(world, order, "10")
+    moved = await correct_topup(
+        scope=world.scope,
+        order_id=order.id,
+        account_id=other,
+        reason="102 paid for 101",
+        models=meter_models(),
+        at=world.clock.now(),
+    )
+    assert moved.amount == Money.parse("40")
+    ports, _ = channel_says(world, Word.FAILED)
+    await pursue(ports, group_id=world.group_id, refund_id=asked.id)
+    assert await held(world, AccountKind.PURSE) == "10.00"
+    await settle_case(world, "REFUND_FAILED", CaseAction.RETRY)
+    assert await held(world, AccountKind.PURSE) == "0.00"
+    async with unit_of_work(world.group_id) as work:
+        theirs = await owed(work, kind=AccountKind.PURSE, refs=[other])
+    assert theirs[other] == Money.parse("40")
     await expect_kept_is_derived(world)
 
 

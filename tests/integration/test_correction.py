@@ -17,6 +17,7 @@ from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, InvalidInput, NotFound
 from backend.kernel.money import ZERO, Money
 from backend.kernel.scope import Scope
+from backend.ledger.operations import spend
 from backend.ledger.queries import owed
 from backend.ledger.rules import AccountKind
 from backend.topups.queries import Order
@@ -141,8 +142,34 @@ async def test_who_moves_out_gets_what_is_left_of_a_moved_top_up_and_not_what_mo
     now = world.clock.now()
     await refuse_refund(scope=world.scope, refund_id=waits.id, note="not his money", at=now)
     assert await purses(world, first, second) == ["10.00", "40.00"]
+    await allow_alone(world, fen=0)
+    assert (await ask(world, order, "30")).source.account_id == second, (
+        "it waits for one who agrees"
+    )
+    await allow_alone(world, fen=10**6)
     why = Ask(world.scope.actor, "they move out", "closing-first", meter_models(), now)
     closing = await close_account(scope=world.scope, account_id=first, cut=False, ask=why)
     await advance(group_id=world.group_id, closing_id=closing.id, models=meter_models(), at=now)
     assert await purses(world, first, second) == ["0.00", "40.00"]
     await expect_kept_is_derived(world)
+
+
+async def test_less_than_a_fen_is_not_moved_for_it_could_neither_be_sold_nor_given_back(
+    worlds: tuple[World, World],
+) -> None:
+    world = await cloud(worlds[0])
+    right = (await make_account(world, no="100002")).id
+    await opened(world)
+    order = await take(world)
+    async with unit_of_work(world.group_id) as work:
+        await spend(
+            work,
+            project_id=world.project.id,
+            account_id=world.account.id,
+            business_key="charge:all-but-60-hao",
+            amount=Money.parse("49.9940"),
+            at=world.clock.now(),
+        )
+    with pytest.raises(Conflict, match="nothing is left"):
+        await move(world, order, right)
+    assert await purses(world, world.account.id, right) == ["0.0060", "0.00"]
