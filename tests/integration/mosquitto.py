@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backend.sandbox.embedded.broker import CLOUD, GATEWAY
-from backend.sandbox.embedded.child import Child, choose_port
+from backend.sandbox.embedded.child import choose_port
 from backend.sandbox.embedded.places import Slot, own
 from backend.sandbox.embedded.running import RunningServer
 
@@ -58,17 +58,7 @@ class Mosquitto(RunningServer):
             file.chmod(0o600)
             own(file, self.slot.user)
         lock = os.open(self.slot.beside("lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            child = Child(
-                [_program("mosquitto"), "-c", str(settings)],
-                name=self.NAME,
-                log=self.log,
-                lock=lock,
-                death_signal=signal.SIGTERM,
-                user=self.slot.user,
-            )
-        finally:
-            os.close(lock)
+        child = self._spawn([_program("mosquitto"), "-c", str(settings)], lock=lock)
         return self._adopt(child, ready=self._listens, within_s=_READY_S)
 
     def _settings(self) -> str:

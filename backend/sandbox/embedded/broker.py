@@ -20,7 +20,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .child import Child, choose_port, hold_lock
+from .child import choose_port, hold_lock
 from .places import Slot, broker_binary, own, secret_file
 from .running import RunningServer
 
@@ -79,18 +79,9 @@ class RunningBroker(RunningServer):
         """Start and wait until it answers; False when the port was lost to another program."""
         settings = self.slot.data / "server.json"
         _write_secret(settings, self._settings(), self.slot)
-        lock = _wait_predecessor(self.slot)
-        try:
-            child = Child(
-                [str(self._binary), "-c", str(settings)],
-                name=self.NAME,
-                log=self.log,
-                lock=lock,
-                death_signal=signal.SIGTERM,
-                user=self.slot.user,
-            )
-        finally:
-            os.close(lock)
+        child = self._spawn(
+            [str(self._binary), "-c", str(settings)], lock=_wait_predecessor(self.slot)
+        )
         return self._adopt(child, ready=self._answers, within_s=_READY_S)
 
     def _answers(self) -> bool:

@@ -11,7 +11,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 from .child import (
-    Child,
     choose_port,
     clean_environment,
     hold_lock,
@@ -70,20 +69,10 @@ class RunningPostgres(RunningServer):
         for name, value in options.items():
             command += ["-c", f"{name}={value}"]
         lock = _wait_predecessor(self.slot)
-        try:
-            # With the lock held no process of an earlier server lives, so a pid file is stale. It is
-            # removed because its number may by now belong to a zombie or to another program.
-            (self.slot.data / "postmaster.pid").unlink(missing_ok=True)
-            child = Child(
-                command,
-                name=self.NAME,
-                log=self.log,
-                lock=lock,
-                death_signal=signal.SIGINT,
-                user=self.slot.user,
-            )
-        finally:
-            os.close(lock)
+        # With the lock held no process of an earlier server lives, so a pid file is stale. It is removed
+        # because its number may by now belong to a zombie or to another program.
+        (self.slot.data / "postmaster.pid").unlink(missing_ok=True)
+        child = self._spawn(command, lock=lock)
         return self._adopt(
             child,
             ready=lambda: _takes_connections(self.slot.data, child.pid),

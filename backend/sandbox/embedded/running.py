@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -84,6 +85,21 @@ class RunningServer(ABC):
         if not self._child.wait_end(within_s=STOP_S):
             raise self._child.trouble(f"did not end within {STOP_S:.0f} s")
         self._child = None
+
+    def _spawn(self, command: Sequence[str], *, lock: int, stdin: bytes = b"") -> Child:
+        """Start the program. `lock` is from here on held by it and whatever it starts, not by us."""
+        try:
+            return Child(
+                command,
+                name=self.NAME,
+                log=self.log,
+                lock=lock,
+                death_signal=self.STOP,
+                user=self.slot.user,
+                stdin=stdin,
+            )
+        finally:
+            os.close(lock)
 
     def _adopt(self, child: Child, *, ready: Callable[[], bool], within_s: float) -> bool:
         """Keep `child` once it is ready; False when it lost the port. Raises EmbeddedServerError."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
-from .child import Child, choose_port, hold_lock
+from .child import choose_port, hold_lock
 from .places import Slot, own, secret_file, valkey_binary
 from .running import RunningServer
 
@@ -47,18 +47,7 @@ class RunningValkey(RunningServer):
     def _launch(self) -> bool:
         """Start and wait until it answers; False when the port was lost to another program."""
         lock = _wait_predecessor(self.slot)
-        try:
-            child = Child(
-                [str(self._binary), "-"],
-                name=self.NAME,
-                log=self.log,
-                lock=lock,
-                death_signal=signal.SIGTERM,
-                user=self.slot.user,
-                stdin=self._settings(),
-            )
-        finally:
-            os.close(lock)
+        child = self._spawn([str(self._binary), "-"], lock=lock, stdin=self._settings())
         return self._adopt(child, ready=self._answers, within_s=_READY_S)
 
     def _answers(self) -> bool:
