@@ -130,7 +130,7 @@ class MerchantMutations:
         await set_alipay(info.context.ports, scope=scope, project_id=project_id, merchant=merchant)
         return AlipaySet(project=project, seller_id=seller_id, app_id=app_id)
 
-    @mutation(Permission.CREDENTIAL_WRITE)
+    @mutation(Permission.CREDENTIAL_WRITE, of_group=True)
     async def set_wechat_account(
         self, info: Info, app_id: str, secret: str, token: str, aes_key: str
     ) -> SetWechatAccountResult:
@@ -142,7 +142,7 @@ class MerchantMutations:
         )
         return WechatAccountSet(app_id=app_id, callback_url=url)
 
-    @mutation(Permission.CREDENTIAL_WRITE)
+    @mutation(Permission.CREDENTIAL_WRITE, of_group=True)
     async def set_sms_account(
         self,
         info: Info,

@@ -272,7 +272,7 @@ class MessageQueries:
 class MessageMutations:
     """Writes."""
 
-    @mutation(Permission.MESSAGE_WRITE)
+    @mutation(Permission.MESSAGE_WRITE, of_group=True)
     async def save_message_template(
         self,
         info: Info,
@@ -293,7 +293,7 @@ class MessageMutations:
             )
         return _template_of(row)
 
-    @mutation(Permission.MESSAGE_WRITE)
+    @mutation(Permission.MESSAGE_WRITE, of_group=True)
     async def remove_message_template(
         self, info: Info, event: str, channel: MessageChannel, app_id: str = ""
     ) -> MessageTemplateResult:
@@ -303,7 +303,7 @@ class MessageMutations:
             row = await templates.remove_template(work, scope=scope, slot=slot, at=info.context.now)
         return _template_of(row)
 
-    @mutation(Permission.MESSAGE_WRITE)
+    @mutation(Permission.MESSAGE_WRITE, of_group=True)
     async def set_message_terms(
         self,
         info: Info,

@@ -53,13 +53,12 @@ def operator_of(row: OperatorRow) -> Operator:
 class OperatorMutations:
     """Writes."""
 
-    @mutation(Permission.OPERATOR_WRITE)
+    @mutation(Permission.OPERATOR_WRITE, of_group=True)
     async def add_operator(
         self, info: Info, login: str, name: str, password: str
     ) -> AddOperatorResult:
         """Create an operator without grants."""
         scope, at = info.context.caller(), info.context.now
-        scope.require(Permission.OPERATOR_WRITE)
         check_password_strength(password)
         hashed = await asyncio.to_thread(hash_password, password)
         async with info.context.work() as work:
@@ -68,7 +67,7 @@ class OperatorMutations:
             )
         return operator_of(row)
 
-    @mutation(Permission.OPERATOR_WRITE)
+    @mutation(Permission.OPERATOR_WRITE, of_group=True)
     async def grant_role(
         self,
         info: Info,
@@ -78,7 +77,6 @@ class OperatorMutations:
     ) -> GrantRoleResult:
         """Give a preset role in a project, or in the whole group."""
         scope, at = info.context.caller(), info.context.now
-        scope.require(Permission.OPERATOR_WRITE)
         who, site = uuid_of(operator, "Operator"), project and uuid_of(project, "Project")
         async with info.context.work() as work:
             await queries.operator_by_id(work, operator_id=who)

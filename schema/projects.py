@@ -146,7 +146,7 @@ class ProjectQueries:
 class ProjectMutations:
     """Writes."""
 
-    @mutation(Permission.PROJECT_WRITE)
+    @mutation(Permission.PROJECT_WRITE, of_group=True)
     async def add_project(self, info: Info, code: str, name: str, kind: str) -> AddProjectResult:
         """Create a project."""
         context = info.context

@@ -21,22 +21,27 @@ _LONG = 16_000
 
 
 class _Checked(FieldExtension):
-    """Before the resolver: is anybody there, may they do this anywhere, is the text of a sane length.
+    """Before the resolver: is anybody there, may they do this anywhere (`of_group`: in the whole group), is
+    the text of a sane length.
 
     The object's own project is checked by the operation; this first look keeps callers without the
     permission from learning anything by trying.
     """
 
-    def __init__(self, permission: Permission | None, long: frozenset[str]) -> None:
+    def __init__(
+        self, permission: Permission | None, long: frozenset[str], *, of_group: bool = False
+    ) -> None:
         self._permission = permission
         self._long = long
+        self._of_group = of_group
 
     async def resolve_async(
         self, next_: Callable[..., Any], source: Any, info: Info, **kwargs: Any
     ) -> Any:
         """Check, then go on. Raises Unauthenticated, Forbidden, InvalidInput."""
         if self._permission is not None:
-            _require_somewhere(info.context.caller(), self._permission)
+            require = Scope.require if self._of_group else _require_somewhere
+            require(info.context.caller(), self._permission)
         for name, value in kwargs.items():
             longest = _LONG if name in self._long else _LONGEST
             if isinstance(value, str) and len(value) > longest:
@@ -51,13 +56,15 @@ def _require_somewhere(scope: Scope, permission: Permission) -> None:
 
 
 def mutation(
-    permission: Permission, *, long: frozenset[str] = frozenset()
+    permission: Permission, *, long: frozenset[str] = frozenset(), of_group: bool = False
 ) -> Callable[[Resolver], Resolver]:
-    """A mutation for operators who hold `permission`; `long` names arguments of up to 16,000 characters."""
+    """A mutation for operators who hold `permission`, `of_group`: in the whole group; `long` names arguments
+    of up to 16,000 characters."""
+    where = " in the whole group" if of_group else ""
     made = strawberry.mutation(
-        description=f"Needs the permission `{permission}`.",
+        description=f"Needs the permission `{permission}`{where}.",
         metadata={"permission": permission},
-        extensions=[_Checked(permission, long)],
+        extensions=[_Checked(permission, long, of_group=of_group)],
     )
     return cast("Callable[[Resolver], Resolver]", made)
 

@@ -3,19 +3,21 @@ and copied for who wants them: a copy costs a fraction of what making the object
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import asyncpg
 
-from backend.kernel.db import Database
+from backend.kernel.db import Database, unit_of_work
+from backend.kernel.ids import uuid7
 from backend.kernel.migrate import migrate
 from backend.sandbox.embedded.services import EmbeddedServices
 
 from ..world import World, make_group, make_project
 from .edge import Api, make_api, operator_token
+from .permissions import holders, needs
 from .things import Things, make_things
 
 _PATTERN = "shuidian_furnished"
@@ -27,8 +29,8 @@ class Furnished:
 
     `mine` is of `world`'s project, `ungranted` of our second one, `foreign` of the other group. `token`
     is an administrator's of `world`'s project, `group_token` of our whole group, `auditor` an
-    auditor's of it, `neighbour` of one who is an administrator in our second project besides. `api`
-    has no bell.
+    auditor's of it, `neighbour` of one who is an administrator in our second project besides. `holders`:
+    of who holds just some permissions in `world`'s project or (True) in our whole group. `api` has no bell.
     """
 
     world: World
@@ -40,6 +42,7 @@ class Furnished:
     group_token: str
     auditor: str
     neighbour: str
+    holders: Mapping[tuple[frozenset[str], bool], str]
     api: Api
 
 
@@ -65,10 +68,30 @@ async def furnish(services: EmbeddedServices) -> Furnished:
             neighbour=await operator_token(
                 world, role="auditor", also={second.project.id: "administrator"}
             ),
+            holders=await _holders(world),
             api=make_api(world.ports, dsn=services.app_dsn(_PATTERN)),
         )
     finally:
         await Database.close()
+
+
+async def _holders(world: World) -> dict[tuple[frozenset[str], bool], str]:
+    """A role and two operators for all that docs/permissions.md makes one hold."""
+    tokens = {}
+    for number, held in enumerate(sorted(holders(needs()), key=sorted)):
+        role = f"holder {number}"
+        async with unit_of_work(world.group_id) as work:
+            await work.execute(
+                "INSERT INTO tenancy_role (group_id, id, name, permissions) VALUES ($1, $2, $3, $4)",
+                work.group_id,
+                uuid7(world.clock.now()),
+                role,
+                sorted(held),
+            )
+        for group_wide in (False, True):
+            project = None if group_wide else world.project.id
+            tokens[held, group_wide] = await operator_token(world, role=role, project_id=project)
+    return tokens
 
 
 async def copy(services: EmbeddedServices, name: str) -> None:

@@ -16,8 +16,10 @@ from ..world import World, make_project
 from .doors import DOORS, ELSEWHERE, Door
 from .edge import Api, Body, operator_token
 from .furnished import Furnished
+from .permissions import needs
 from .things import WRONG_TYPE, malformed, nothing
 
+NEEDS = needs()
 READS = [door for door in DOORS if not door.write]
 WRITES = [door for door in DOORS if door.write]
 each_door = pytest.mark.parametrize("door", DOORS, ids=[door.name for door in DOORS])
@@ -108,7 +110,7 @@ async def expect_open(door: Door, there: Furnished) -> None:
 
 def granted(door: Door, there: Furnished) -> str:
     """The session of who may come through this door and no further than it needs."""
-    return there.group_token if door.group_wide else there.token
+    return there.holders[NEEDS[door.name], door.group_wide]
 
 
 @pytest.mark.parametrize("kind", sorted(NODE_DOORS))
