@@ -1,4 +1,4 @@
-"""Fields that are no doors: they take no id, or the id of what they stand on, or one that is tried elsewhere."""
+"""Fields that are no doors: no id is asked for, or that of what they stand on, or it is tried elsewhere."""
 
 from __future__ import annotations
 

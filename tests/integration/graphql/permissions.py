@@ -1,4 +1,4 @@
-"""What each field needs, as docs/permissions.md tells; test_permissions.py and test_isolation.py hold it true.
+"""What each field needs, as docs/permissions.md tells; test_permissions.py and test_isolation.py prove it.
 
 python -m tests.integration.graphql.permissions     print both tables anew, after a row was changed by hand
 """

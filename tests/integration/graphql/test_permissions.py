@@ -1,4 +1,4 @@
-"""Who holds what the table of docs/permissions.md names comes through, and who lacks one of it does not (C30).
+"""Who holds what docs/permissions.md names comes through, and who lacks one of it does not (C30).
 
 That it is enough for the doors, test_isolation.py tries with every door.
 """
@@ -49,7 +49,10 @@ class Tried:
 
 
 TRIED = [
-    *(Tried(d.name, d.document, d.group_wide, lambda mine, d=d: d.variables(mine, mine)) for d in DOORS),
+    *(
+        Tried(d.name, d.document, d.group_wide, lambda mine, d=d: d.variables(mine, mine))
+        for d in DOORS
+    ),
     *(Tried(e.field, e.document, e.group_wide, e.variables) for e in ENTRANCES),
 ]
 
