@@ -127,7 +127,8 @@ async def _conclude(
         await rows.mark_waiting(work, refund_id=refund.id, why=why)
         if outcome is Outcome.HELP:
             await _stuck(work, refund, why, at)
-        return ask_again(at=at, asked=refund.asked)
+        assert refund.sent_at is not None, "it was asked for"
+        return ask_again(at=at, since=at - refund.sent_at)
 
 
 async def finish_done(

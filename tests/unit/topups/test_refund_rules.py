@@ -99,7 +99,8 @@ def test_what_a_refusal_proves(code: str, asked: int, outcome: Outcome) -> None:
 
 
 def test_it_is_asked_ever_more_slowly_and_never_given_up() -> None:
-    pauses = [ask_again(at=NOON, asked=asked) - NOON for asked in (*range(10), 1000)]
-    assert pauses[:3] == [timedelta(seconds=15)] * 3
+    ages = [timedelta(seconds=each) for each in (0, 10, 45, 90, 600, 3_600, 86_400, 10**7)]
+    pauses = [ask_again(at=NOON, since=age) - NOON for age in ages]
+    assert pauses[:4] == [timedelta(seconds=each) for each in (15, 15, 15, 30)]
     assert pauses == sorted(pauses)
     assert pauses[-1] == pauses[-2] == timedelta(hours=2)
