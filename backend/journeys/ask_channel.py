@@ -35,7 +35,6 @@ async def ask_channel(ports: Ports, *, group_id: int, order_id: UUID) -> datetim
         credential = await tenancy.credential_by_id(
             work, box=ports.box, credential_id=order.credential_id
         )
-        queries = await operations.count_query(work, order_id=order_id)
     channel = ports.payment_channel(group_id, credential)
     expired = ports.clock.now() >= order.expires_at
     if expired and order.state is OrderState.CREATED:
@@ -52,4 +51,4 @@ async def ask_channel(ports: Ports, *, group_id: int, order_id: UUID) -> datetim
             if await operations.mark_closed(work, order_id=order_id, at=ports.clock.now()):
                 TOPUPS.labels(step="closed").inc()
                 work.notify(BELL, f"{group_id}:{order_id}")
-    return next_query(created_at=order.created_at, queries=queries)
+    return next_query(created_at=order.created_at, at=ports.clock.now())

@@ -171,6 +171,6 @@ async def _order(
             key=str(order.id),
             payload={"order_id": str(order.id)},
             at=at,
-            due_at=next_query(created_at=order.created_at, queries=0),
+            due_at=next_query(created_at=order.created_at, at=order.created_at),
         )
     return order, project.name

@@ -162,14 +162,3 @@ async def mark_closed(work: UnitOfWork, *, order_id: UUID, at: datetime) -> bool
             at,
         )
     )
-
-
-async def count_query(work: UnitOfWork, *, order_id: UUID) -> int:
-    """Count an active query; returns how many there were."""
-    queries: int = await work.fetchval(
-        "UPDATE topups_order SET queries = queries + 1 WHERE group_id = $1 AND id = $2"
-        " RETURNING queries",
-        work.group_id,
-        order_id,
-    )
-    return queries

@@ -32,7 +32,6 @@ class Order:
     page: Mapping[str, str] | None
     created_at: datetime
     expires_at: datetime
-    queries: int
     paid_at: datetime | None
     transaction_id: str | None
 
@@ -66,7 +65,6 @@ def order_of(row: Row) -> Order:
         page=row["page"],
         created_at=row["created_at"],
         expires_at=row["expires_at"],
-        queries=row["queries"],
         paid_at=row["paid_at"],
         transaction_id=row["transaction_id"],
     )

@@ -230,6 +230,8 @@ def check_amount(*, amount_fen: int, min_fen: int, max_fen: int) -> int:
     return amount_fen
 
 
-def next_query(*, created_at: datetime, queries: int) -> datetime | None:
-    """When to ask the channel for the (queries+1)-th time; None when there is nothing left to ask."""
-    return created_at + QUERY_AFTER[queries] if queries < len(QUERY_AFTER) else None
+def next_query(*, created_at: datetime, at: datetime) -> datetime | None:
+    """When to ask the channel for an order that is unpaid `at` its last look; None when there is nothing left
+    to ask. By the order's age: questions that reached nobody are not looks."""
+    age = at - created_at
+    return next((created_at + after for after in QUERY_AFTER if after > age), None)

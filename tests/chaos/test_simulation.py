@@ -39,7 +39,7 @@ async def play(services: EmbeddedServices, unique: str) -> Play:
 
 @pytest.mark.timeout(900)
 async def test_two_dozen_seeds_lose_and_double_nothing_and_die_at_every_place(play: Play) -> None:
-    tally = await play(range(1, 25))  # the 24th strikes the last place
+    tally = await play(range(8, 32))  # the 31st strikes the last place
     assert tally.failed == []
     assert tally.never_hit == []
     assert tally.unregistered == []
@@ -61,7 +61,7 @@ async def test_a_seed_played_again_does_just_the_same(play: Play) -> None:
 FOUND = {
     "a meter that credits twice what it was sold": (1, "a wallet did not grow by its sales"),
     "a worker that takes the meter's count for its own number": (1, "meters took"),
-    "a refund that is asked for by a new number at each try": (1, "OverRefunded"),
+    "a refund that is asked for by a new number at each try": (1, "the four sums differ"),
     "a lot that is not given back when its refund fails": (2, "the book is broken"),
     "a charge that is kept by two commits": (1, "charges_charge_group_id_assignment_id_seq_key"),
     "a drawer handed over as it was opened": (1, "money is left in a drawer"),

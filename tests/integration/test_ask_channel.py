@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from uuid import UUID
 
@@ -26,7 +26,7 @@ from backend.tenancy.operations import save_credential
 from backend.tenancy.queries import Credential
 from backend.topups.ports import ChannelUnavailable
 from backend.topups.queries import Order, order_by_id
-from backend.topups.rules import Channel, PayMethod, Way
+from backend.topups.rules import QUERY_AFTER, Channel, PayMethod, Way
 from tests.flows.town import serving
 
 from .world import BOX, World
@@ -54,9 +54,14 @@ class Shop:
             idempotency_key="ask-channel-key",
         )
 
-    async def ask(self, order_id: UUID) -> object:
+    async def ask(self, order_id: UUID) -> datetime | None:
         """One active query."""
         return await ask_channel(self.ports, group_id=self.world.group_id, order_id=order_id)
+
+    async def age_at_next(self, order: Order) -> timedelta | None:
+        """One active query; how old the order is when the next is due."""
+        following = await self.ask(order.id)
+        return None if following is None else following - order.created_at
 
     async def state(self, order_id: UUID) -> str:
         """The order's state in the database."""
@@ -166,6 +171,23 @@ async def test_a_channel_that_does_not_answer_leaves_the_order_as_it_is(shop: Sh
     with pytest.raises(ChannelUnavailable):
         await shop.ask(order.id)
     assert await shop.state(order.id) == "CREATED"
+
+
+async def test_questions_that_reached_nobody_do_not_count_and_the_order_is_asked_for_to_its_end(
+    shop: Shop,
+) -> None:
+    order = await shop.order()
+    await shop.control("/faults", {"http_500": 9})
+    for _ in range(9):
+        shop.world.clock.advance(timedelta(seconds=20))
+        with pytest.raises(ChannelUnavailable):
+            await shop.ask(order.id)
+    ages = [await shop.age_at_next(order)]
+    while ages[-1] is not None:
+        shop.world.clock.instant = order.created_at + ages[-1]
+        ages.append(await shop.age_at_next(order))
+    assert ages == [each for each in QUERY_AFTER if each > timedelta(minutes=3)] + [None]
+    assert await shop.state(order.id) == "CLOSED"
 
 
 async def test_an_answer_nobody_signed_is_not_believed(shop: Shop) -> None:

@@ -99,8 +99,10 @@ def test_an_amount_is_taken_within_the_projects_limits(fen: int, fits: bool) -> 
 
 def test_the_channel_is_asked_soon_again_after_the_order_expired_and_then_no_more() -> None:
     asked: list[timedelta] = []
-    while (at := next_query(created_at=NOON, queries=len(asked))) is not None:
-        asked.append(at - NOON)
+    at = NOON
+    while (following := next_query(created_at=NOON, at=at)) is not None:
+        asked.append(following - NOON)
+        at = following
     assert asked == sorted(asked) == list(QUERY_AFTER)
     assert asked[0] <= timedelta(minutes=1)
     assert sum(after > ORDER_LIFE for after in asked) == 2
