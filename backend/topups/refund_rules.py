@@ -30,8 +30,8 @@ class RefundState(StrEnum):
 
 FINAL = frozenset({RefundState.DONE, RefundState.FAILED, RefundState.REFUSED})
 
-# Most are done in a minute and somebody waits; WeChat takes minutes for change and one to three days for a bank
-# card (channels.md section 2.3). Alipay wants ten seconds between two questions (3.2).
+# Most are done in a minute and somebody waits; WeChat takes minutes for change and one to three days for a
+# bank card (channels.md section 2.3). Alipay wants ten seconds between two questions (3.2).
 _ASK_AT_LEAST = timedelta(seconds=15)
 _ASK_AT_MOST = timedelta(hours=2)
 UNREACHED_FOR = timedelta(minutes=30)
@@ -130,6 +130,6 @@ def judge_refusal(*, code: str, asked: int) -> Outcome:
 
 
 def ask_again(*, at: datetime, since: timedelta) -> datetime:
-    """When to ask again for what is under way `since` its first try: after a third of that time, however often
-    it was asked for. A count would take tries that reached nobody for patience of the channel's."""
+    """When to ask again for what is under way `since` its first try: after a third of that time, however
+    often it was asked for. A count would take tries that reached nobody for the channel's own slowness."""
     return at + min(max(since // 3, _ASK_AT_LEAST), _ASK_AT_MOST)

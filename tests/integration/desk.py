@@ -45,6 +45,7 @@ async def take(
     key: str = "",
     scope: Scope | None = None,
     account_id: UUID | None = None,
+    meter_id: UUID | None = None,
 ) -> Order:
     """Money taken at the desk: cash, or by card when there is a slip."""
     return await take_money(
@@ -55,4 +56,5 @@ async def take(
         slip_no=slip,
         idempotency_key=key or secrets.token_hex(8),
         at=world.clock.now(),
+        meter_id=meter_id,
     )

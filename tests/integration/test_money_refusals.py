@@ -1,4 +1,4 @@
-"""What is refused at the desk, in corrections and on the ways out of a case, and that a refusal moves nothing."""
+"""What desk, corrections and the ways out of a case refuse, and that a refusal moves nothing (C5, A15)."""
 
 from __future__ import annotations
 
@@ -49,8 +49,10 @@ async def test_the_desk_sells_to_no_meter_that_is_stopped_or_not_sold_to_nor_to_
     with pytest.raises(Conflict, match="stopped"):
         await take(world)
     await sql(world, "UPDATE metering_meter SET selling_stopped_at = NULL, credit_mode = 'NONE'")
-    with pytest.raises(Conflict, match="not sold to|is sold to"):
+    with pytest.raises(Conflict, match="no such meter"):
         await take(world)
+    with pytest.raises(Conflict, match="this meter is not sold to"):
+        await take(world, meter_id=world.meter.id)
     await sql(world, "UPDATE metering_meter SET credit_mode = 'METER'")
     await sql(world, "UPDATE accounts_account SET closing_at = now()")
     with pytest.raises(Conflict, match="closed"):
