@@ -28,6 +28,7 @@ from tortoise.backends.base import client as tortoise_client
 from tortoise.connection import get_connection, get_connections
 
 from backend.kernel import failpoints
+from backend.kernel.canonical import canonical
 from backend.kernel.keep_alive import KeepAlive, keep_alive
 
 log = logging.getLogger(__name__)
@@ -232,9 +233,22 @@ class _Connection(asyncpg.Connection):
         return found
 
 
+_JSONB = b"\x01"  # the version that PostgreSQL's binary jsonb begins with
+_EMPTY = _JSONB + b"{}"  # what most commands have of settings
+
+
+def _to_jsonb(value: Any) -> bytes:
+    return _JSONB + canonical(value)
+
+
+def _from_jsonb(held: bytes) -> Any:
+    return {} if held == _EMPTY else json.loads(held[len(_JSONB) :])
+
+
 async def _prepare_connection(connection: asyncpg.Connection[Any]) -> None:
+    # Binary: of an array of texts both sides would quote, and read again, each letter.
     await connection.set_type_codec(
-        "jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog"
+        "jsonb", encoder=_to_jsonb, decoder=_from_jsonb, schema="pg_catalog", format="binary"
     )
     await connection.prepare(_ARRAYS)
 
