@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from backend.control.command_rules import (
     CommandFacts,
@@ -47,8 +46,7 @@ WRITES_A_TRY = 3
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
+class _Look(NamedTuple):
     """What the meter shows: the relay (True closed, None not read or not told) and what that tells of
     the command."""
 
@@ -72,6 +70,7 @@ class AtMeter:
     def __init__(self, work: CommandWork, clock: Clock) -> None:
         self.command: Command = work.command
         self.meter = work.meter
+        self._accepted_at = work.command.accepted_at
         self.open = True
         self.end: End | None = None
         self.again_at: datetime | None = None
@@ -108,12 +107,12 @@ class AtMeter:
 
     async def write(self, announced: Command) -> None:
         """Write once what was announced just now. Raises LinkDown."""
-        self.command, self._refusal = announced, None
+        self.command, self._accepted_at, self._refusal = announced, announced.accepted_at, None
         now = self._clock.now()
         if now >= announced.expires_at:
             return  # announcing took its time; the next look decides what is left to say
         if await self._alone(self._obey(now)):
-            self.command = replace(announced, accepted_at=self._clock.now())
+            self._accepted_at = self._clock.now()
 
     def renew(self, work: CommandWork | None) -> None:
         """It was taken again and is like this now; None: there is nothing to do any more."""
@@ -121,6 +120,7 @@ class AtMeter:
             self.open = False
         else:
             self.command, self.meter, self._driver = work.command, work.meter, None
+            self._accepted_at = work.command.accepted_at
 
     def fails(self, why: Unavailable) -> None:
         """It could not be served now."""
@@ -141,12 +141,11 @@ class AtMeter:
         """Why it was not ended, if there is something to say of it."""
         if not self._words:
             return None
-        return Waiting(self.command.id, self._words, self.command.accepted_at)
+        return Waiting(self.command.id, self._words, self._accepted_at)
 
     def _ends(self, state: CommandState, words: str, relay: bool | None) -> None:
         self.open = False
-        at, accepted_at = self._clock.now(), self.command.accepted_at
-        self.end = End(self.command.id, state, words, relay, at, accepted_at)
+        self.end = End(self.command.id, state, words, relay, self._clock.now(), self._accepted_at)
 
     async def _alone(self, doing: Awaitable[T]) -> T | None:
         """What goes wrong with one meter costs the others of its errand nothing but its own time-out; None
@@ -168,7 +167,7 @@ class AtMeter:
         return CommandFacts(
             kind=command.kind,
             writes=command.writes,
-            accepted=command.accepted_at is not None,
+            accepted=self._accepted_at is not None,
             refusal=self._refusal,
             since_write=now - (command.sent_at or now),
             overdue=now >= command.expires_at,

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from backend.kernel.errors import InvalidInput
 from backend.kernel.money import HAO_PER_FEN, HAO_PER_YUAN, Money
@@ -111,8 +112,7 @@ class Order:
     settings: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class CommandFacts:
+class CommandFacts(NamedTuple):
     """A command as it stands with the meter's read-back before us.
 
     `writes`: how many were announced; `accepted`: the meter answered that it took the last one;

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from typing import NamedTuple
 from uuid import UUID
 
 from backend.kernel.db import UnitOfWork
@@ -135,8 +136,7 @@ async def _lock(work: UnitOfWork, command_ids: Sequence[UUID]) -> None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Writing:
+class Writing(NamedTuple):
     """A write that is about to leave. `writes`: how many there were before it, as the worker knows;
     `relay_closed`: as just read."""
 
@@ -186,8 +186,7 @@ async def note_waiting(work: UnitOfWork, *, waiting: Sequence[Waiting]) -> None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """How a command ended. `relay_after`: as last read; `accepted_at`: its meter answered the last write
     (None: as it is known already)."""
 

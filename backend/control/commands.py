@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from backend.kernel.db import Row, UnitOfWork
@@ -20,8 +20,7 @@ from .command_rules import (
 from .supply_rules import Why
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """指令: an operator's order to one meter. Relays: True is closed, None was not read or not told.
 
     `sent_at`: the last of `writes` writes was announced;
@@ -54,32 +53,34 @@ class Command:
         return over_at(kind=self.kind, expires_at=self.expires_at, sent_at=self.sent_at)
 
 
+_KINDS = {each.value: each for each in CommandKind}
+_STATES = {each.value: each for each in CommandState}
+_WHYS = {None: None} | {each.value: each for each in Why}
+_CLOSED = {None: None, 0: False, 1: True}
+
+
 def command_of(row: Row) -> Command:
     """A command from its table row."""
-    return Command(
-        id=row["id"],
-        project_id=row["project_id"],
-        meter_id=row["meter_id"],
-        kind=CommandKind(row["kind"]),
-        settings=row["settings"],
-        state=CommandState(row["state"]),
-        reason=row["reason"],
-        requested_by=row["requested_by"],
-        issued_at=row["issued_at"],
-        expires_at=row["expires_at"],
-        writes=row["writes"],
-        sent_at=row["sent_at"],
-        accepted_at=row["accepted_at"],
-        finished_at=row["finished_at"],
-        relay_before=_closed(row["relay_before"]),
-        relay_after=_closed(row["relay_after"]),
-        outcome=row["outcome"],
-        why=None if row["why"] is None else Why(row["why"]),
+    return Command(  # by place and by tables: a batch reads each of thousands five times on its way
+        row["id"],
+        row["project_id"],
+        row["meter_id"],
+        _KINDS[row["kind"]],
+        row["settings"],
+        _STATES[row["state"]],
+        row["reason"],
+        row["requested_by"],
+        row["issued_at"],
+        row["expires_at"],
+        row["writes"],
+        row["sent_at"],
+        row["accepted_at"],
+        row["finished_at"],
+        _CLOSED[row["relay_before"]],
+        _CLOSED[row["relay_after"]],
+        row["outcome"],
+        _WHYS[row["why"]],
     )
-
-
-def _closed(relay: int | None) -> bool | None:
-    return None if relay is None else bool(relay)
 
 
 async def command(work: UnitOfWork, *, scope: Scope, command_id: UUID) -> Command:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 import asyncpg
@@ -150,7 +149,7 @@ async def test_a_command_that_expires_while_it_is_announced_is_not_written(
     async def slow(*, group_id: int, writes: Sequence[Writing]) -> object:
         if when == "before":
             post.clock.advance(timedelta(seconds=120))
-            writes = [replace(each, at=post.clock.now()) for each in writes]
+            writes = [each._replace(at=post.clock.now()) for each in writes]
         announced = await really(group_id=group_id, writes=writes)
         if when == "after":
             post.clock.advance(timedelta(seconds=120))

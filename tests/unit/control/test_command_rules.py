@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -44,8 +43,8 @@ QUEUED = CommandFacts(
     sight=Sight.DIFFERS,
     shown="the relay is closed",
 )
-LOST = replace(QUEUED, writes=1, since_write=timedelta(seconds=2))
-TAKEN = replace(LOST, accepted=True)
+LOST = QUEUED._replace(writes=1, since_write=timedelta(seconds=2))
+TAKEN = LOST._replace(accepted=True)
 LATER = timedelta(minutes=6)
 
 facts = st.builds(
@@ -66,24 +65,24 @@ facts = st.builds(
     [
         (QUEUED, CommandStep.SEND),
         # What the meter showed before anything was written is no success of this command.
-        (replace(QUEUED, sight=Sight.FITS), CommandStep.SEND),
-        (replace(QUEUED, sight=Sight.PROVES), CommandStep.SEND),
-        (replace(QUEUED, overdue=True), CommandStep.EXPIRED),
+        (QUEUED._replace(sight=Sight.FITS), CommandStep.SEND),
+        (QUEUED._replace(sight=Sight.PROVES), CommandStep.SEND),
+        (QUEUED._replace(overdue=True), CommandStep.EXPIRED),
         (LOST, CommandStep.SEND),
-        (replace(LOST, sight=Sight.PROVES), CommandStep.VERIFIED),
-        (replace(LOST, sight=Sight.FITS), CommandStep.SEND),
-        (replace(LOST, overdue=True), CommandStep.EXPIRED),
-        (replace(LOST, overdue=True, sight=Sight.PROVES), CommandStep.VERIFIED),
-        (replace(LOST, writes=MOST_WRITES), CommandStep.FAILED),
-        (replace(LOST, refusal="no"), CommandStep.FAILED),
+        (LOST._replace(sight=Sight.PROVES), CommandStep.VERIFIED),
+        (LOST._replace(sight=Sight.FITS), CommandStep.SEND),
+        (LOST._replace(overdue=True), CommandStep.EXPIRED),
+        (LOST._replace(overdue=True, sight=Sight.PROVES), CommandStep.VERIFIED),
+        (LOST._replace(writes=MOST_WRITES), CommandStep.FAILED),
+        (LOST._replace(refusal="no"), CommandStep.FAILED),
         (TAKEN, CommandStep.WAIT),
-        (replace(TAKEN, overdue=True), CommandStep.WAIT),
-        (replace(TAKEN, since_write=LATER), CommandStep.FAILED),
-        (replace(TAKEN, since_write=settles_in(CommandKind.TRIP)), CommandStep.FAILED),
-        (replace(TAKEN, sight=Sight.UNTOLD), CommandStep.WAIT),
-        (replace(TAKEN, sight=Sight.UNTOLD, since_write=LATER), CommandStep.FAILED),
-        (replace(TAKEN, sight=Sight.FITS), CommandStep.VERIFIED),
-        (replace(TAKEN, sight=Sight.PROVES), CommandStep.VERIFIED),
+        (TAKEN._replace(overdue=True), CommandStep.WAIT),
+        (TAKEN._replace(since_write=LATER), CommandStep.FAILED),
+        (TAKEN._replace(since_write=settles_in(CommandKind.TRIP)), CommandStep.FAILED),
+        (TAKEN._replace(sight=Sight.UNTOLD), CommandStep.WAIT),
+        (TAKEN._replace(sight=Sight.UNTOLD, since_write=LATER), CommandStep.FAILED),
+        (TAKEN._replace(sight=Sight.FITS), CommandStep.VERIFIED),
+        (TAKEN._replace(sight=Sight.PROVES), CommandStep.VERIFIED),
     ],
 )
 def test_the_read_back_decides(stand: CommandFacts, step: CommandStep) -> None:
@@ -92,7 +91,7 @@ def test_the_read_back_decides(stand: CommandFacts, step: CommandStep) -> None:
 
 
 def test_a_command_that_was_never_written_is_told_to_be_too_late() -> None:
-    words = decide_command(replace(QUEUED, overdue=True))[1]
+    words = decide_command(QUEUED._replace(overdue=True))[1]
     assert words == "its time was over before it could be written"
 
 
