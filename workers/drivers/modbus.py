@@ -133,7 +133,13 @@ class ModbusDriver(ModbusSettings):
         switch = self._map.switch
         if switch is None or state not in switch.states:
             raise self._lacks(f"a way to {state.replace('_', ' ')}")
-        await self._write_words(switch.function, switch.address, switch.states[state])
+        question = modbus.forcing_write(
+            function=switch.function,
+            unit=self._unit,
+            address=switch.address,
+            values=switch.states[state],
+        )
+        modbus.check_taken(await self._ask(question))
 
 
 def decode_snapshot(layout: ModbusMap, blocks: Mapping[str, bytes]) -> MeterSnapshot:

@@ -206,12 +206,9 @@ class ModbusSettings(BareDriver):
 
     async def _write(self, function: int, address: int, data: bytes) -> None:
         words = [int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2)]
-        await self._write_words(function, address, words)
-
-    async def _write_words(self, function: int, address: int, values: Sequence[int]) -> None:
         write = modbus.private_write if function == PRIVATE_WRITE else modbus.write_registers
-        answer = await self._ask(write(unit=self._unit, address=address, values=values))
-        modbus.accepted(answer)
+        question = write(unit=self._unit, address=address, values=words)
+        modbus.check_taken(await self._ask(question))
 
     async def _ask(self, question: Question) -> bytes:
         return await self._exchange(question.request, question.expected)

@@ -173,6 +173,14 @@ def write_registers(*, unit: int, address: int, values: Sequence[int]) -> Questi
     return ask(WriteMultipleRegistersRequest(dev_id=unit, address=address, registers=list(values)))
 
 
+@lru_cache(maxsize=65_536)
+def forcing_write(*, function: int, unit: int, address: int, values: tuple[int, ...]) -> Question:
+    """The write that forces a relay, by `function` 10h or 20h. Made once, as `read_registers`: it has the
+    same few words each time."""
+    write = private_write if function == SALE_FUNCTION else write_registers
+    return write(unit=unit, address=address, values=values)
+
+
 def private_write(*, unit: int, address: int, values: Sequence[int]) -> Question:
     """Acrel's private write (function 20h), used for the sale; see acrel.py for its evidence."""
     return ask(PrivateWriteRequest(dev_id=unit, address=address, registers=list(values)))
@@ -222,6 +230,13 @@ def accepted(frame: bytes) -> ModbusPDU:
             refusal=pdu.exception_code,
         )
     return pdu
+
+
+def check_taken(frame: bytes) -> None:
+    """Raise as `accepted` unless a whole answer, as an exchange gave it, says that its write was taken. One
+    that echoes its question was compared with it where it was cut."""
+    if frame[1] not in _ECHOED_WRITES:
+        accepted(frame)
 
 
 def registers_of(frame: bytes) -> bytes:

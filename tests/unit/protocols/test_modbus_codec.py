@@ -51,6 +51,27 @@ def test_a_write_request_survives_the_wire(unit: int, values: list[int], address
     assert modbus.frame_of(pdu) == request
 
 
+@given(unit=units, values=st.lists(words, min_size=1, max_size=8), address=words)
+def test_a_write_that_forces_a_relay_is_that_of_its_function_and_an_echo_says_it_was_taken(
+    unit: int, values: list[int], address: int
+) -> None:
+    place = {"unit": unit, "address": address}
+    forcing = modbus.forcing_write(function=0x10, values=tuple(values), **place)
+    assert forcing == modbus.write_registers(values=values, **place)
+    private = modbus.forcing_write(function=0x20, values=tuple(values), **place)
+    assert private == modbus.private_write(values=values, **place)
+    echo = forcing.request[:6]
+    answer, _ = forcing.expected.take(echo + modbus.crc_of(echo))
+    assert answer is not None
+    modbus.check_taken(answer)
+    refused, _ = forcing.expected.take(
+        modbus.frame_of(ExceptionResponse(0x10, exception_code=3, device_id=unit))
+    )
+    assert refused is not None
+    with pytest.raises(MeterRefused):
+        modbus.check_taken(refused)
+
+
 @given(unit=units, values=st.lists(words, min_size=4, max_size=4))
 def test_a_sale_survives_the_wire_and_its_answer_is_15_bytes(unit: int, values: list[int]) -> None:
     question = modbus.private_write(unit=unit, address=0x0100, values=values)
