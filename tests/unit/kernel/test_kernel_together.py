@@ -103,3 +103,28 @@ async def test_who_goes_away_takes_back_all_that_no_batch_has_taken() -> None:
     assert await first == 2
     assert await together(4) == 8
     assert desk.batches == [[1], [4]]
+
+
+async def test_with_two_abreast_a_second_batch_does_not_wait_for_the_first_and_a_third_does() -> (
+    None
+):
+    desk = Desk()
+    desk.open.clear()
+    together = Together(desk.do, most=3, abreast=2)
+    waiting = [asyncio.ensure_future(together.all([1, 2]))]
+    await desk.begun.wait()
+    waiting += [asyncio.ensure_future(together.all(some)) for some in ([3], [4, 5], [6, 7])]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert desk.batches == [[1, 2], [3, 4, 5]], "what came together is not taken apart"
+    desk.open.set()
+    assert await asyncio.gather(*waiting) == [[2, 4], [6], [8, 10], [12, 14]]
+    assert desk.batches[2:] == [[6, 7]]
+    assert await together(8) == 16
+
+
+async def test_more_than_a_batch_takes_that_come_together_go_in_as_few_as_may_be() -> None:
+    desk = Desk()
+    together = Together(desk.do, most=2)
+    assert await together.all([1, 2, 3, 4, 5]) == [2, 4, 6, 8, 10]
+    assert desk.batches == [[1, 2], [3, 4], [5]]
