@@ -300,16 +300,19 @@ async def set_emergency(work: UnitOfWork, *, meter_id: UUID, said: Said | None) 
     )
 
 
-async def lock_supplies_of_commands(work: UnitOfWork, *, command_ids: Sequence[UUID]) -> None:
+async def lock_supplies_of_commands(
+    work: UnitOfWork, *, command_ids: Sequence[UUID]
+) -> frozenset[UUID]:
     """Hold the rows of the commands' meters until commit, before the commands' own: everybody in one
-    order."""
-    await work.execute(
-        "SELECT FROM control_supply WHERE group_id = $1 AND meter_id = ANY("
+    order. Gives those of the meters that are protected."""
+    rows = await work.fetch(
+        "SELECT meter_id, protected_at FROM control_supply WHERE group_id = $1 AND meter_id = ANY("
         " ARRAY(SELECT meter_id FROM control_command WHERE group_id = $1 AND id = ANY($2)))"
         " ORDER BY meter_id FOR UPDATE",
         work.group_id,
         list(command_ids),
     )
+    return frozenset(row["meter_id"] for row in rows if row["protected_at"] is not None)
 
 
 async def note_written(work: UnitOfWork, *, forces: Mapping[UUID, tuple[Force, datetime]]) -> None:

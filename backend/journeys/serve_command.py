@@ -85,7 +85,7 @@ async def about_to_write(*, group_id: int, writes: Sequence[Writing]) -> list[Co
 async def _announce_all(group_id: int, writes: Sequence[Writing]) -> list[Command | None]:
     async with unit_of_work(group_id, by_key=True) as work:
         command_ids = [write.command_id for write in writes]
-        await supplies.lock_supplies_of_commands(work, command_ids=command_ids)
+        protected = await supplies.lock_supplies_of_commands(work, command_ids=command_ids)
         found = await steps.lock_unfinished(work, command_ids=command_ids)
         live, over = list[Writing](), list[Command]()
         for write in writes:
@@ -98,7 +98,7 @@ async def _announce_all(group_id: int, writes: Sequence[Writing]) -> list[Comman
                 over.append(command)
         await expire(work, over, writes[-1].at)
         of_live = [found[write.command_id] for write in live]
-        idle = await not_meant(work, commands=of_live, at=writes[-1].at)
+        idle = await not_meant(work, commands=of_live, protected=protected, at=writes[-1].at)
         if idle:
             await _call_off(work, idle, writes[-1].at)
             live = [write for write in live if write.command_id not in idle]
@@ -120,7 +120,7 @@ async def _call_off(work: UnitOfWork, idle: Mapping[UUID, str], at: datetime) ->
     await record_all(work, entries=[end_entry(each, WORKER, at) for each in ended.values()])
 
 
-_announcements = TogetherByGroup(_announce_all, most=_AT_ONCE)
+_announcements = TogetherByGroup(_announce_all, most=_AT_ONCE, abreast=2)
 
 
 async def ended(*, group_id: int, ends: Sequence[tuple[End, Reading | None]]) -> list[bool]:
@@ -147,7 +147,7 @@ async def _end_all(group_id: int, ends: Sequence[tuple[End, Reading | None]]) ->
     return [command_id in found for command_id in command_ids]
 
 
-_ends = TogetherByGroup(_end_all, most=_AT_ONCE)
+_ends = TogetherByGroup(_end_all, most=_AT_ONCE, abreast=2)
 
 
 def _leaves_free(command: Command) -> bool:

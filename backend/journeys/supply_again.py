@@ -4,7 +4,7 @@ window or a protection may have come since it was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -19,28 +19,26 @@ from .supply_facts import gather
 
 
 async def not_meant(
-    work: UnitOfWork, *, commands: Sequence[Command], at: datetime
+    work: UnitOfWork, *, commands: Sequence[Command], protected: Collection[UUID], at: datetime
 ) -> dict[UUID, str]:
     """Of commands about to be written the trips that are not meant any more, each with why. The caller holds
-    the rows of their supplies. An emergency's trip is always meant."""
+    the rows of their supplies, and has seen whose meters are `protected`. An emergency's trip is always
+    meant."""
     trips = [
         each
         for each in commands
         if each.kind is CommandKind.TRIP and each.why not in (None, Why.EMERGENCY)
     ]
-    if not trips:
-        return {}
-    held = await supplies_of_meters(work, meter_ids=[each.meter_id for each in trips])
     found = {
-        each.id: "the meter came to be protected"
-        for each in trips
-        if held[each.meter_id].protected is not None
+        each.id: "the meter came to be protected" for each in trips if each.meter_id in protected
     }
     cuts = [each for each in trips if each.why is Why.ARREARS and each.id not in found]
     if not cuts:
         return found
-    meters = await supplied_meters(work, meter_ids=[each.meter_id for each in cuts])
-    wanted = [held[each.meter_id] for each in cuts if each.meter_id in meters]
+    meter_ids = [each.meter_id for each in cuts]
+    held = await supplies_of_meters(work, meter_ids=meter_ids)
+    meters = await supplied_meters(work, meter_ids=meter_ids)
+    wanted = [held[each] for each in meter_ids if each in meters]
     facts = await gather(work, wanted, meters, {}, at)
     for cut in cuts:
         # A meter that is being taken down is in nobody's facts: its takedown decides over it.
