@@ -103,6 +103,35 @@ async def test_what_goes_by_key_is_planned_once_however_many_keys_are_asked_for(
             assert await work.fetchval("SHOW plan_cache_mode") == "auto"
 
 
+async def test_what_is_kept_as_json_comes_back_as_it_went(
+    worlds: tuple[World, World],
+) -> None:
+    kept: list[dict[str, object]] = [
+        {},
+        {"text": 'quotes " and \\ and {braces}, 电', "none": None, "yes": True, "list": [1, "2"]},
+        {"long": 10**30, "deep": {"deeper": {}}},
+    ]
+    async with unit_of_work(worlds[0].group_id) as work:
+        assert await work.fetchval("SELECT $1::jsonb[]", kept) == kept
+        assert [await work.fetchval("SELECT $1::jsonb", each) for each in kept] == kept
+        assert await work.fetchval("SELECT $1::jsonb ->> 'text'", kept[1]) == kept[1]["text"]
+
+
+async def test_while_nothing_is_known_of_commands_they_are_found_by_their_key(
+    worlds: tuple[World, World],
+) -> None:
+    async with unit_of_work(worlds[0].group_id, by_key=True) as work:
+        await work.execute(
+            "CREATE TEMP TABLE fresh (LIKE control_command INCLUDING ALL) ON COMMIT DROP"
+        )
+        await work.execute(
+            "PREPARE by_key(bigint, uuid[]) AS SELECT state FROM fresh WHERE group_id = $1 AND id = ANY($2)"
+        )
+        rows = await work.fetch("EXPLAIN EXECUTE by_key(1, '{}')")
+        await work.execute("DEALLOCATE by_key")
+    assert "using fresh_pkey" in "\n".join(row[0] for row in rows)
+
+
 async def test_who_starts_while_the_database_is_away_or_recovers_waits_until_it_answers(
     services: EmbeddedServices,
 ) -> None:
