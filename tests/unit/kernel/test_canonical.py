@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from enum import StrEnum
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,3 +39,8 @@ def test_an_entry_has_the_bytes_that_it_always_had(
 
 def test_a_number_too_large_for_any_entry_of_ours_is_read_all_the_same() -> None:
     assert canonical({"after": {"no": 2**64}}) == b'{"after":{"no":18446744073709551616}}'
+
+
+def test_an_hour_has_no_form_until_its_room_says_which() -> None:
+    with pytest.raises(TypeError):
+        canonical({"at": datetime(2026, 11, 22, tzinfo=UTC)})
