@@ -245,7 +245,9 @@ async def test_another_process_gets_the_bus_once_what_was_seen_is_written(
     answer = meter.answer
 
     async def hear(request: bytes, /) -> bytes | None:
-        if not rtu.RTU.writes(request):
+        if rtu.RTU.writes(request):
+            reads.clear()  # looks before it, of which a slow machine may want a second
+        else:
             reads.append(2)
         return await answer(request)
 
@@ -253,7 +255,7 @@ async def test_another_process_gets_the_bus_once_what_was_seen_is_written(
 
     async def sweep() -> None:
         async with bus.turn(Priority.READ) as turn:
-            assert (post.ear.heard, reads) == ([1, 2], [2]), "nothing was read back yet"
+            assert (post.ear.heard, reads) == ([1, 2], []), "nothing was read back yet"
             assert await states(post, trips) == [SENT, SENT]
             await turn.driver(pair[0]).read()
 
