@@ -232,9 +232,11 @@ async def test_power_back_that_comes_while_some_are_announced_waits_for_these_al
 
 
 async def test_another_process_gets_the_bus_once_what_was_seen_is_written(
-    post: Post, pair: list[Meter], services: EmbeddedServices
+    post: Post, pair: list[Meter], services: EmbeddedServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be a sweep, that lets go after each meter: let in between two looks, neither would end."""
+    # Time enough for the other to come first, however slow the machine is.
+    monkeypatch.setattr("workers.bus_lease._GIVE_WAY_S", 1.0)
     trips, (payload,) = await give(post, pair)
     theirs = Buses(BusLease(services.app_dsn()), access=Access(clock=post.clock))
     bus = await theirs.bus(post.world.gateway)
