@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from backend.journeys.cashier import print_receipt, take_money
-from backend.journeys.correction import correct_topup
 from backend.kernel.db import unit_of_work
 from backend.kernel.money import Money
 from backend.topups.rules import Channel
-from workers.models import meter_models
 
 from .desk import opened
-from .refunding import ask
+from .refunding import ask, move
 from .world import World, make_account, make_meter
 
 
@@ -35,11 +33,4 @@ async def fill_desk(world: World) -> None:
     )
     await print_receipt(scope=world.scope, order_id=order.id, at=at)
     await ask(world, order, "5")
-    await correct_topup(
-        scope=world.scope,
-        order_id=order.id,
-        account_id=right.id,
-        reason="wrong room",
-        models=meter_models(),
-        at=at,
-    )
+    await move(world, order, right.id)

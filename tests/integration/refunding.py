@@ -1,4 +1,4 @@
-"""Top-ups whose money stands in a purse, a channel that answers as told, and the figures of a refund."""
+"""Top-ups whose money stands in a purse, their refunds and moves, a channel that answers as told, figures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from uuid import UUID
 
+from backend.journeys.correction import Corrected, correct_topup
 from backend.journeys.ports import Ports
 from backend.journeys.refund import request_refund
 from backend.kernel.db import unit_of_work
@@ -52,6 +53,25 @@ async def ask(
         amount=Money.parse(yuan),
         reason="moved out",
         idempotency_key=key or secrets.token_hex(8),
+        models=meter_models(),
+        at=world.clock.now(),
+    )
+
+
+async def move(
+    world: World,
+    order: Order,
+    to: UUID,
+    *,
+    scope: Scope | None = None,
+    reason: str = "102 paid for 101",
+) -> Corrected:
+    """Move a top-up to the account `to`."""
+    return await correct_topup(
+        scope=scope or world.scope,
+        order_id=order.id,
+        account_id=to,
+        reason=reason,
         models=meter_models(),
         at=world.clock.now(),
     )

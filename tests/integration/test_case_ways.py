@@ -9,7 +9,6 @@ import pytest
 
 from backend.control.queries import vends_of_topups
 from backend.journeys.cases import CaseAction, resolve
-from backend.journeys.correction import correct_topup
 from backend.journeys.refund_sending import pursue
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, Forbidden, InvalidInput
@@ -25,7 +24,7 @@ from backend.topups.refunds import Refund, refunds_page
 from backend.topups.rules import Verdict
 from workers.models import meter_models
 
-from .refunding import FIFTY, allow_alone, ask, channel_says, cloud_order, second
+from .refunding import FIFTY, allow_alone, ask, channel_says, cloud_order, move, second
 from .test_ledger import expect_kept_is_derived
 from .test_refunds import cases
 from .world import (
@@ -249,14 +248,7 @@ async def test_a_refund_that_failed_is_asked_for_again_from_where_its_money_is_a
     other = (await make_account(world, no="100002")).id
     order = await cloud_order(world)
     asked = await ask(world, order, "10")
-    moved = await correct_topup(
-        scope=world.scope,
-        order_id=order.id,
-        account_id=other,
-        reason="102 paid for 101",
-        models=meter_models(),
-        at=world.clock.now(),
-    )
+    moved = await move(world, order, other)
     assert moved.amount == Money.parse("40")
     ports, _ = channel_says(world, Word.FAILED)
     await pursue(ports, group_id=world.group_id, refund_id=asked.id)

@@ -10,42 +10,20 @@ from backend.control.queries import vend_of_source
 from backend.control.rules import VendSource
 from backend.journeys.closing import close_account
 from backend.journeys.closing_steps import advance
-from backend.journeys.correction import Corrected, correct_topup
 from backend.journeys.refund import refuse_refund
 from backend.journeys.takedown import Ask
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, InvalidInput, NotFound
 from backend.kernel.money import ZERO, Money
-from backend.kernel.scope import Scope
 from backend.ledger.operations import spend
 from backend.ledger.queries import owed
 from backend.ledger.rules import AccountKind
-from backend.topups.queries import Order
 from workers.models import meter_models
 
 from .desk import cloud, opened, take
-from .refunding import allow_alone, ask
+from .refunding import allow_alone, ask, move
 from .test_ledger import expect_kept_is_derived
 from .world import World, make_account, make_meter, make_project
-
-
-async def move(
-    world: World,
-    order: Order,
-    to: UUID,
-    *,
-    scope: Scope | None = None,
-    reason: str = "102 paid for 101",
-) -> Corrected:
-    """Move a top-up to the account `to`."""
-    return await correct_topup(
-        scope=scope or world.scope,
-        order_id=order.id,
-        account_id=to,
-        reason=reason,
-        models=meter_models(),
-        at=world.clock.now(),
-    )
 
 
 async def purses(world: World, *accounts: UUID) -> list[str]:

@@ -5,19 +5,16 @@ from __future__ import annotations
 import pytest
 
 from backend.journeys.cases import CaseAction
-from backend.journeys.correction import correct_topup
 from backend.journeys.refund_sending import pursue
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, InvalidInput
 from backend.ledger.rules import AccountKind
 from backend.metering.operations import stop_selling
 from backend.topups.ports import RefundState as Word
-from backend.topups.queries import Order
 from backend.topups.refund_rules import RefundState
-from workers.models import meter_models
 
 from .desk import opened, take
-from .refunding import FIFTY, channel_says, cloud_order
+from .refunding import FIFTY, channel_says, cloud_order, move
 from .test_case_ways import held, refunds, settle_case, stray, without_meter
 from .test_ledger import expect_kept_is_derived
 from .test_refunds import cases
@@ -76,32 +73,18 @@ async def test_a_key_of_the_desk_is_good_for_one_amount_one_slip_and_one_way_of_
     assert await rows_of_money(world) == before
 
 
-async def move(world: World, order: Order, no: str) -> None:
-    """Correct a top-up to the account of that number."""
-    async with unit_of_work(world.group_id) as work:
-        account_id = await work.fetchval("SELECT id FROM accounts_account WHERE no = $1", no)
-    await correct_topup(
-        scope=world.scope,
-        order_id=order.id,
-        account_id=account_id,
-        reason="102 paid for 101",
-        models=meter_models(),
-        at=world.clock.now(),
-    )
-
-
 async def test_only_what_was_paid_is_moved_and_never_to_a_closed_account(
     worlds: tuple[World, World],
 ) -> None:
     world = worlds[0]
-    await make_account(world, no="100002")
+    other = (await make_account(world, no="100002")).id
     unpaid = await make_order(world, credential_id=await make_credential(world))
     with pytest.raises(Conflict, match="nothing was paid"):
-        await move(world, unpaid, "100002")
+        await move(world, unpaid, other)
     paid = await cloud_order(world)
     await sql(world, "UPDATE accounts_account SET closed_at = now() WHERE no = '100002'")
     with pytest.raises(Conflict, match="closed"):
-        await move(world, paid, "100002")
+        await move(world, paid, other)
     assert await held(world, AccountKind.PURSE) == "50.00"
 
 

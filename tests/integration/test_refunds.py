@@ -11,7 +11,6 @@ import pytest
 from backend.alerts.queries import cases_page
 from backend.audit.queries import entries
 from backend.journeys.charge_figures import figures as figures_of
-from backend.journeys.correction import correct_topup
 from backend.journeys.refund import approve_refund, refundable, refuse_refund
 from backend.journeys.refund_sending import pursue, tend_refunds
 from backend.kernel.db import unit_of_work
@@ -29,7 +28,16 @@ from backend.topups.refunds import Refund, refund
 from workers.models import meter_models
 
 from .charged import make_home
-from .refunding import allow_alone, ask, channel_says, cloud_order, figures, second, yuan
+from .refunding import (
+    allow_alone,
+    ask,
+    channel_says,
+    cloud_order,
+    figures,
+    move,
+    second,
+    yuan,
+)
 from .test_ledger import expect_kept_is_derived
 from .world import World, make_account, make_credential, make_order, pay
 
@@ -402,14 +410,7 @@ async def test_a_hundred_refunds_and_a_hundred_moves_at_once_never_overspend(
 
     def move_of(order: Order) -> object:
         to = right.id if order.id.int % 2 else world.account.id
-        return correct_topup(
-            scope=world.scope,
-            order_id=order.id,
-            account_id=to,
-            reason="wrong room",
-            models=meter_models(),
-            at=world.clock.now(),
-        )
+        return move(world, order, to)
 
     tasks = [
         _quietly(make(order))

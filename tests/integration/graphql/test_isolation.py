@@ -114,28 +114,21 @@ def granted(door: Door, there: Furnished) -> str:
 
 
 @pytest.mark.parametrize("kind", sorted(NODE_DOORS))
-async def test_node_shows_each_type_to_its_own_group_only(kind: str, shown: Furnished) -> None:
-    document = "query($id: ID!) { node(id: $id) { __typename id } }"
-    mine, api, token = getattr(shown.mine, kind), shown.api, shown.group_token
-    own = await api.data(document, {"id": mine}, token=token)
-    assert own["node"] == {"__typename": kind, "id": mine}
-    refused = await api.ask(document, {"id": getattr(shown.foreign, kind)}, token=token)
-    missing = await api.ask(document, {"id": getattr(nothing(), kind)}, token=token)
-    assert refused == missing
-    assert refused["errors"][0]["extensions"]["code"] == "NOT_FOUND"
-
-
-@pytest.mark.parametrize("kind", sorted(NODE_DOORS))
-async def test_node_shows_each_type_to_who_is_granted_its_project_only(
+async def test_node_shows_each_type_to_its_own_group_and_to_who_is_granted_its_project_only(
     kind: str, shown: Furnished
 ) -> None:
     document = "query($id: ID!) { node(id: $id) { __typename id } }"
-    mine, api, token = getattr(shown.mine, kind), shown.api, shown.token
-    own = await api.data(document, {"id": mine}, token=token)
-    assert own["node"] == {"__typename": kind, "id": mine}
-    refused = await api.ask(document, {"id": getattr(shown.ungranted, kind)}, token=token)
-    missing = await api.ask(document, {"id": getattr(nothing(), kind)}, token=token)
-    assert refused == missing
+    mine = getattr(shown.mine, kind)
+    for token, hidden in (
+        (shown.group_token, shown.foreign),
+        (shown.token, shown.ungranted),
+    ):
+        own = await shown.api.data(document, {"id": mine}, token=token)
+        assert own["node"] == {"__typename": kind, "id": mine}
+        refused = await shown.api.ask(document, {"id": getattr(hidden, kind)}, token=token)
+        missing = await shown.api.ask(document, {"id": getattr(nothing(), kind)}, token=token)
+        assert refused == missing
+        assert refused["errors"][0]["extensions"]["code"] == "NOT_FOUND"
 
 
 async def test_lists_of_one_group_show_nothing_of_the_other(shown: Furnished) -> None:
