@@ -65,7 +65,7 @@ async def queue_commands(
             "  $4, c.expires_at, c.why FROM unnest($5::uuid[], $6::uuid[], $7::uuid[], $8::text[],"
             "  $9::jsonb[], $10::text[], $11::timestamptz[], $12::text[])"
             "  AS c(id, project_id, meter_id, kind, settings, reason, expires_at, why)"
-            " ON CONFLICT (group_id, meter_id, family) WHERE state IN ('QUEUED', 'SENT')"
+            " ON CONFLICT (group_id, meter_id, family) WHERE finished_at IS NULL"
             " DO NOTHING RETURNING *",
             work.group_id,
             left[0].family,
@@ -97,7 +97,7 @@ async def _supersede(
         "UPDATE control_command SET state = 'SUPERSEDED', finished_at = $4,"
         " outcome = 'a newer ' || $5 || ' came' WHERE group_id = $1 AND id IN ("
         "  SELECT id FROM control_command WHERE group_id = $1 AND meter_id = ANY($2) AND family = $3"
-        "  AND state IN ('QUEUED', 'SENT') ORDER BY id FOR UPDATE) RETURNING *",
+        "  AND finished_at IS NULL ORDER BY id FOR UPDATE) RETURNING *",
         work.group_id,
         [each.meter_id for each in commands],
         commands[0].family,

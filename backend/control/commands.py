@@ -136,8 +136,7 @@ async def commands_of_meters(
 async def unfinished(work: UnitOfWork) -> list[Command]:
     """The group's commands that wait or may be half done, oldest first: the janitor's list."""
     rows = await work.fetch(
-        "SELECT * FROM control_command WHERE group_id = $1 AND state IN ('QUEUED', 'SENT')"
-        " ORDER BY id",
+        "SELECT * FROM control_command WHERE group_id = $1 AND finished_at IS NULL ORDER BY id",
         work.group_id,
     )
     return [command_of(row) for row in rows]

@@ -117,7 +117,7 @@ async def lock_idle(
         " AND s.emergency_at IS NULL AND s.force IS NULL AND s.safety IS NULL AND NOT s.owing"
         " AND (s.exercised IS NULL OR s.exercised < $3)"
         " AND NOT EXISTS (SELECT FROM control_command c WHERE c.group_id = $1"
-        "  AND c.meter_id = s.meter_id AND c.family = 'RELAY' AND c.state IN ('QUEUED', 'SENT'))"
+        "  AND c.meter_id = s.meter_id AND c.family = 'RELAY' AND c.finished_at IS NULL)"
         " ORDER BY s.meter_id LIMIT $4 FOR UPDATE OF s SKIP LOCKED",
         work.group_id,
         list(meter_ids),

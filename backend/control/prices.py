@@ -63,7 +63,7 @@ _DUE = (
     + " AND p.unfit IS NULL AND p.command_id IS NULL AND p.next_try_at <= $2"
     # An operator's own command is under way: it comes first, and is read back like ours.
     " AND NOT EXISTS (SELECT FROM control_command c WHERE c.group_id = $1"
-    "   AND c.meter_id = p.meter_id AND c.family = 'PRICES' AND c.state IN ('QUEUED', 'SENT')"
+    "   AND c.meter_id = p.meter_id AND c.family = 'PRICES' AND c.finished_at IS NULL"
     "   AND c.requested_by <> $4)"
     " ORDER BY p.next_try_at, p.meter_id LIMIT $3"
 )

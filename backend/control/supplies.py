@@ -152,7 +152,7 @@ async def lock_wanted(
         "  OR s.safety IS NOT NULL"
         "  OR s.timetable_id IS NOT NULL AND s.timetable_id = ANY($5))"
         " AND NOT EXISTS (SELECT FROM control_command c WHERE c.group_id = $1"
-        "  AND c.meter_id = s.meter_id AND c.family = 'RELAY' AND c.state IN ('QUEUED', 'SENT'))"
+        "  AND c.meter_id = s.meter_id AND c.family = 'RELAY' AND c.finished_at IS NULL)"
         " ORDER BY s.meter_id LIMIT $2 FOR UPDATE OF s SKIP LOCKED",
         work.group_id,
         limit,
@@ -166,7 +166,7 @@ async def lock_wanted(
 _TRIPPED_FOR = (
     "(s.force = 'TRIP' AND s.force_why = $3 OR EXISTS (SELECT FROM control_command c"
     "  WHERE c.group_id = $1 AND c.meter_id = s.meter_id AND c.kind = 'TRIP' AND c.why = $3"
-    "  AND c.state IN ('QUEUED', 'SENT')))"
+    "  AND c.finished_at IS NULL))"
 )
 
 

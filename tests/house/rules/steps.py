@@ -1,7 +1,7 @@
 """Steps of the database come one after the other: a number each, and each stands on the one before.
 
 Two engineers who take the same number at the same time make two ends; which one a database takes first is
-then a matter of luck.
+then a matter of luck. And DDL that no step of its name runs is left out in silence.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from pathlib import PurePosixPath
 from ..tree import Finding, Tree
 
 _STEP = re.compile(r"backend/migrations/(\d{4})_\w+\.py")
+_DDL = re.compile(r"backend/migrations/(?P<step>\d{4}_\w+)\.sql")
 _BEFORE = re.compile(r'dependencies: [^=]*= \[(?:\("models", "(?P<step>\w+)"\))?\]')
 
 
 def check(tree: Tree) -> Iterator[Finding]:
-    """Every step that is not the next one after the step that it names."""
+    """Every step that is not the next one after the step that it names, and DDL that none runs."""
+    yield from _forgotten(tree)
     last, number = "", 0
     for source in sorted(tree.sources, key=lambda each: each.path):
         found = _STEP.fullmatch(source.path)
@@ -31,3 +33,12 @@ def check(tree: Tree) -> Iterator[Finding]:
             wanted = f"number {number:04d}, behind {last or 'nothing'}"
             yield source.finding(line, f"this step is out of its place: it is to be {wanted}")
         last = PurePosixPath(source.path).stem
+
+
+def _forgotten(tree: Tree) -> Iterator[Finding]:
+    for path in tree.files:
+        if found := _DDL.fullmatch(path):
+            step = path.replace(".sql", ".py")
+            text = (tree.text(step) or "") if step in tree.files else ""
+            if f'sql("{found["step"]}.sql")' not in text:
+                yield Finding(path, 1, "no step of this name runs it")

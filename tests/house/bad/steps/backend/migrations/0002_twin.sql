@@ -1,0 +1,2 @@
+-- BAD: its step runs another.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- BAD: no step beside it.
+SELECT 1;
