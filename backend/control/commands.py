@@ -147,9 +147,9 @@ async def last_relay_commands(
 ) -> dict[UUID, Command]:
     """The newest command over its relay that each of the meters was given, if any."""
     rows = await work.fetch(
-        "SELECT DISTINCT ON (meter_id) * FROM control_command"
-        " WHERE group_id = $1 AND meter_id = ANY($2) AND family = 'RELAY'"
-        " ORDER BY meter_id, id DESC",
+        "SELECT c.* FROM unnest($2::uuid[]) AS m(id) CROSS JOIN LATERAL ("
+        "   SELECT * FROM control_command WHERE group_id = $1 AND meter_id = m.id"
+        "   AND family = 'RELAY' ORDER BY id DESC LIMIT 1) c",
         work.group_id,
         list(meter_ids),
     )
