@@ -87,10 +87,10 @@ async def prices_since(
         "SELECT k.meter_id, c.settings, c.finished_at <= k.since AS before"
         " FROM unnest($2::uuid[], $3::timestamptz[]) AS k(meter_id, since) CROSS JOIN LATERAL ("
         " (SELECT settings, finished_at FROM control_command WHERE group_id = $1"
-        "   AND meter_id = k.meter_id AND kind = 'PRICES' AND state = 'VERIFIED'"
+        "   AND meter_id = k.meter_id AND family = 'PRICES' AND state = 'VERIFIED'"
         "   AND finished_at <= k.since ORDER BY id DESC LIMIT 1)"
         " UNION ALL (SELECT settings, finished_at FROM control_command WHERE group_id = $1"
-        "   AND meter_id = k.meter_id AND kind = 'PRICES' AND sent_at IS NOT NULL"
+        "   AND meter_id = k.meter_id AND family = 'PRICES' AND sent_at IS NOT NULL"
         "   AND coalesce(finished_at, 'infinity') > k.since)) AS c",
         work.group_id,
         [meter_id for meter_id, _ in since],
