@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import date
+from datetime import date, timedelta
 
 import asyncpg
 
@@ -21,11 +21,15 @@ from backend.kernel.db import unit_of_work
 from backend.kernel.errors import DomainError
 from backend.metering.episodes import Changes
 from backend.metering.retention import days_to_close, drop_outlived, drop_raw, pack_some
+from backend.outbox.operations import forget_done
+from backend.tenancy.operations import forget_login_tries
 from backend.tenancy.queries import all_groups
 from workers.context import WorkerContext
 from workers.reconcile import plan_books
 
 log = logging.getLogger(__name__)
+_KEEP_DONE = timedelta(days=7)
+_KEEP_TRIES = timedelta(days=1)
 
 
 async def watch_all_lines(context: WorkerContext) -> None:
@@ -118,6 +122,19 @@ async def plan_all_books(context: WorkerContext) -> None:
     """Plan the bills, proofs and statements of every group that are due."""
     now = context.ports.clock.now()
     await _each_group("books", lambda group_id: plan_books(group_id=group_id, at=now))
+
+
+async def forget_all(context: WorkerContext) -> None:
+    """Drop every group's events that were done long ago, and counts of sign-ins that failed. It goes through
+    all that is kept, so not every minute."""
+    now = context.ports.clock.now()
+
+    async def forget(group_id: int) -> None:
+        async with unit_of_work(group_id) as work:
+            await forget_done(work, before=now - _KEEP_DONE)
+            await forget_login_tries(work, before=now - _KEEP_TRIES)
+
+    await _each_group("forgetting", forget)
 
 
 async def close_days(context: WorkerContext) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from backend.control.queries import vends_unfinished
 from backend.journeys.batch_run import tend_batches
@@ -19,17 +19,13 @@ from backend.journeys.takedown_steps import tend_takedowns
 from backend.kernel.db import unit_of_work
 from backend.metering.retention import prepare
 from backend.outbox import operations as outbox
-from backend.tenancy.operations import forget_login_tries
 from backend.tenancy.queries import all_groups
 from workers.context import WorkerContext
-
-_KEEP_DONE = timedelta(days=7)
-_KEEP_TRIES = timedelta(days=1)
 
 
 async def tidy(context: WorkerContext) -> None:
     """Ring again for unfinished vends, refunds, takedowns, closings and commands without a waiting event,
-    end overdue commands, drop old done events, make partitions."""
+    end overdue commands, make partitions."""
     now = context.ports.clock.now()
     await prepare(at=now)
     for group_id in await all_groups():
@@ -47,8 +43,6 @@ async def tidy_group(*, group_id: int, at: datetime) -> None:
         await tend_refunds(work, at=at)
         await tend_takedowns(work, at=at)
         await tend_closings(work, at=at)
-        await outbox.forget_done(work, before=at - _KEEP_DONE)
-        await forget_login_tries(work, before=at - _KEEP_TRIES)
     await tend(group_id=group_id, at=at)
     await tend_batches(group_id=group_id, at=at)
     await give_monthly_grants(group_id=group_id, at=at)

@@ -45,6 +45,7 @@ from workers.housekeeping import (
     close_days,
     download_all_prices,
     estimate_all_silent,
+    forget_all,
     plan_all_books,
     roll_up_histories,
     tend_all_alarms,
@@ -164,6 +165,11 @@ async def tick_books(ctx: dict[str, Any]) -> None:
     await plan_all_books(ctx["context"])
 
 
+async def tick_forgetting(ctx: dict[str, Any]) -> None:
+    """Drop what is kept for a few days only."""
+    await forget_all(ctx["context"])
+
+
 async def tick_closing(ctx: dict[str, Any]) -> None:
     """Close the days that are old enough, drop what was kept for long enough."""
     await close_days(ctx["context"])
@@ -188,6 +194,7 @@ def _arq_worker(url: str, context: WorkerContext, *, slow: bool) -> JobWorker:
         cron_jobs=[
             cron(tick_prices, minute=set(range(2, 60, 5)), timeout=280, keep_result=0),
             cron(tick_history, minute=set(range(4, 60, 10)), timeout=540, keep_result=0),
+            cron(tick_forgetting, minute=17, timeout=540, keep_result=0),
             cron(tick_closing, minute=25, timeout=3000, keep_result=0),
             cron(tick_estimates, minute=41, timeout=540, keep_result=0),
             cron(tick_forecasts, minute=33, timeout=1700, keep_result=0),

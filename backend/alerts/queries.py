@@ -45,6 +45,15 @@ def case_of(row: Row) -> Case:
     )
 
 
+# Two texts: as a value `only_open` keeps the index of the open ones from being taken.
+_OF_PROJECT = (
+    "SELECT * FROM alerts_case WHERE group_id = $1 AND project_id = $2"
+    " AND ($3::uuid IS NULL OR id < $3)"
+)
+_PAGE = f"{_OF_PROJECT} ORDER BY id DESC LIMIT $4"
+_OPEN_PAGE = f"{_OF_PROJECT} AND resolved_at IS NULL ORDER BY id DESC LIMIT $4"
+
+
 async def cases_page(
     work: UnitOfWork,
     *,
@@ -58,12 +67,9 @@ async def cases_page(
     if not scope.may(Permission.CASE_READ, project_id):
         raise NotFound("no such project")
     rows = await work.fetch(
-        "SELECT * FROM alerts_case WHERE group_id = $1 AND project_id = $2"
-        " AND ($3::bool IS FALSE OR resolved_at IS NULL) AND ($4::uuid IS NULL OR id < $4)"
-        " ORDER BY id DESC LIMIT $5",
+        _OPEN_PAGE if only_open else _PAGE,
         work.group_id,
         project_id,
-        only_open,
         before,
         limit,
     )

@@ -44,8 +44,9 @@ _LEARN = (
 )
 _FAILED = (
     "SELECT l.meter_id, l.tries, c.state, c.outcome FROM control_meter_limits l"
-    " JOIN control_command c ON c.group_id = $1 AND c.id = l.command_id"
-    " WHERE l.group_id = $1 AND c.state IN ('FAILED', 'EXPIRED', 'SUPERSEDED')"
+    " CROSS JOIN LATERAL (SELECT state, outcome FROM control_command"
+    "  WHERE group_id = $1 AND id = l.command_id OFFSET 0) c"
+    " WHERE l.group_id = $1 AND l.command_id IS NOT NULL AND c.state IN ('FAILED', 'EXPIRED', 'SUPERSEDED')"
 )
 _UNTOUCHED = "l.command_id IS NULL AND l.tries = 0"
 _WANT_NONE = (

@@ -54,8 +54,9 @@ _LEARN = (
 )
 _FAILED = (
     "SELECT p.meter_id, p.tries, c.state, c.outcome FROM control_meter_prices p"
-    " JOIN control_command c ON c.group_id = $1 AND c.id = p.command_id"
-    " WHERE p.group_id = $1 AND c.state IN ('FAILED', 'EXPIRED', 'SUPERSEDED')"
+    " CROSS JOIN LATERAL (SELECT state, outcome FROM control_command"
+    "  WHERE group_id = $1 AND id = p.command_id OFFSET 0) c"
+    " WHERE p.group_id = $1 AND p.command_id IS NOT NULL AND c.state IN ('FAILED', 'EXPIRED', 'SUPERSEDED')"
 )
 _DUE = (
     "SELECT p.* FROM control_meter_prices p WHERE p.group_id = $1 AND "

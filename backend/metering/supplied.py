@@ -46,7 +46,7 @@ async def supplied_meters(
         "  ON a.group_id = m.group_id AND a.meter_id = m.id AND a.ended_at IS NULL"
         " WHERE m.group_id = $1 AND m.id = ANY($2) AND m.removed_at IS NULL"
         "  AND NOT EXISTS (SELECT FROM metering_takedown t WHERE t.group_id = $1"
-        "   AND t.meter_id = m.id AND t.state NOT IN ('DONE', 'CANCELLED'))",
+        "   AND t.meter_id = m.id AND t.finished_at IS NULL)",
         work.group_id,
         list(meter_ids),
     )

@@ -357,7 +357,8 @@ async def is_under_way(work: UnitOfWork, *, meter_ids: Sequence[UUID]) -> bool:
 async def takedowns_unfinished(work: UnitOfWork) -> list[UUID]:
     """Takedowns with a step to do that no person has to do first: the janitor's list."""
     rows = await work.fetch(
-        "SELECT id FROM metering_takedown WHERE group_id = $1 AND state IN ('WAITING', 'KNOWN')",
+        "SELECT id FROM metering_takedown WHERE group_id = $1 AND finished_at IS NULL"
+        " AND state IN ('WAITING', 'KNOWN')",
         work.group_id,
     )
     return [row["id"] for row in rows]

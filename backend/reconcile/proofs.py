@@ -228,17 +228,25 @@ async def resolve(
     return proof_of(row)
 
 
+# Two texts: as a value `only_drift` keeps the index of those from being taken.
+_OF_PROJECT = (
+    "SELECT * FROM reconcile_proof WHERE group_id = $1 AND project_id = $2"
+    " AND ($3::uuid IS NULL OR id < $3)"
+)
+_PAGE = f"{_OF_PROJECT} ORDER BY id DESC LIMIT $4"
+_DRIFTS_PAGE = (
+    f"{_OF_PROJECT} AND verdict = 'DRIFT' AND resolved_at IS NULL ORDER BY id DESC LIMIT $4"
+)
+
+
 async def proofs_page(
     work: UnitOfWork, *, project_id: UUID, only_drift: bool, before: UUID | None, limit: int
 ) -> list[Proof]:
     """Proofs of a project, newest first, those before `before` (keyset); the caller has the right."""
     rows = await work.fetch(
-        "SELECT * FROM reconcile_proof WHERE group_id = $1 AND project_id = $2"
-        " AND (NOT $3::bool OR verdict = 'DRIFT' AND resolved_at IS NULL)"
-        " AND ($4::uuid IS NULL OR id < $4) ORDER BY id DESC LIMIT $5",
+        _DRIFTS_PAGE if only_drift else _PAGE,
         work.group_id,
         project_id,
-        only_drift,
         before,
         limit,
     )

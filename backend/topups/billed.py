@@ -9,6 +9,7 @@ from uuid import UUID
 
 from backend.kernel.clock import Period
 from backend.kernel.db import UnitOfWork
+from backend.kernel.ids import earliest_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +58,16 @@ async def numbers_to_ask(
     has of it, and what was made `since` and has not ended by the book."""
     orders = await work.fetch(
         "SELECT order_no FROM topups_order WHERE group_id = $1 AND credential_id = $2"
-        " AND (paid_at >= $3 AND paid_at < $4"
-        "  OR state <> 'PAID' AND created_at >= $5 AND created_at < $4) ORDER BY order_no",
+        " AND paid_at >= $3 AND paid_at < $4"
+        " UNION SELECT order_no FROM topups_order WHERE group_id = $1 AND credential_id = $2"
+        " AND id >= $6 AND state <> 'PAID' AND created_at >= $5 AND created_at < $4"
+        " ORDER BY order_no",
         work.group_id,
         credential_id,
         period.start,
         period.end,
         since,
+        earliest_at(since),
     )
     refunds = await work.fetch(
         "SELECT refund_no FROM topups_refund WHERE group_id = $1 AND credential_id = $2"

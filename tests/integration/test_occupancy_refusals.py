@@ -66,7 +66,7 @@ async def _rows(street: Street) -> list[str]:
 
 
 @asynccontextmanager
-async def refused(
+async def expect_refused(
     street: Street, match: str, error: type[Exception] = Conflict
 ) -> AsyncIterator[None]:
     """What is done inside is refused in these words, and nothing is left of it."""
@@ -127,33 +127,33 @@ async def test_a_meter_is_replaced_only_by_a_free_one_of_its_site_that_does_the_
     await street.household("300002", 2)
     for unit in (3, 4, 5):
         await street.register(unit)
-    async with refused(street, "this meter serves nobody"):
+    async with expect_refused(street, "this meter serves nobody"):
         await street.replace(3, 4)
-    async with refused(street, "serves an account already"):
+    async with expect_refused(street, "serves an account already"):
         await street.replace(1, 2)
-    async with refused(street, "serves an account already"):
+    async with expect_refused(street, "serves an account already"):
         await street.replace(1, 1)
     other = await make_project(street.world)
     street.meters[9] = other.meter
-    async with refused(street, "not on this site"):
+    async with expect_refused(street, "not on this site"):
         await street.replace(1, 9)
     await sql(
         street, "UPDATE metering_meter SET removed_at = now() WHERE id = $1", street.meters[5].id
     )
-    async with refused(street, "not on this site"):
+    async with expect_refused(street, "not on this site"):
         await street.replace(1, 5)
     await sql(street, "UPDATE metering_meter SET kind = 'WATER' WHERE id = $1", street.meters[4].id)
-    async with refused(street, "measures something else"):
+    async with expect_refused(street, "measures something else"):
         await street.replace(1, 4)
     await sql(
         street,
         "UPDATE metering_meter SET kind = 'ELECTRICITY', credit_mode = 'NONE' WHERE id = $1",
         street.meters[4].id,
     )
-    async with refused(street, "not sold to"):
+    async with expect_refused(street, "not sold to"):
         await street.replace(1, 4)
     await street.replace(1, 3)
-    async with refused(street, "taken"):
+    async with expect_refused(street, "taken"):
         await street.replace(2, 3)
 
 
@@ -164,15 +164,15 @@ async def test_a_meter_is_taken_down_once_and_its_key_is_good_for_it_alone(stree
         await street.register(unit)
     begun = await street.replace(1, 3, key="replace-0001")
     assert (await street.replace(1, 3, key="replace-0001")).id == begun.id
-    async with refused(street, "used for something else"):
+    async with expect_refused(street, "used for something else"):
         await street.replace(2, 4, key="replace-0001")
-    async with refused(street, "being taken down already"):
+    async with expect_refused(street, "being taken down already"):
         await street.replace(1, 4, key="replace-0002")
     for key in ("short", "k" * 201):
-        async with refused(street, "8 to 200", InvalidInput):
+        async with expect_refused(street, "8 to 200", InvalidInput):
             await street.replace(2, 4, key=key)
     await street.replace(2, 4, key="move-0001:1")
-    async with refused(street, "used for something else"):
+    async with expect_refused(street, "used for something else"):
         await move(street, account, {street.meters[2].id: street.meters[4].id})
 
 
@@ -183,20 +183,20 @@ async def test_a_household_moves_with_all_its_meters_within_its_project(street: 
         await street.register(unit)
     one, two, three, four, five = (street.meters[unit].id for unit in range(1, 6))
     other = await make_project(street.world)
-    async with refused(street, "the place is not of this project"):
+    async with expect_refused(street, "the place is not of this project"):
         await move(street, account, {}, area_id=other.area.id)
-    async with refused(street, "each of its meters", InvalidInput):
+    async with expect_refused(street, "each of its meters", InvalidInput):
         await move(street, account, {one: four})
-    async with refused(street, "serves another account", InvalidInput):
+    async with expect_refused(street, "serves another account", InvalidInput):
         await move(street, account, {one: four, two: five, three: four})
-    async with refused(street, "taken"):
+    async with expect_refused(street, "taken"):
         await move(street, account, {one: four, two: four})
-    async with refused(street, "serves an account already"):
+    async with expect_refused(street, "serves an account already"):
         await move(street, account, {one: four, two: three})
     await sql(street, "UPDATE accounts_account SET closed_at = now() WHERE id = $1", stranger.id)
-    async with refused(street, "closed"):
+    async with expect_refused(street, "closed"):
         await move(street, stranger, {})
-    async with refused(street, "closed"):
+    async with expect_refused(street, "closed"):
         await street.replace(3, 5)
 
 
@@ -209,18 +209,18 @@ async def test_the_next_meter_is_named_while_it_is_taken_down_and_only_where_one
     for unit in (4, 5):
         await street.register(unit)
     first, other = await street.replace(1, 4), await street.replace(2, None)
-    async with refused(street, "cannot take over"):
+    async with expect_refused(street, "cannot take over"):
         await name_next(street, other, 4)
     await street.close(closing)
     ends = await takedown_of(street, 3)
-    async with refused(street, "no meter takes over"):
+    async with expect_refused(street, "no meter takes over"):
         await name_next(street, ends, 5)
-    async with refused(street, "cancel the closing"):
+    async with expect_refused(street, "cancel the closing"):
         await _cancel(street, ends)
     await street.work()
-    async with refused(street, "this takedown has ended"):
+    async with expect_refused(street, "this takedown has ended"):
         await name_next(street, first, 5)
-    async with refused(street, "this takedown has ended"):
+    async with expect_refused(street, "this takedown has ended"):
         await _cancel(street, first)
 
 
@@ -250,15 +250,15 @@ async def test_a_last_word_is_typed_once_and_agreed_to_once_by_another(street: S
         who = scope if by == "typist" else second(street.world)
         await agree_typed(scope=who, takedown_id=begun.id, agrees=True, note="", at=at)
 
-    async with refused(street, "nothing waits for a second operator"):
+    async with expect_refused(street, "nothing waits for a second operator"):
         await agreed("another")
     await typed()
-    async with refused(street, "known, or typed already"):
+    async with expect_refused(street, "known, or typed already"):
         await typed()
-    async with refused(street, "who typed the figures", Forbidden):
+    async with expect_refused(street, "who typed the figures", Forbidden):
         await agreed("typist")
     await agreed("another")
-    async with refused(street, "nothing waits for a second operator"):
+    async with expect_refused(street, "nothing waits for a second operator"):
         await agreed("another")
 
 
@@ -280,21 +280,21 @@ async def test_a_closing_begins_once_and_what_has_ended_is_neither_resumed_nor_c
         )
 
     assert await street.close(account, key="closing-0001") == closing_id
-    async with refused(street, "used for another account"):
+    async with expect_refused(street, "used for another account"):
         await street.close(other, key="closing-0001")
-    async with refused(street, "closed, or being closed"):
+    async with expect_refused(street, "closed, or being closed"):
         await street.close(account, key="closing-0002")
-    async with refused(street, "few words why", InvalidInput):
+    async with expect_refused(street, "few words why", InvalidInput):
         await cancelled(" ")
     await street.pass_time(minutes=40, steps=4)
     assert await street.value(
         "SELECT closed_at IS NOT NULL FROM accounts_account WHERE no = '300001'"
     )
-    async with refused(street, "this closing has ended"):
+    async with expect_refused(street, "this closing has ended"):
         await resume_closing(scope=scope, closing_id=closing_id, at=street.clock.now())
-    async with refused(street, "this closing has ended"):
+    async with expect_refused(street, "this closing has ended"):
         await cancelled("they stay")
-    async with refused(street, "closed, or being closed"):
+    async with expect_refused(street, "closed, or being closed"):
         await close_account(
             scope=scope, account_id=account.id, cut=True, ask=street.ask(key="closing-0003")
         )
@@ -315,14 +315,14 @@ async def test_a_meter_serves_an_account_that_lives_by_what_it_said_within_the_h
         )
 
     street.clock.advance(timedelta(minutes=61))
-    async with refused(street, "older than 60 minutes"):
+    async with expect_refused(street, "older than 60 minutes"):
         await hung()
     await street.read(2)
     await sql(street, "UPDATE accounts_account SET closing_at = now() WHERE id = $1", account.id)
-    async with refused(street, "the account is being closed"):
+    async with expect_refused(street, "the account is being closed"):
         await hung()
     await sql(street, "UPDATE accounts_account SET closed_at = now() WHERE id = $1", account.id)
-    async with refused(street, "the account is closed"):
+    async with expect_refused(street, "the account is closed"):
         await hung()
 
 
@@ -338,5 +338,5 @@ async def test_a_key_opens_one_household_and_no_other(street: Street) -> None:
 
     first = await opened("Noodles")
     assert (await opened("Noodles")).id == first.id
-    async with refused(street, "used for another opening"):
+    async with expect_refused(street, "used for another opening"):
         await opened("Dumplings")
