@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -175,6 +176,31 @@ def _statement(options: argparse.Namespace) -> int:
     return 0
 
 
+def _audit(_: argparse.Namespace) -> int:
+    from backend.audit.queries import verify
+    from backend.kernel.db import Database, unit_of_work
+    from backend.tenancy.queries import all_groups, group_name
+
+    settings = _settings()
+
+    async def verify_all() -> bool:
+        whole = True
+        await Database.open(settings.database_url, pool_max=1)
+        try:
+            for group_id in await all_groups():
+                async with unit_of_work(group_id) as work:
+                    code, _name = await group_name(work)
+                    found = await verify(work)
+                told = {"group": code, "entries": found.entries, "head": found.head.hex()}
+                print(json.dumps({**told, "broken_at": found.broken_at}))
+                whole = whole and found.broken_at is None
+        finally:
+            await Database.close()
+        return whole
+
+    return 0 if asyncio.run(verify_all()) else 1
+
+
 def _schema(options: argparse.Namespace) -> int:
     from schema.schema import SDL_FILE, print_schema
 
@@ -250,6 +276,15 @@ def _add_proofs(words: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="whose signature is believed; without it, that of SHUIDIAN_SECRET_KEYS",
     )
     check.set_defaults(run=_statement)
+
+    audit = words.add_parser("audit", help="verify every group's audit")
+    audit_words = audit.add_subparsers(required=True, metavar="WORD")
+    whole = audit_words.add_parser(
+        "verify",
+        help="a JSON line for each group: how many entries hold, the last one's hash (keep it: what is cut"
+        " off at the end is seen by it), and where the chain is broken; exit 1 when one is",
+    )
+    whole.set_defaults(run=_audit)
 
     simulate = words.add_parser(
         "simulate", help="the journeys of money on a virtual clock, dying at every commit and send"

@@ -100,6 +100,6 @@ async def cases_of(world: World) -> list[Case]:
 async def audit_of(world: World, prefix: str = "gateway:") -> list[AuditEntry]:
     """The group's audit entries of gateways, newest first; the chain holds."""
     async with unit_of_work(world.group_id) as work:
-        assert await verify(work) is None
+        assert (await verify(work)).broken_at is None
         found = await entries(work, before_seq=None, limit=100)
     return [entry for entry in found if entry.action.startswith(prefix)]

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
+import os
 import random
+import secrets
+import sys
 from datetime import timedelta
 from uuid import UUID
 
@@ -15,6 +20,7 @@ from backend.audit.queries import entries, verify
 from backend.audit.rules import content_of, entry_hash
 from backend.kernel.db import unit_of_work
 from backend.kernel.scope import Actor
+from backend.sandbox.embedded.services import EmbeddedServices
 from backend.tenancy.operations import save_credential
 
 from .catalogue import Connection
@@ -42,7 +48,7 @@ async def write(world: World, *, count: int = ROWS) -> None:
 async def broken_at(world: World) -> int | None:
     """Where the world's chain is broken."""
     async with unit_of_work(world.group_id) as work:
-        return await verify(work)
+        return (await verify(work)).broken_at
 
 
 async def length(world: World) -> int:
@@ -231,3 +237,51 @@ async def test_the_audit_names_a_credentials_fields_and_never_their_values(
     row = await owner.fetchrow("SELECT * FROM tenancy_credential WHERE id = $1", made)
     assert row is not None
     assert "very-secret" not in repr(dict(row))
+
+
+async def test_an_auditor_verifies_every_group_by_one_command(
+    worlds: tuple[World, World], superuser: Connection, database: EmbeddedServices
+) -> None:
+    ours, theirs = worlds
+    for world in worlds:
+        await write(world)
+    before, code = await _verified(database)
+    broken = [line for line in before.values() if line["broken_at"] is not None]
+    assert code == (1 if broken else 0), "other tests' groups are there as well"
+    assert {before[w.code]["broken_at"] for w in worlds} == {None}
+    assert before[ours.code]["entries"] == await length(ours)
+    await superuser.execute(
+        "UPDATE audit_entry SET subject = 'x' WHERE group_id = $1 AND seq = 7", ours.group_id
+    )
+    last = await length(theirs)
+    await superuser.execute(
+        "DELETE FROM audit_entry WHERE group_id = $1 AND seq = $2", theirs.group_id, last
+    )
+    after, code = await _verified(database)
+    assert code == 1
+    assert (after[ours.code]["entries"], after[ours.code]["broken_at"]) == (6, 7)
+    kept, now = before[theirs.code], after[theirs.code]
+    assert now["broken_at"] is None, "a chain that was cut off holds"
+    assert (now["entries"], now["head"] == kept["head"]) == (last - 1, False), "but not as kept"
+
+
+async def _verified(database: EmbeddedServices) -> tuple[dict[str, dict[str, object]], int]:
+    """What `shuidian audit verify` tells of each group by its code, and its exit code."""
+    key = base64.b64encode(secrets.token_bytes(32)).decode()
+    told = {
+        "ENV": "test",
+        "PUBLIC_URL": "http://127.0.0.1:1",
+        "DATABASE_URL": database.app_dsn(),
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+        "SECRET_KEYS": f"1:{key}",
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "backend.cli", "audit", "verify"),
+        env=os.environ | {f"SHUIDIAN_{name}": value for name, value in told.items()},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert process.returncode is not None
+    return {line["group"]: line for line in lines}, process.returncode

@@ -67,7 +67,7 @@ async def audited(world: World) -> list[str]:
             " ORDER BY seq",
             world.group_id,
         )
-        assert await verify(work) is None
+        assert (await verify(work)).broken_at is None
     return [row["action"] for row in rows]
 
 
