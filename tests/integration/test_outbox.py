@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import cast
 from uuid import UUID
 
 import asyncpg
@@ -26,6 +28,9 @@ from backend.outbox.operations import (
 )
 from backend.outbox.queries import groups_due, oldest_due, outcome_of, received
 from backend.sandbox.embedded.services import EmbeddedServices
+from backend.tenancy.operations import count_login_try
+from workers.context import WorkerContext
+from workers.housekeeping import forget_all
 
 from .catalogue import Connection
 from .world import START, World
@@ -279,3 +284,25 @@ async def test_a_topic_that_no_handler_can_have_is_refused(
     with pytest.raises(asyncpg.CheckViolationError):
         async with unit_of_work(worlds[0].group_id) as work:
             await emit(work, topic=topic, key="k", payload={}, at=START)
+
+
+async def test_what_was_done_a_week_ago_is_forgotten_in_every_group_and_what_is_open_never(
+    worlds: tuple[World, World],
+) -> None:
+    context = cast("WorkerContext", SimpleNamespace(ports=worlds[0].ports))
+    now = worlds[0].clock.now()
+    for world in worlds:
+        await put(world, "old", "newer", "open")
+        done = {event.payload["key"]: event.id for event in await take(world, at=now)}
+        async with unit_of_work(world.group_id) as work:
+            await finish(work, event_id=done["old"], at=now - timedelta(days=7, seconds=1))
+            await finish(work, event_id=done["newer"], at=now - timedelta(days=7))
+            await count_login_try(work, login="old", at=now - timedelta(days=1, seconds=1))
+            await count_login_try(work, login="newer", at=now - timedelta(days=1))
+    await forget_all(context)
+    for world in worlds:
+        async with unit_of_work(world.group_id) as work:
+            events = await work.fetch("SELECT key FROM outbox_event WHERE topic = 'test.work'")
+            tries = await work.fetch("SELECT login FROM tenancy_login_try")
+        assert sorted(row["key"] for row in events) == ["newer", "open"]
+        assert [row["login"] for row in tries] == ["newer"]
