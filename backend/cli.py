@@ -31,6 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DomainError as error:
         print(f"shuidian: {error.message}", file=sys.stderr)
         return 2
+    except ConnectionRefusedError as error:
+        print(f"shuidian: nobody answers there: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
     return code

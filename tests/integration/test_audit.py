@@ -15,6 +15,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from backend import cli
 from backend.audit.operations import record
 from backend.audit.queries import entries, verify
 from backend.audit.rules import content_of, entry_hash
@@ -239,6 +240,26 @@ async def test_the_audit_names_a_credentials_fields_and_never_their_values(
     assert "very-secret" not in repr(dict(row))
 
 
+@pytest.mark.parametrize("at_once", [1, 5, 6, 7, 6 + ROWS, 7 + ROWS])
+async def test_a_long_chain_is_verified_part_by_part_and_a_break_is_named_wherever_a_part_ends(
+    worlds: tuple[World, World],
+    superuser: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    at_once: int,
+) -> None:
+    ours = worlds[0]
+    await write(ours)
+    monkeypatch.setattr("backend.audit.queries._AT_ONCE", at_once)
+    async with unit_of_work(ours.group_id) as work:
+        found = await verify(work)
+        head = await work.fetchval("SELECT hash FROM audit_entry ORDER BY seq DESC LIMIT 1")
+    assert found == (6 + ROWS, head, None)
+    await superuser.execute(
+        "UPDATE audit_entry SET subject = 'x' WHERE group_id = $1 AND seq = 7", ours.group_id
+    )
+    assert await broken_at(ours) == 7
+
+
 async def test_an_auditor_verifies_every_group_by_one_command(
     worlds: tuple[World, World], superuser: Connection, database: EmbeddedServices
 ) -> None:
@@ -265,16 +286,33 @@ async def test_an_auditor_verifies_every_group_by_one_command(
     assert (now["entries"], now["head"] == kept["head"]) == (last - 1, False), "but not as kept"
 
 
-async def _verified(database: EmbeddedServices) -> tuple[dict[str, dict[str, object]], int]:
-    """What `shuidian audit verify` tells of each group by its code, and its exit code."""
+def test_who_cannot_reach_the_database_is_told_so_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nobody = "postgresql://nobody@127.0.0.1:1/none"
+    for name, value in (_told(nobody) | {"OWNER_DATABASE_URL": nobody}).items():
+        monkeypatch.setenv(f"SHUIDIAN_{name}", value)
+    for words in (["audit", "verify"], ["migrate"]):
+        assert cli.main(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("shuidian: nobody answers there: "), line
+
+
+def _told(database_url: str) -> dict[str, str]:
+    """The settings of a process that needs nothing but a database."""
     key = base64.b64encode(secrets.token_bytes(32)).decode()
-    told = {
+    return {
         "ENV": "test",
         "PUBLIC_URL": "http://127.0.0.1:1",
-        "DATABASE_URL": database.app_dsn(),
+        "DATABASE_URL": database_url,
         "REDIS_URL": "redis://127.0.0.1:1/0",
         "SECRET_KEYS": f"1:{key}",
     }
+
+
+async def _verified(database: EmbeddedServices) -> tuple[dict[str, dict[str, object]], int]:
+    """What `shuidian audit verify` tells of each group by its code, and its exit code."""
+    told = _told(database.app_dsn())
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "backend.cli", "audit", "verify"),
