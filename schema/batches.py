@@ -14,7 +14,7 @@ from backend.control import batch_items, batches
 from backend.control.batch_items import BatchItem as ItemRow
 from backend.control.batch_rules import BatchState, ItemState, LeftOut
 from backend.control.batches import Batch as BatchRow
-from backend.control.command_rules import CommandKind, worded
+from backend.control.command_rules import CommandKind, named, worded
 from backend.control.state_rules import MeterState
 from backend.journeys import batch as journey
 from backend.journeys.batch import Wish
@@ -25,9 +25,10 @@ from backend.tenancy.project_settings import set_batch_limit
 from backend.tenancy.rules import Permission
 
 from .batch_watch import Watch
-from .commands import BandPriceInput, ThresholdsInput, thresholds_by_name
+from .commands import ThresholdsInput, given_of
 from .context import Info
 from .loaders import batch_counts
+from .meter_calendars import MeterCalendarInput
 from .nodes import Node
 from .paging import Connection, cut, number_key, page, project_page, size
 from .problems import AnyProblem
@@ -35,6 +36,7 @@ from .resolvers import field, subscription
 from .rights import mutation
 from .scalars import ref, uuid_of
 from .served import MeterAccount, account_as_shown
+from .tariff_terms import BandPriceInput
 
 strawberry.enum(
     BatchState,
@@ -209,7 +211,7 @@ def batch_of(row: BatchRow) -> Batch:
         key=row.id,
         asked_by_id=row.asked_by,
         kind=row.kind,
-        settings=[BatchSetting(name=k, value=worded(k, v)) for k, v in row.settings.items()],
+        settings=[BatchSetting(name=named(k), value=worded(k, v)) for k, v in row.settings.items()],
         until=row.until,
         reason=row.reason,
         selection=JSON(dict(row.selection)),
@@ -270,11 +272,11 @@ class BatchMutations:
         numbers: MeterNumbersInput | None = None,
         prices: list[BandPriceInput] | None = None,
         thresholds: ThresholdsInput | None = None,
+        calendar: MeterCalendarInput | None = None,
         until: datetime | None = None,
     ) -> BatchResult:
         """Preview: who takes part, who is left out and why. Choose by area, state and tag, or by numbers."""
-        bands = [(each.band, each.price) for each in prices or ()]
-        wish = Wish(kind, reason, bands, thresholds_by_name(thresholds), until)
+        wish = Wish(kind, reason, given_of(prices, thresholds, calendar), until)
         places = [uuid_of(each, "Area") for each in areas or ()]
         row = await journey.prepare_batch(
             scope=info.context.caller(),

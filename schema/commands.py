@@ -7,24 +7,27 @@ from typing import Annotated
 
 import strawberry
 
-from backend.control.command_rules import CommandKind, CommandState
+from backend.control.command_rules import CommandKind, CommandState, Given
 from backend.control.commands import Command as CommandRow
 from backend.journeys.command import command_meter
 from backend.kernel.money import Money
 from backend.tenancy.rules import Permission
 
 from .context import Info
+from .meter_calendars import MeterCalendarInput, calendar_given
 from .nodes import Node
 from .problems import AnyProblem
 from .relay import Relay, relay_of
 from .rights import mutation
 from .scalars import ref, uuid_of
+from .tariff_terms import BandPriceInput
 
 strawberry.enum(
     CommandKind,
     description="TRIP forces the relay open and KEEP_POWER closed, whatever the money says; RELEASE"
     " gives it back to the meter's money; CLOSE closes it now; ALLOW_CLOSE lets the meter's key"
-    " close it. What is over the relay is a policy: the cloud sees to it when the relay moves later.",
+    " close it. PRICES are those of the rate bands, CALENDAR says when which band holds, and is told whole."
+    " What is over the relay is a policy: the cloud sees to it when the relay moves later.",
 )
 strawberry.enum(
     CommandState,
@@ -48,14 +51,6 @@ class Command(Node):
     relay_before: Relay | None = strawberry.field(description="Null when it was not told.")
     relay_after: Relay | None = strawberry.field(description="Null when it was not told.")
     outcome: str | None = strawberry.field(description="How it ended, or why it waits.")
-
-
-@strawberry.input(description="The price of a kWh in one rate band.")
-class BandPriceInput:
-    """尖峰平谷深谷."""
-
-    band: str = strawberry.field(description="spike, peak, flat, valley or deep")
-    price: Money
 
 
 @strawberry.input(description="What a meter warns and trips at; what is not given stays as it is.")
@@ -98,6 +93,16 @@ def thresholds_by_name(given: ThresholdsInput | None) -> dict[str, int]:
     return found if given.overload_w is None else found | {"overload_w": given.overload_w}
 
 
+def given_of(
+    prices: list[BandPriceInput] | None,
+    thresholds: ThresholdsInput | None,
+    calendar: MeterCalendarInput | None,
+) -> Given:
+    """What a caller says with an order. Raises InvalidInput for a text that is no time."""
+    bands = [(each.band, each.price) for each in prices or ()]
+    return Given(bands, thresholds_by_name(thresholds), calendar_given(calendar))
+
+
 @strawberry.type
 class CommandMutations:
     """Writes."""
@@ -111,6 +116,7 @@ class CommandMutations:
         reason: str,
         prices: list[BandPriceInput] | None = None,
         thresholds: ThresholdsInput | None = None,
+        calendar: MeterCalendarInput | None = None,
         until: datetime | None = None,
     ) -> CommandMeterResult:
         """Tell a meter to do something. TRIP and KEEP_POWER hold (`until` a time), as a policy."""
@@ -119,8 +125,7 @@ class CommandMutations:
             meter_id=uuid_of(meter, "Meter"),
             kind=kind,
             reason=reason,
-            prices=[(each.band, each.price) for each in prices or ()],
-            thresholds=thresholds_by_name(thresholds),
+            given=given_of(prices, thresholds, calendar),
             models=info.context.ports.meter_models,
             at=info.context.now,
             until=until,

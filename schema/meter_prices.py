@@ -1,4 +1,4 @@
-"""Prices inside meters (电价下发): which version each should hold, which it does, and who lags behind."""
+"""Prices and hours inside meters (电价下发): which version each should hold, and who lags."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from uuid import UUID
 
 import strawberry
 
-from backend.control.command_rules import BANDS
 from backend.control.prices import MeterPrices as MeterPricesRow
 from backend.control.prices import price_laggards
+from backend.kernel.band_calendar import BANDS
 from backend.kernel.money import Money
 
 from .context import Info
 from .loaders import serial_of
+from .meter_calendars import MeterCalendar, calendar_shown
 from .paging import Connection, cut, page, size, uuid_key
 from .resolvers import field
 from .scalars import ref, uuid_of
 from .tariff_terms import BandPrice
 
 
-@strawberry.type(description="A meter that does not hold the prices that it should.")
+@strawberry.type(description="A meter that does not hold the prices or the hours that it should.")
 class MeterPrices:
     """电价未同步的表计."""
 
@@ -29,12 +30,19 @@ class MeterPrices:
     meter: strawberry.ID
     desired_version: strawberry.ID
     desired: list[BandPrice]
+    desired_calendar: MeterCalendar | None = strawberry.field(
+        description="Null when its tariff tells no hours: then the meter's own will do."
+    )
     desired_since: datetime
     actual_version: strawberry.ID | None = strawberry.field(
         description="Null when it holds what no version says, or was never read back."
     )
     actual: list[BandPrice]
     actual_at: datetime | None
+    actual_calendar: MeterCalendar | None = strawberry.field(
+        description="Null when it was never read back."
+    )
+    actual_calendar_at: datetime | None
     unfit: str | None = strawberry.field(
         description="Why the meter cannot hold such a price at all."
     )
@@ -62,10 +70,13 @@ def meter_prices_of(row: MeterPricesRow) -> MeterPrices:
         meter=ref("Meter", row.meter_id),
         desired_version=ref("TariffVersion", row.desired_version),
         desired=_bands(row.desired_prices),
+        desired_calendar=calendar_shown(row.desired_calendar),
         desired_since=row.desired_at,
         actual_version=None if actual is None else ref("TariffVersion", actual),
         actual=_bands(row.actual_prices),
         actual_at=row.actual_at,
+        actual_calendar=calendar_shown(row.actual_calendar),
+        actual_calendar_at=row.actual_calendar_at,
         unfit=row.unfit,
         under_way=None if row.command_id is None else ref("Command", row.command_id),
         tries=row.tries,
@@ -78,7 +89,9 @@ def meter_prices_of(row: MeterPricesRow) -> MeterPrices:
 class MeterPriceQueries:
     """Reads."""
 
-    @field(description="Meters of a project that do not hold the prices that they should, by id.")
+    @field(
+        description="Meters of a project that do not hold the prices or hours that they should, by id."
+    )
     async def price_laggards(
         self, info: Info, project: strawberry.ID, first: int = 50, after: str | None = None
     ) -> Connection[MeterPrices]:

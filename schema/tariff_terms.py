@@ -7,10 +7,10 @@ from datetime import date
 
 import strawberry
 
+from backend.kernel.band_calendar import BANDS
 from backend.kernel.errors import InvalidInput
 from backend.kernel.money import Money
 from backend.tariffs.rules import (
-    BANDS,
     UNBANDED,
     Fee,
     Season,
@@ -22,7 +22,6 @@ from backend.tariffs.rules import (
     Use,
 )
 
-from .commands import BandPriceInput
 from .scalars import DecimalText, clock_of, minute_of, thousandths
 
 strawberry.enum(TariffKind, description="What is sold: an account has one tariff of each.")
@@ -97,6 +96,14 @@ class TariffTerms:
     public: TariffFee
     service: TariffFee
     monthly: Money = strawberry.field(description="Fixed fee, borne by the day.")
+
+
+@strawberry.input(description="The price of a kWh in one rate band.")
+class BandPriceInput:
+    """尖峰平谷深谷."""
+
+    band: str = strawberry.field(description="spike, peak, flat, valley or deep")
+    price: Money
 
 
 @strawberry.input(description="See TariffSeason; flat is needed, other bands are optional.")

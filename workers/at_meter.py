@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from backend.control.command_rules import (
@@ -23,6 +24,7 @@ from backend.control.command_rules import (
 from backend.control.command_steps import End, Waiting, Writing
 from backend.control.commands import Command
 from backend.journeys.serve_command import CommandWork
+from backend.kernel.band_calendar import calendar_of
 from backend.kernel.clock import Clock
 from backend.kernel.errors import DomainError, Unavailable
 from backend.kernel.money import ZERO
@@ -32,6 +34,7 @@ from backend.uplink.errors import CommandExpired
 from workers.buses import Turn
 from workers.drivers.ports import Driver, MeterSnapshot, Relay
 from workers.drivers.settings_numbers import (
+    held_calendar,
     numbers_of_limits,
     numbers_of_thresholds,
     ordered_limits,
@@ -183,6 +186,9 @@ class AtMeter:
             case Family.PRICES:
                 held = await _twice(driver.prices)
                 return _Look(*compare_settings(command.settings, held))
+            case Family.CALENDAR:
+                hours = await _twice(partial(held_calendar, driver))
+                return _Look(*compare_settings(command.settings, hours, whole=True))
             case Family.THRESHOLDS:
                 warns = numbers_of_thresholds(await _twice(driver.thresholds))
                 return _Look(*compare_settings(command.settings, warns))
@@ -262,6 +268,8 @@ async def _obey(driver: Driver, command: Command, now: datetime) -> None:
             await driver.write_clock(now)
         case CommandKind.PRICES:
             await driver.write_prices(command.settings)
+        case CommandKind.CALENDAR:
+            await driver.write_calendar(calendar_of(command.settings))
         case CommandKind.THRESHOLDS:
             await driver.write_thresholds(thresholds_of(command.settings))
         case CommandKind.LOAD_LIMITS:

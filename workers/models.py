@@ -27,6 +27,7 @@ def meter_models() -> Mapping[str, MeterModel]:
             price_bands=profile.price_bands,
             closes=profile.closes,
             holds_load_limits=profile.holds_load_limits,
+            keeps_calendar=profile.keeps_calendar,
         )
         for profile in known_profiles().values()
     }

@@ -88,7 +88,7 @@ class LeftOut(StrEnum):
 class Candidate(NamedTuple):
     """What a preview knows of a meter. `in_service`: not removed and not being taken down. `able`: its model
     can do it. `sold`: use of it is sold, so that it ought to serve an account. `policy`, `until`: what holds
-    now. `relay`: as it was read last, True is closed. `held`: prices or thresholds it is known to hold."""
+    now. `relay`: as it was read last, True is closed. `held`: what it is known to hold of such settings."""
 
     in_service: bool
     emergency: bool
@@ -104,7 +104,7 @@ class Candidate(NamedTuple):
     held: Mapping[str, int]
 
 
-# What nobody pays for is given no power, prices or thresholds; it may be cut, and its clock set.
+# What nobody pays for is given no power, prices, hours or thresholds; it may be cut, and its clock set.
 _OF_NOBODY = (CommandKind.TRIP, CommandKind.SYNC_CLOCK)
 _MEANT = {
     CommandKind.TRIP: SupplyPolicy.FORCED_OFF,
@@ -138,6 +138,8 @@ def _already(
     """Whether it is so already, as far as anybody knows; then asking again would say nothing."""
     if kind is CommandKind.SYNC_CLOCK:
         return False
+    if kind is CommandKind.CALENDAR:
+        return dict(meter.held) == dict(settings)
     if settings:
         return all(meter.held.get(name) == value for name, value in settings.items())
     if kind in _MEANT:

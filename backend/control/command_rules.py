@@ -11,6 +11,16 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+from backend.kernel.band_calendar import (
+    BANDS,
+    CALENDAR_NAMES,
+    Calendar,
+    calendar_numbers,
+    check_calendar,
+    entry_named,
+    entry_worded,
+    plain,
+)
 from backend.kernel.errors import InvalidInput
 from backend.kernel.money import HAO_PER_FEN, HAO_PER_YUAN, Money
 
@@ -18,7 +28,8 @@ from backend.kernel.money import HAO_PER_FEN, HAO_PER_YUAN, Money
 class CommandKind(StrEnum):
     """What a meter is told to do. KEEP_POWER and TRIP force the relay closed or open whatever the
     money says, RELEASE gives it back to the meter's money; CLOSE closes it now; ALLOW_CLOSE lets the
-    customer close it by the meter's key. LOAD_LIMITS are a load guard's, and no operator's own command."""
+    customer close it by the meter's key. PRICES are those of the rate bands, CALENDAR says when which band
+    holds. LOAD_LIMITS are a load guard's, and no operator's own command."""
 
     TRIP = "TRIP"
     ALLOW_CLOSE = "ALLOW_CLOSE"
@@ -27,6 +38,7 @@ class CommandKind(StrEnum):
     RELEASE = "RELEASE"
     SYNC_CLOCK = "SYNC_CLOCK"
     PRICES = "PRICES"
+    CALENDAR = "CALENDAR"
     THRESHOLDS = "THRESHOLDS"
     LOAD_LIMITS = "LOAD_LIMITS"
 
@@ -37,6 +49,7 @@ class Family(StrEnum):
     RELAY = "RELAY"
     CLOCK = "CLOCK"
     PRICES = "PRICES"
+    CALENDAR = "CALENDAR"
     THRESHOLDS = "THRESHOLDS"
     LOAD_LIMITS = "LOAD_LIMITS"
 
@@ -74,7 +87,6 @@ class CommandStep(StrEnum):
     EXPIRED = "EXPIRED"
 
 
-BANDS = ("spike", "peak", "flat", "valley", "deep")
 THRESHOLDS = ("alarm1", "alarm2", "overdraft", "overload_w")
 # A meter that answers reads, but never a write, is not worn out by a day of writing.
 MOST_WRITES = 9
@@ -83,11 +95,12 @@ CLOCK_WITHIN = timedelta(seconds=30)  # a slow line takes seconds, and is no fau
 _FAMILIES = {
     CommandKind.SYNC_CLOCK: Family.CLOCK,
     CommandKind.PRICES: Family.PRICES,
+    CommandKind.CALENDAR: Family.CALENDAR,
     CommandKind.THRESHOLDS: Family.THRESHOLDS,
     CommandKind.LOAD_LIMITS: Family.LOAD_LIMITS,
 }
 _AN_ERRAND = 4
-_SLOW = (Family.PRICES, Family.THRESHOLDS, Family.LOAD_LIMITS)
+_SLOW = (Family.PRICES, Family.CALENDAR, Family.THRESHOLDS, Family.LOAD_LIMITS)
 _IN_W = ("overload_w", "most_w", "step_w")
 _BARE = ("on", "trips", "factor_permille", "restore_minutes")
 _WANTED = {CommandKind.TRIP: False, CommandKind.CLOSE: True, CommandKind.KEEP_POWER: True}
@@ -100,16 +113,31 @@ _IN_FLIGHT = timedelta(minutes=1)  # a worker's job ends sooner, so no write is 
 _MOST_PRICE = Money(10 * HAO_PER_YUAN)
 _MOST_THRESHOLD = 100_000 * HAO_PER_YUAN
 _MOST_W = 1_000_000
+_MOST_TOLD = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is asked of a meter. `settings`: PRICES in hao per kWh by band, THRESHOLDS in hao by name
-    (overload_w in W), LOAD_LIMITS as load_rules.limits_for gives them; empty for the others."""
+    """What is asked of a meter. `settings`: PRICES in hao per kWh by band, CALENDAR as kernel.band_calendar
+    has it, THRESHOLDS in hao by name (overload_w in W), LOAD_LIMITS as load_rules.limits_for gives them;
+    empty for the others."""
 
     kind: CommandKind
     reason: str
     settings: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What is said with an order that sets something: `prices` per kWh by band, `thresholds` in hao by name
+    (overload_w in W), or when which band holds. Unchecked."""
+
+    prices: Sequence[tuple[str, Money]] = ()
+    thresholds: Mapping[str, int] = field(default_factory=dict)
+    calendar: Calendar | None = None
+
+
+NOTHING = Given()
 
 
 class CommandFacts(NamedTuple):
@@ -172,13 +200,7 @@ def check_reason(reason: str) -> str:
     return told
 
 
-def order_of(
-    *,
-    kind: CommandKind,
-    reason: str,
-    prices: Sequence[tuple[str, Money]] | None,
-    thresholds: Mapping[str, int] | None,
-) -> Order:
+def order_of(*, kind: CommandKind, reason: str, given: Given = NOTHING) -> Order:
     """A checked order. Raises InvalidInput: no reason, settings that are missing, not asked for by
     this kind, twice, or beyond what anybody can mean (a slip of the comma)."""
     told = check_reason(reason)
@@ -186,22 +208,26 @@ def order_of(
         raise InvalidInput(
             "load limits are told by putting meters under a load guard", field="kind"
         )
-    for name, given, of in (
-        ("prices", prices, CommandKind.PRICES),
-        ("thresholds", thresholds, CommandKind.THRESHOLDS),
+    for name, said, of in (
+        ("prices", given.prices, CommandKind.PRICES),
+        ("thresholds", given.thresholds, CommandKind.THRESHOLDS),
+        ("calendar", given.calendar, CommandKind.CALENDAR),
     ):
-        if bool(given) != (kind is of):
+        if bool(said) != (kind is of):
             raise InvalidInput(f"{name} belong to {of}, and only to it", field=name)
     settings: dict[str, int] = {}
-    for band, price in prices or ():
+    for band, price in given.prices:
         if band not in BANDS or band in settings:
             raise InvalidInput(f"each band once: {', '.join(BANDS)}", field="prices")
         if not Money(0) < price <= _MOST_PRICE:
             raise InvalidInput("a price is above 0 and at most 10 yuan per kWh", field="prices")
         settings[band] = price.hao
-    for name, value in (thresholds or {}).items():
+    for name, value in given.thresholds.items():
         _check_threshold(name, value)
         settings[name] = value
+    if given.calendar is not None:
+        check_calendar(given.calendar)
+        settings = calendar_numbers(plain(given.calendar))
     return Order(kind, told, settings)
 
 
@@ -232,20 +258,35 @@ def compare_relay(
     return Sight.FITS if before is None or before == after else Sight.PROVES
 
 
-def compare_settings(wanted: Mapping[str, int], held: Mapping[str, int]) -> tuple[Sight, str]:
-    """Whether the meter holds all that was ordered, with what is otherwise."""
-    wrong = [
-        f"{name} is {worded(name, held.get(name))}, ordered was {worded(name, value)}"
-        for name, value in wanted.items()
-        if held.get(name) != value
-    ]
-    if wrong:
-        return Sight.DIFFERS, "; ".join(wrong)
-    return Sight.PROVES, "the meter holds what was ordered"
+def compare_settings(
+    wanted: Mapping[str, int], held: Mapping[str, int], *, whole: bool = False
+) -> tuple[Sight, str]:
+    """Whether the meter holds all that was ordered, with what is otherwise. `whole`: and nothing else, as
+    of a calendar, where an hour more is another calendar."""
+    names = dict.fromkeys([*wanted, *(held if whole else ())])
+    wrong = [_told(each, held, wanted) for each in names if held.get(each) != wanted.get(each)]
+    if not wrong:
+        return Sight.PROVES, "the meter holds what was ordered"
+    more = len(wrong) - _MOST_TOLD
+    return Sight.DIFFERS, "; ".join(wrong[:_MOST_TOLD] + [f"and {more} more"] * (more > 0))
+
+
+def named(name: str) -> str:
+    """The name of a setting as people say it where it has another."""
+    return entry_named(name) if name in CALENDAR_NAMES else name
+
+
+def _told(name: str, held: Mapping[str, int], wanted: Mapping[str, int]) -> str:
+    is_held, was_ordered = worded(name, held.get(name)), worded(name, wanted.get(name))
+    if name in CALENDAR_NAMES:
+        return f"{named(name)} holds {is_held}, ordered was {was_ordered}"
+    return f"{name} is {is_held}, ordered was {was_ordered}"
 
 
 def worded(name: str, value: int | None) -> str:
-    """A setting for people: yuan, W, or a bare number where its name says of what."""
+    """A setting for people: yuan, W, an entry of a calendar, or a bare number where its name says of what."""
+    if name in CALENDAR_NAMES:
+        return "none" if value is None else entry_worded(name, value)
     if value is None:
         return "not told"
     if name in _BARE:

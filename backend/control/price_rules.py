@@ -1,11 +1,12 @@
-"""What prices a meter is to hold, and when to try again. Pure; prices are hao per kWh by band."""
+"""What prices and what hours of them a meter is to hold, and when to try again. Pure; prices are hao per kWh
+by band."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 
-from .command_rules import BANDS
+from backend.kernel.band_calendar import BANDS, Calendar, DaySlot, calendar_numbers, plain
 
 # A meter that holds other prices than it should for so long is a case for a person.
 LAGS_FOR = timedelta(hours=24)
@@ -37,3 +38,16 @@ def prices_for(bands: Collection[str], prices: Mapping[str, int]) -> tuple[dict[
     if "flat" not in bands and len(set(prices.values())) > 1:
         lost.append("flat")
     return held, f"the model has no band {', '.join(lost)}" if lost else ""
+
+
+def calendar_for(bands: Collection[str], hours: Calendar) -> dict[str, int]:
+    """What a meter of these bands is to hold of `hours`, as an order says it; of a band that it has not, the
+    one that stands in for it, which costs the same (prices_for)."""
+
+    def held(band: str) -> str:
+        while band not in bands and band in _STANDS_IN:
+            band = _STANDS_IN[band]
+        return band
+
+    tables = (tuple(DaySlot(each.minute, held(each.band)) for each in day) for day in hours.tables)
+    return calendar_numbers(plain(Calendar(hours.zones, tuple(tables))))

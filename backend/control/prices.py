@@ -1,4 +1,8 @@
-"""Prices in meters as rows: wanted, sent, read back; and who lags behind (A14)."""
+"""Prices in meters and the hours of their bands as rows: wanted, sent, read back; and who lags behind (A14).
+
+`actual_version` is there only while the meter holds both; one that is to hold no hours (an empty calendar)
+may hold any.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +25,21 @@ _LAGS = (
 )
 _WANT = (
     "INSERT INTO control_meter_prices AS p (group_id, project_id, meter_id, desired_version,"
-    " desired_prices, desired_at, unfit, next_try_at)"
-    " SELECT $1, w.project_id, w.meter_id, w.version, w.prices, $7, nullif(w.unfit, ''), $7"
-    " FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::jsonb[], $6::text[])"
-    "   AS w(project_id, meter_id, version, prices, unfit)"
+    " desired_prices, desired_calendar, desired_at, unfit, next_try_at)"
+    " SELECT $1, w.project_id, w.meter_id, w.version, w.prices, w.calendar, $8, nullif(w.unfit, ''), $8"
+    " FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::jsonb[], $6::jsonb[], $7::text[])"
+    "   AS w(project_id, meter_id, version, prices, calendar, unfit)"
     " ON CONFLICT (group_id, meter_id) DO UPDATE SET desired_version = excluded.desired_version,"
-    " desired_prices = excluded.desired_prices, desired_at = excluded.desired_at,"
+    " desired_prices = excluded.desired_prices, desired_calendar = excluded.desired_calendar,"
+    " desired_at = excluded.desired_at,"
     " unfit = excluded.unfit, command_id = NULL, tries = 0, next_try_at = excluded.next_try_at,"
     " problem = NULL,"
-    # The same prices under a new version: nothing is to be sent.
+    # The same prices and hours under a new version: nothing is to be sent.
     " actual_version = CASE WHEN p.actual_prices = excluded.desired_prices"
+    "   AND excluded.desired_calendar IN ('{}', p.actual_calendar)"
     "   AND excluded.unfit IS NULL THEN excluded.desired_version END"
-    " WHERE (p.desired_version, p.desired_prices, p.unfit)"
-    "   IS DISTINCT FROM (excluded.desired_version, excluded.desired_prices, excluded.unfit)"
+    " WHERE (p.desired_version, p.desired_prices, p.desired_calendar, p.unfit) IS DISTINCT FROM"
+    "   (excluded.desired_version, excluded.desired_prices, excluded.desired_calendar, excluded.unfit)"
     " RETURNING p.meter_id"
 )
 # Every command that was read back since we last knew, an operator's too, the newest on top.
@@ -41,6 +47,7 @@ _LEARN = (
     "UPDATE control_meter_prices p SET"
     " actual_prices = coalesce(p.actual_prices, '{}') || c.settings, actual_at = c.at,"
     " actual_version = CASE WHEN coalesce(p.actual_prices, '{}') || c.settings = p.desired_prices"
+    "   AND p.desired_calendar IN ('{}', p.actual_calendar)"
     "   AND p.unfit IS NULL THEN p.desired_version END,"
     " command_id = NULL, tries = 0, problem = NULL"
     " FROM (SELECT q.meter_id, c.settings, c.at FROM control_meter_prices q CROSS JOIN LATERAL ("
@@ -50,6 +57,20 @@ _LEARN = (
     "   WHERE k.group_id = $1 AND k.meter_id = q.meter_id AND k.family = 'PRICES'"
     "     AND k.state = 'VERIFIED' AND (q.actual_at IS NULL OR k.finished_at > q.actual_at)) c"
     "   WHERE q.group_id = $1 AND c.settings IS NOT NULL) c"
+    " WHERE p.group_id = $1 AND p.meter_id = c.meter_id RETURNING p.meter_id"
+)
+# A calendar is whole: the newest is what the meter holds.
+_LEARN_CALENDAR = (
+    "UPDATE control_meter_prices p SET actual_calendar = c.settings, actual_calendar_at = c.finished_at,"
+    " actual_version = CASE WHEN p.actual_prices = p.desired_prices AND c.settings = p.desired_calendar"
+    "   AND p.unfit IS NULL THEN p.desired_version END,"
+    " command_id = NULL, tries = 0, problem = NULL"
+    " FROM (SELECT q.meter_id, k.settings, k.finished_at FROM control_meter_prices q CROSS JOIN LATERAL ("
+    "   SELECT c.settings, c.finished_at FROM control_command c WHERE c.group_id = $1"
+    "     AND c.meter_id = q.meter_id AND c.family = 'CALENDAR' AND c.state = 'VERIFIED'"
+    "   ORDER BY c.id DESC LIMIT 1) k"
+    "   WHERE q.group_id = $1 AND q.desired_calendar <> '{}'"
+    "     AND (q.actual_calendar_at IS NULL OR k.finished_at > q.actual_calendar_at)) c"
     " WHERE p.group_id = $1 AND p.meter_id = c.meter_id RETURNING p.meter_id"
 )
 _FAILED = (
@@ -64,7 +85,7 @@ _DUE = (
     + " AND p.unfit IS NULL AND p.command_id IS NULL AND p.next_try_at <= $2"
     # An operator's own command is under way: it comes first, and is read back like ours.
     " AND NOT EXISTS (SELECT FROM control_command c WHERE c.group_id = $1"
-    "   AND c.meter_id = p.meter_id AND c.family = 'PRICES' AND c.finished_at IS NULL"
+    "   AND c.meter_id = p.meter_id AND c.family IN ('PRICES', 'CALENDAR') AND c.finished_at IS NULL"
     "   AND c.requested_by <> $4)"
     " ORDER BY p.next_try_at, p.meter_id LIMIT $3"
 )
@@ -85,19 +106,21 @@ _CAUGHT_UP = (
 
 
 class Wanted(NamedTuple):
-    """What a meter is to hold from now on: prices by band under the name of a version; `unfit`: why the
-    model cannot hold it, empty when it can."""
+    """What a meter is to hold from now on: prices by band under the name of a version, and the hours of the
+    bands as kernel.band_calendar has them (none: any will do); `unfit`: why the model cannot hold it, empty
+    when it can."""
 
     project_id: UUID
     meter_id: UUID
     version: UUID
     prices: Mapping[str, int]
+    calendar: Mapping[str, int]
     unfit: str
 
 
 @dataclass(frozen=True, slots=True)
 class MeterPrices:
-    """Prices of a meter, hao per kWh by band: `desired` since when, `actual` as read back when.
+    """Prices of a meter, hao per kWh by band, and its calendar: `desired` since when, `actual` as read back.
 
     `tries`: commands that came to nothing since it was desired; `problem`: what became of the last one.
     """
@@ -106,11 +129,14 @@ class MeterPrices:
     meter_id: UUID
     desired_version: UUID
     desired_prices: Mapping[str, int]
+    desired_calendar: Mapping[str, int]
     desired_at: datetime
     unfit: str | None
     actual_version: UUID | None
     actual_prices: Mapping[str, int] | None
     actual_at: datetime | None
+    actual_calendar: Mapping[str, int] | None
+    actual_calendar_at: datetime | None
     command_id: UUID | None
     tries: int
     next_try_at: datetime
@@ -131,6 +157,7 @@ async def want_prices(work: UnitOfWork, *, wanted: Sequence[Wanted], at: datetim
         [each.meter_id for each in wanted],
         [each.version for each in wanted],
         [dict(each.prices) for each in wanted],
+        [dict(each.calendar) for each in wanted],
         [each.unfit for each in wanted],
         at,
     )
@@ -157,6 +184,7 @@ async def learn_prices(work: UnitOfWork, *, at: datetime) -> list[UUID]:
     """Take in what was read back since, and what came to nothing, which is tried again later; gives the
     meters that were read back."""
     learnt = [row["meter_id"] for row in await work.fetch(_LEARN, work.group_id)]
+    learnt += [row["meter_id"] for row in await work.fetch(_LEARN_CALENDAR, work.group_id)]
     failed = await work.fetch(_FAILED, work.group_id)
     await work.execute(
         "UPDATE control_meter_prices p SET tries = p.tries + 1, command_id = NULL,"
@@ -184,11 +212,13 @@ async def lock_due_prices(work: UnitOfWork, *, due: MeterPrices) -> bool:
     """Whether the same is still wanted and nobody sent it meanwhile; the row is locked until commit."""
     found = await work.fetchval(
         "SELECT 1 FROM control_meter_prices WHERE group_id = $1 AND meter_id = $2"
-        " AND desired_at = $3 AND desired_prices = $4 AND command_id IS NULL FOR UPDATE",
+        " AND desired_at = $3 AND desired_prices = $4 AND desired_calendar = $5 AND command_id IS NULL"
+        " FOR UPDATE",
         work.group_id,
         due.meter_id,
         due.desired_at,
         dict(due.desired_prices),
+        dict(due.desired_calendar),
     )
     return found is not None
 

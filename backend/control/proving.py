@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from backend.kernel.band_calendar import BANDS
 from backend.kernel.db import UnitOfWork
 from backend.kernel.money import Money
-
-from .command_rules import BANDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,8 @@ class AlipayApp:
 @dataclass(frozen=True, slots=True)
 class Site:
     """One project with one gateway; `mchid` is its own merchant account at WeChat Pay, `alipay` its app at
-    Alipay and `unionpay` its merchant number at UnionPay where it has one (A2)."""
+    Alipay and `unionpay` its merchant number at UnionPay where it has one (A2). `by_hours`: its power costs
+    more by day than at night, and its meters are told when."""
 
     code: str
     name: str
@@ -43,6 +44,7 @@ class Site:
     homes: tuple[Home, ...]
     alipay: AlipayApp | None = None
     unionpay: str = ""
+    by_hours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ HQ = DemoGroup(
             ),
             AlipayApp("2021000000000101", "2088000000000101"),
             "777290058110101",
+            by_hours=True,
         ),
         Site(
             "dorm",

@@ -10,18 +10,37 @@ from uuid import UUID
 from backend.kernel.db import UnitOfWork
 from backend.kernel.scope import Actor, Scope
 from backend.tariffs import changes, operations
-from backend.tariffs.rules import Season, TariffKind, Terms
+from backend.tariffs.rules import Season, Slot, TariffKind, Terms
 
-# One price at all hours: that is what a meter that holds its money can be told without its own calendar.
 PRICE_HAO = 8_500
-_TERMS = Terms(TariffKind.ELECTRICITY, (Season(1, 1, {"flat": PRICE_HAO}),))
+FLAT = Terms(TariffKind.ELECTRICITY, (Season(1, 1, {"flat": PRICE_HAO}),))
+_DAY = (
+    (0, "valley"),
+    (7, "flat"),
+    (10, "peak"),
+    (15, "flat"),
+    (18, "peak"),
+    (21, "flat"),
+    (23, "valley"),
+)
+BY_HOURS = Terms(
+    TariffKind.ELECTRICITY,
+    (Season(1, 1, {"flat": PRICE_HAO, "peak": 11_500, "valley": 4_500}),),
+    (tuple(Slot(60 * hour, band) for hour, band in _DAY),),
+)
 _APPROVER = Actor("system", "demo-2", "demo approver")
 
 
 async def price_accounts(
-    work: UnitOfWork, *, scope: Scope, project_id: UUID, account_ids: Sequence[UUID], at: datetime
+    work: UnitOfWork,
+    *,
+    scope: Scope,
+    project_id: UUID,
+    terms: Terms,
+    account_ids: Sequence[UUID],
+    at: datetime,
 ) -> None:
-    """Give a project its tariff of 0.85 yuan a kWh, and all its accounts that tariff."""
+    """Give a project its tariff, and all its accounts that tariff."""
     tariff = await operations.add_tariff(
         work,
         scope=scope,
@@ -31,7 +50,7 @@ async def price_accounts(
         at=at,
     )
     draft = await operations.draft_version(
-        work, scope=scope, tariff_id=tariff.id, terms=_TERMS, effective_at=at, at=at
+        work, scope=scope, tariff_id=tariff.id, terms=terms, effective_at=at, at=at
     )
     await operations.submit_version(
         work, scope=scope, version_id=draft.id, confirm_jumps=True, at=at

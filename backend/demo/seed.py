@@ -46,7 +46,7 @@ from workers.recording import reading_of
 from .dormitory import house_rules
 from .messages import SIGN_NAME, sms_templates
 from .plan import DemoGroup, Home, Site
-from .prices import price_accounts
+from .prices import BY_HOURS, FLAT, price_accounts
 from .providers import PlatformKey
 from .secrets_file import DemoSecrets
 
@@ -167,7 +167,10 @@ class Seeder:
             for unit, (home, opening) in enumerate(zip(site.homes, openings, strict=True), start=1)
         ]
         # A price holds from the moment at which an account was opened: nothing is used without one.
-        await price_accounts(work, scope=scope, project_id=project.id, account_ids=opened, at=at)
+        terms = BY_HOURS if site.by_hours else FLAT
+        await price_accounts(
+            work, scope=scope, project_id=project.id, terms=terms, account_ids=opened, at=at
+        )
         meters = await meters_of_gateway(work, gateway_id=gateway.id)
         ids, tag = [meter.id for meter in meters], site.homes[0].place[0]
         await tag_meters(work, scope=scope, meter_ids=ids, tag=tag, on=True, at=at)

@@ -7,7 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from backend.alerts.levels import Levels, keep_meter_levels, levels_of_meters
-from backend.control.command_rules import CommandKind, order_of
+from backend.control.command_rules import CommandKind, Given, order_of
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.money import Money
 from backend.kernel.scope import Scope
@@ -49,7 +49,7 @@ async def set_meter_levels(
         if meter.credit_mode == CreditMode.METER:
             warns_at = {"alarm1": levels.low_1.hao, "alarm2": levels.low_2.hao}
             order = order_of(
-                kind=CommandKind.THRESHOLDS, reason=_WHY, prices=None, thresholds=warns_at
+                kind=CommandKind.THRESHOLDS, reason=_WHY, given=Given(thresholds=warns_at)
             )
             await ask(work, meter=meter, order=order, models=models, actor=scope.actor, at=at)
     return levels

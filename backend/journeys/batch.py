@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -22,11 +22,10 @@ from backend.control.batch_rules import (
     needs_second,
 )
 from backend.control.batches import Batch
-from backend.control.command_rules import CommandKind, Order, order_of
+from backend.control.command_rules import NOTHING, CommandKind, Given, Order, order_of
 from backend.control.second_word import check_second_word
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import Conflict, Forbidden, InvalidInput
-from backend.kernel.money import Money
 from backend.kernel.scope import Actor, Scope
 from backend.metering.rules import MeterModel
 from backend.metering.supplied import meters_in_service
@@ -46,17 +45,14 @@ class Wish:
 
     kind: CommandKind
     reason: str
-    prices: Sequence[tuple[str, Money]] = ()
-    thresholds: Mapping[str, int] | None = None
+    given: Given = NOTHING
     until: datetime | None = None
 
     def order(self, at: datetime) -> Order:
         """The checked order. Raises InvalidInput."""
         if self.until is not None and (self.kind not in _FORCED or self.until <= at):
             raise InvalidInput("a TRIP or KEEP_POWER has an end, and it is to come", field="until")
-        return order_of(
-            kind=self.kind, reason=self.reason, prices=self.prices, thresholds=self.thresholds
-        )
+        return order_of(kind=self.kind, reason=self.reason, given=self.given)
 
 
 async def prepare_batch(

@@ -13,6 +13,7 @@ from backend.control.batch_rules import MOST_METERS, Candidate, LeftOut, left_ou
 from backend.control.command_rules import CommandKind, Family, Order, family_of
 from backend.control.state_rules import MeterState
 from backend.control.supply_rules import Force, SupplyPolicy, Why
+from backend.kernel.band_calendar import calendar_of
 from backend.kernel.db import Row, UnitOfWork
 from backend.kernel.errors import InvalidInput
 from backend.kernel.scope import Scope
@@ -26,8 +27,9 @@ from .meter_states import meter_states
 _NUMBERED = (
     "SELECT id, serial, project_id FROM metering_meter WHERE group_id = $1 AND serial = ANY($2)"
 )
-# `held`: what the verified commands of a family wrote, the newest on top. Those over a relay write nothing
-# and are by far the most: they are left out by name, so that no meter's are read.
+# `held`: what the verified commands of a family wrote, the newest on top; of a calendar, which is whole, the
+# newest alone. Those over a relay write nothing and are by far the most: they are left out by name, so that
+# no meter's are read.
 _FACTS = (
     "SELECT m.id, m.serial, m.gateway_id, m.profile, m.credit_mode, l.relay, a.id AS assignment_id,"
     "  s.policy, s.policy_until, s.protected_at, s.emergency_at, s.force, s.force_why, k.held,"
@@ -39,9 +41,11 @@ _FACTS = (
     "  ON a.group_id = m.group_id AND a.meter_id = m.id AND a.ended_at IS NULL"
     " LEFT JOIN control_supply s ON s.group_id = m.group_id AND s.meter_id = m.id"
     " LEFT JOIN LATERAL (SELECT jsonb_object_agg(e.key, e.value ORDER BY c.id) AS held"
-    "  FROM control_command c CROSS JOIN LATERAL jsonb_each(c.settings) e WHERE c.group_id = $1"
-    "   AND c.meter_id = m.id AND c.family = $3 AND c.state = 'VERIFIED'"
-    "   AND c.family IN ('PRICES', 'THRESHOLDS', 'LOAD_LIMITS')) k ON true"
+    "  FROM (SELECT id, settings FROM control_command WHERE group_id = $1"
+    "    AND meter_id = m.id AND family = $3 AND state = 'VERIFIED'"
+    "    AND family IN ('PRICES', 'CALENDAR', 'THRESHOLDS', 'LOAD_LIMITS')"
+    "   ORDER BY id DESC LIMIT CASE WHEN $3 = 'CALENDAR' THEN 1 END) c"
+    "  CROSS JOIN LATERAL jsonb_each(c.settings) e) k ON true"
     " WHERE m.group_id = $1 AND m.id = ANY($2)"
 )
 
@@ -164,4 +168,7 @@ def _able(order: Order, model: MeterModel | None, name: str) -> bool:
     assert model is not None, "no profile is unable"
     if family_of(order.kind) is Family.PRICES:
         return set(order.settings) <= set(model.price_bands)
+    if family_of(order.kind) is Family.CALENDAR:
+        days = calendar_of(order.settings).tables
+        return {slot.band for day in days for slot in day} <= set(model.price_bands)
     return order.kind is not CommandKind.CLOSE or model.closes

@@ -24,11 +24,12 @@ from backend.charges.rules import (
     Ruling,
     Supply,
 )
+from backend.kernel.band_calendar import BANDS
 from backend.kernel.clock import Period
 from backend.kernel.db import UnitOfWork
 from backend.metering import cloud
 from backend.metering.history import newest_until, readings_of_meters
-from backend.metering.registers import BANDS, Reading
+from backend.metering.registers import Reading
 from backend.tariffs.calendar import midnight, month_of
 
 from .charge_batch import Batch, within, years_before

@@ -18,9 +18,11 @@ from backend.control import command_steps as steps
 from backend.control import commands as control
 from backend.control import supplies
 from backend.control.command_rules import (
+    NOTHING,
     CommandKind,
     CommandState,
     Family,
+    Given,
     Order,
     family_of,
     order_of,
@@ -32,7 +34,6 @@ from backend.control.supplies import MeterSupply, Said
 from backend.control.supply_rules import SupplyPolicy, Why
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import Conflict, DomainError, Forbidden, InvalidInput, NotFound
-from backend.kernel.money import Money
 from backend.kernel.scope import Actor, Scope
 from backend.kernel.together import TogetherByGroup
 from backend.metering import queries as metering
@@ -53,21 +54,19 @@ async def command_meter(
     meter_id: UUID,
     kind: CommandKind,
     reason: str,
-    prices: Sequence[tuple[str, Money]] | None,
-    thresholds: Mapping[str, int] | None,
     models: Mapping[str, MeterModel],
     at: datetime,
+    given: Given = NOTHING,
     until: datetime | None = None,
 ) -> Command:
     """Ask for a command; it is served at once. An unfinished one of its family is superseded.
 
-    `prices` in yuan per kWh by band; `thresholds` in hao by name, overload_w in W; `models` by name;
-    `until`: when a TRIP or KEEP_POWER ends and the supply is given back to its money.
+    `models` by name; `until`: when a TRIP or KEEP_POWER ends and the supply is given back to its money.
     Raises NotFound, Forbidden, InvalidInput, Conflict (the meter's model cannot do it, it is protected).
     """
 
     def order() -> Order:
-        return order_of(kind=kind, reason=reason, prices=prices, thresholds=thresholds)
+        return order_of(kind=kind, reason=reason, given=given)
 
     told = await _commands(scope.group_id, _Wish(scope, meter_id, order, until, models, at))
     if isinstance(told, DomainError):
@@ -263,6 +262,8 @@ def unable(kind: CommandKind, model: MeterModel | None, name: str) -> str:
         return f"{name} has no relay or valve that obeys commands"
     if family is Family.LOAD_LIMITS and not model.holds_load_limits:
         return f"no layout of {name}'s load control is known"
+    if family is Family.CALENDAR and not model.keeps_calendar:
+        return f"no layout of {name}'s calendar is known"
     if family is Family.PRICES and model.kind is not MeterKind.ELECTRICITY:
         return f"{name} has no prices per kWh"
     return ""

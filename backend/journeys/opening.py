@@ -18,7 +18,7 @@ from backend.accounts.models import Account
 from backend.accounts.openings import fingerprint, keep_opening, opened_by
 from backend.alerts.levels import keep_thresholds
 from backend.audit.operations import record
-from backend.control.command_rules import CommandKind, order_of
+from backend.control.command_rules import CommandKind, Given, order_of
 from backend.control.rules import VendSource
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import Conflict, InvalidInput
@@ -142,7 +142,7 @@ async def _open(
         holds_money = holds_money or meter.credit_mode != CreditMode.NONE
         if each.thresholds:
             order = order_of(
-                kind=CommandKind.THRESHOLDS, reason=_WHY, prices=None, thresholds=each.thresholds
+                kind=CommandKind.THRESHOLDS, reason=_WHY, given=Given(thresholds=each.thresholds)
             )
             await ask_command(
                 work, meter=meter, order=order, models=models, actor=scope.actor, at=at

@@ -1,22 +1,25 @@
-"""Prices reach the meters that hold their own money: wanted, sent by command, read back, tried again (A14).
+"""Prices and the hours of their bands reach the meters that hold their own money: wanted, sent by command,
+read back, tried again (A14).
 
-A meter holds one price a band. What it cannot hold (steps, fees beside the price, a monthly fee, a band
-that its model has not) is never sent in part: the meter stays a laggard, and a case tells why.
+A meter holds one price a band, and year zones with a day table each. What it cannot hold (steps, fees beside
+the price, a monthly fee, a band that its model has not, other hours at weekends) is never sent in part: the
+meter stays a laggard, and a case tells why. A tariff that tells no hours leaves the meter's own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from backend.alerts.operations import NewCase, close_cases, open_cases
 from backend.control import prices as control
-from backend.control.command_rules import CommandKind, Order, order_of
-from backend.control.price_rules import LAGS_FOR, prices_for
+from backend.control.command_rules import CommandKind, Given, Order, order_of
+from backend.control.price_rules import LAGS_FOR, calendar_for, prices_for
 from backend.control.prices import MeterPrices, Wanted
+from backend.kernel.band_calendar import BANDS, calendar_of
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import InvalidInput
 from backend.kernel.money import Money
@@ -24,9 +27,9 @@ from backend.kernel.scope import Actor
 from backend.metering import queries as metering
 from backend.metering.prepaid import PrepaidMeter, prepaid_meters
 from backend.metering.rules import MeterKind, MeterModel
-from backend.tariffs.calendar import plan_at, season_on
+from backend.tariffs.calendar import meter_hours, plan_at, season_on
 from backend.tariffs.queries import timelines
-from backend.tariffs.rules import BANDS, NO_FEE, Plan, TariffKind, band_prices
+from backend.tariffs.rules import NO_FEE, Plan, TariffKind, band_prices
 
 from .command import ask
 
@@ -97,49 +100,65 @@ async def _wanted(
         until=at + _INSTANT,
     )
     found = []
-    known: dict[tuple[str, int, tuple[str, ...]], tuple[dict[str, int], str]] = {}
+    known: dict[tuple[str, date, str], tuple[dict[str, int], dict[str, int], str]] = {}
     for meter in meters:
         plan = plan_at(held.get(meter.account_id, ()), at)
         if plan is None:
             continue
-        model = models.get(meter.profile)
-        bands = model.price_bands if model else ()
-        season = season_on(plan, at.astimezone(ZoneInfo(meter.time_zone)).date())
-        key = plan.version, season, bands
+        day = at.astimezone(ZoneInfo(meter.time_zone)).date()
+        key = plan.version, day, meter.profile
         if key not in known:
-            known[key] = wanted_prices(plan, season, bands)
+            known[key] = wanted_of(plan, day, models.get(meter.profile))
         found.append(Wanted(meter.project_id, meter.id, UUID(plan.version), *known[key]))
     return found
 
 
-def wanted_prices(plan: Plan, season: int, bands: Sequence[str]) -> tuple[dict[str, int], str]:
-    """What a meter of these bands is to hold in a season, and why it cannot; empty when it can."""
-    terms = plan.terms
+def wanted_of(
+    plan: Plan, day: date, model: MeterModel | None
+) -> tuple[dict[str, int], dict[str, int], str]:
+    """The prices and the calendar that a meter of a model is to hold from a day on, and why it cannot; empty
+    when it can."""
+    terms, bands = plan.terms, model.price_bands if model else ()
+    hours, beyond_hours = meter_hours(plan, day)
+    calendar = calendar_for(bands, hours)
     beyond = {
         "steps": any(step.surcharge for step in terms.steps),
         "fees": any(fee != NO_FEE for fee in (terms.loss, terms.public, terms.service)),
         "a monthly fee": terms.monthly > 0,
+        beyond_hours: beyond_hours != "",
+        "hours of its bands": calendar and not (model and model.keeps_calendar),
     }
     cannot = [name for name, there in beyond.items() if there]
-    by_band = dict(zip(BANDS, band_prices(terms.seasons[season]), strict=True))
+    by_band = dict(zip(BANDS, band_prices(terms.seasons[season_on(plan, day)]), strict=True))
     prices, unfit = prices_for(bands, by_band)
     if cannot:
         unfit = f"a meter's own price cannot hold {', '.join(cannot)}"
     if not unfit:
         try:
-            _order(prices)
+            _prices_order(prices)
         except InvalidInput as refused:
             unfit = refused.message
-    return prices, unfit
+    return prices, calendar, unfit
 
 
-def _order(prices: Mapping[str, int]) -> Order:
+def _order(due: MeterPrices) -> Order:
+    """What of it is to be sent next: hours first, so that a meter whose bands cost the same until now never
+    counts by new prices at the hours of its installer. Raises InvalidInput."""
+    if due.desired_calendar in ({}, due.actual_calendar):
+        return _prices_order(due.desired_prices)
+    return order_of(
+        kind=CommandKind.CALENDAR,
+        reason="hours of the tariff in force",
+        given=Given(calendar=calendar_of(due.desired_calendar)),
+    )
+
+
+def _prices_order(prices: Mapping[str, int]) -> Order:
     """Raises InvalidInput: a price that no meter is told."""
     return order_of(
         kind=CommandKind.PRICES,
         reason="prices of the tariff in force",
-        prices=[(band, Money(hao)) for band, hao in prices.items()],
-        thresholds=None,
+        given=Given([(band, Money(hao)) for band, hao in prices.items()]),
     )
 
 
@@ -149,7 +168,7 @@ async def _send_due(group_id: int, models: Mapping[str, MeterModel], at: datetim
         due = await control.due_prices(work, sender=_SENDER.name, at=at, limit=MOST_SENT)
     sent = 0
     for each in due:
-        order = _order(each.desired_prices)
+        order = _order(each)
         async with unit_of_work(group_id) as work:
             if not await control.lock_due_prices(work, due=each):
                 continue
@@ -163,7 +182,7 @@ async def _send_due(group_id: int, models: Mapping[str, MeterModel], at: datetim
 async def _close(work: UnitOfWork, meter_ids: Sequence[UUID], at: datetime) -> None:
     if meter_ids:
         subjects = [str(meter_id) for meter_id in meter_ids]
-        note = "the meter holds the prices that it should, or needs none any more"
+        note = "the meter holds the prices and hours that it should, or needs none any more"
         await close_cases(work, kind=CASE_KIND, subjects=subjects, note=note, at=at)
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from backend.accounts.queries import accounts_by_ids
+from backend.kernel.band_calendar import BANDS
 from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import InvalidInput
 from backend.kernel.scope import Scope
@@ -19,7 +20,7 @@ from backend.tariffs import changes
 from backend.tariffs import queries as tariffs
 from backend.tariffs.calendar import midnight, month_of, next_month
 from backend.tariffs.queries import Version
-from backend.tariffs.rules import BANDS, Plan, Use, compile_terms
+from backend.tariffs.rules import Plan, Use, compile_terms
 from backend.tariffs.what_if import Compared, MonthUse, compare
 from backend.tenancy.queries import project_by_id
 from backend.tenancy.rules import Permission

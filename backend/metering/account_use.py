@@ -7,9 +7,9 @@ from datetime import date
 from typing import NamedTuple
 from uuid import UUID
 
+from backend.kernel.band_calendar import BANDS
 from backend.kernel.db import UnitOfWork
 
-from .registers import BANDS
 from .rules import MeterKind
 
 _SERVED = (

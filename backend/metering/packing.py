@@ -15,9 +15,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from uuid import UUID
 
+from backend.kernel.band_calendar import BANDS
 from backend.kernel.errors import Unavailable
 
-from .registers import BANDS, Reading
+from .registers import Reading
 
 MOST = 1440  # samples of one part: one a minute
 _VERSION = 1

@@ -12,9 +12,9 @@ from backend.kernel.ids import uuid7
 from backend.outbox.operations import emit
 
 from .closed_days import store_late
-from .registers import BANDS, COLUMNS, Reading, reading_of, settled
+from .registers import COLUMNS, Reading, reading_of, settled
 
-__all__ = ["BANDS", "COLUMNS", "Reading", "reading_of", "store_readings"]
+__all__ = ["COLUMNS", "Reading", "reading_of", "store_readings"]
 
 _TO_CHINA = timedelta(hours=8, microseconds=-1)  # midnight ends a day
 _COLUMNS = ", ".join(COLUMNS)

@@ -8,12 +8,11 @@ from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
 
+from backend.kernel.band_calendar import BANDS
 from backend.kernel.clock import utc
 from backend.kernel.db import Row
 
 from .rules import MAX_DRIFT
-
-BANDS = ("spike", "peak", "flat", "valley", "deep")
 
 
 class Reading(NamedTuple):

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
+from backend.kernel.band_calendar import BANDS as BAND_NAMES
 from backend.kernel.db import Row, UnitOfWork
 
 from .history import packed_of_days
 from .packing import PackDamaged
-from .registers import BANDS as BAND_NAMES
 from .registers import Reading
 from .rollup_sql import (
     CLAIM,

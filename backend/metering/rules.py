@@ -90,7 +90,8 @@ class MeterModel:
     controlled by; `protocol` as the profile names it; `taken_back`: why no command lowers the money
     that it holds; `price_bands`: those whose price it holds and takes by command; `closes`: a command
     closes its relay or opens its valve, without forcing it for good; `holds_load_limits`: it can be told what
-    its circuit may draw, and opens its relay by itself beyond that."""
+    its circuit may draw, and opens its relay by itself beyond that; `keeps_calendar`: it can be told when
+    which rate band holds."""
 
     name: str
     maker: str
@@ -104,6 +105,7 @@ class MeterModel:
     price_bands: tuple[str, ...] = ()
     closes: bool = True
     holds_load_limits: bool = False
+    keeps_calendar: bool = False
 
     def check_bus_address(self, text: str) -> None:
         """Raise InvalidInput unless `text` addresses one meter in this protocol (no broadcast, no

@@ -13,9 +13,10 @@ from itertools import pairwise
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from backend.kernel.band_calendar import BANDS, Calendar, DaySlot, YearZone, plain
 from backend.kernel.clock import CHINA, utc
 
-from .rules import BANDS, Days, Plan, Slot, StepPeriod, Use
+from .rules import Days, Plan, Slot, StepPeriod, Use, band_prices
 
 
 class Held(NamedTuple):
@@ -60,6 +61,34 @@ def band_at(plan: Plan, at: datetime, zone: ZoneInfo = CHINA) -> str:
     local = at.astimezone(zone)
     minute = 60 * local.hour + local.minute
     return [s.band for s in day_plan_on(plan, local.date()) if s.minute <= minute][-1]
+
+
+def meter_hours(plan: Plan, since: date) -> tuple[Calendar, str]:
+    """The hours of a plan's bands as a meter of year zones and day tables holds them, and what of them such a
+    meter cannot hold from a day on; empty when it holds all.
+
+    No hours at all where none are told (flat all day, every day) or where all cost the same."""
+    terms = plan.terms
+    seasons = terms.seasons
+    usual = {index for season in seasons for index in (season.workday, season.weekend)}
+    told = {slot.band for index in usual for slot in terms.day_plans[index]}
+    if told == {"flat"} or all(len(set(band_prices(season))) == 1 for season in seasons):
+        return Calendar((), ()), ""
+    cannot = []
+    if any(_differs(terms.day_plans, season.workday, season.weekend) for season in seasons):
+        cannot.append("other hours at weekends")
+    if any(
+        day >= since and _differs(terms.day_plans, index, seasons[season_on(plan, day)].workday)
+        for day, index in terms.days.items()
+    ):
+        cannot.append("other hours on single days")
+    zones = (YearZone(each.month, each.day, each.workday + 1) for each in seasons)
+    tables = (tuple(DaySlot(slot.minute, slot.band) for slot in day) for day in terms.day_plans)
+    return plain(Calendar(tuple(zones), tuple(tables))), ", ".join(cannot)
+
+
+def _differs(day_plans: Sequence[tuple[Slot, ...]], one: int, other: int) -> bool:
+    return day_plans[one] != day_plans[other]
 
 
 def month_of(at: datetime, zone: ZoneInfo = CHINA) -> date:

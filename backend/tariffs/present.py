@@ -10,10 +10,11 @@ from itertools import pairwise
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from backend.kernel.band_calendar import BANDS
 from backend.kernel.clock import CHINA
 
 from .calendar import band_at, day_plan_on, season_on
-from .rules import BANDS, SHARE_UNIT, Plan, band_prices, step_of
+from .rules import SHARE_UNIT, Plan, band_prices, step_of
 
 _DAY = 1440  # minutes
 

@@ -16,9 +16,10 @@ from enum import StrEnum
 from operator import add
 from typing import NamedTuple
 
+from backend.kernel.band_calendar import BANDS
+
 BASE_UNITS = 1000  # Wh in a kWh, litres in a m3: prices are per so many base units
 SHARE_UNIT = 10_000  # shares are in 1/10,000
-BANDS = ("spike", "peak", "flat", "valley", "deep")
 UNBANDED = "unbanded"
 
 

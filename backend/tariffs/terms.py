@@ -11,11 +11,11 @@ from datetime import date
 from itertools import pairwise
 from typing import Any
 
+from backend.kernel.band_calendar import BANDS
 from backend.kernel.errors import InvalidInput
 from backend.kernel.money import HAO_PER_YUAN
 
 from .rules import (
-    BANDS,
     SHARE_UNIT,
     Fee,
     Season,

@@ -15,6 +15,8 @@ from enum import IntEnum, StrEnum
 from typing import Final
 from uuid import UUID
 
+from backend.kernel.band_calendar import BANDS, CALENDAR_NAMES
+
 from .errors import CommandExpired, MessageRefused, TripHeld
 from .fields import (
     Field,
@@ -44,10 +46,10 @@ class Op(StrEnum):
     """What a command asks of a meter. RELEASE ends a forced state: the meter's money decides. CLOSE
     closes now, ALLOW_CLOSE lets the customer do it. READ and WALLET change nothing.
 
-    PRICES, THRESHOLDS and LOAD_LIMITS ask what the meter holds, SET_.. write what the command's `settings`
-    say (SET_CLOCK: the gateway's time). TARIFF touches no meter: it asks whether the gateway knows settings
-    of version `tariff_ver` (SETTINGS_VERSION). A gateway that does not says NOT_SUPPORTED to it, and nothing
-    at all to the others."""
+    PRICES, CALENDAR, THRESHOLDS and LOAD_LIMITS ask what the meter holds, SET_.. write what the command's
+    `settings` say (SET_CLOCK: the gateway's time). TARIFF touches no meter: it asks whether the gateway knows
+    settings of version `tariff_ver` (CALENDAR came with CALENDAR_VERSION, the others with SETTINGS_VERSION).
+    A gateway that does not says NOT_SUPPORTED to it, and nothing at all to the others."""
 
     TRIP = "TRIP"
     KEEP_POWER = "KEEP_POWER"
@@ -60,6 +62,8 @@ class Op(StrEnum):
     WALLET = "WALLET"
     PRICES = "PRICES"
     SET_PRICES = "SET_PRICES"
+    CALENDAR = "CALENDAR"
+    SET_CALENDAR = "SET_CALENDAR"
     THRESHOLDS = "THRESHOLDS"
     SET_THRESHOLDS = "SET_THRESHOLDS"
     LOAD_LIMITS = "LOAD_LIMITS"
@@ -68,15 +72,18 @@ class Op(StrEnum):
 
 
 SETTINGS_VERSION: Final = 1
-_BANDS = frozenset({"spike", "peak", "flat", "valley", "deep"})
+CALENDAR_VERSION: Final = 2
+_BANDS = frozenset(BANDS)
 SETTINGS: Final[Mapping[Op, frozenset[str]]] = {
     Op.SET_PRICES: _BANDS,
+    Op.SET_CALENDAR: CALENDAR_NAMES,
     Op.SET_THRESHOLDS: frozenset({"alarm1", "alarm2", "overdraft", "overload_w"}),
     Op.SET_LOAD_LIMITS: frozenset(
         {"on", "most_w", "step_w", "factor_permille", "trips", "restore_minutes"}
     ),
 }
-"""What the settings of a command may name; money in hao (a price: per kWh), `on` 1 or 0."""
+"""What the settings of a command may name; money in hao (a price: per kWh), `on` 1 or 0, a calendar as
+kernel.band_calendar has it."""
 
 
 class Dar(IntEnum):
@@ -294,7 +301,7 @@ _SHAPES: Mapping[FrameType, _Shape] = {
     ),
     FrameType.CMD: _Shape(
         Cmd,
-        512,
+        4096,
         {
             "cmd_id": uuid(),
             "meter": text(_METER),
@@ -309,7 +316,7 @@ _SHAPES: Mapping[FrameType, _Shape] = {
     ),
     FrameType.RES: _Shape(
         Res,
-        1536,
+        4096,
         {
             "cmd_id": uuid(),
             "dar": integer(0, 255),

@@ -299,8 +299,6 @@ async def _ask(scope: Scope, target: _Target) -> None:
         meter_id=target.meter_id,
         kind=CommandKind.SYNC_CLOCK,
         reason="a bench of it",
-        prices=None,
-        thresholds=None,
         models=meter_models(),
         at=SystemClock().now(),
     )

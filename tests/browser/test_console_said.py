@@ -19,9 +19,9 @@ import pytest
 
 from backend.control.batch_rules import _NEXT, BatchState, check_step, numbers_of
 from backend.control.command_rules import (
-    BANDS,
     CommandFacts,
     CommandKind,
+    Given,
     Sight,
     compare_clock,
     compare_settings,
@@ -34,6 +34,7 @@ from backend.control.second_word import check_second_word
 from backend.control.supply_requests import RequestState
 from backend.control.supply_rules import Why
 from backend.journeys.command import unable
+from backend.kernel.band_calendar import BANDS, Calendar, DaySlot, YearZone
 from backend.kernel.errors import DomainError
 from backend.kernel.money import Money
 from backend.kernel.scope import Actor, Scope
@@ -47,6 +48,7 @@ from .pages import CONSOLE
 
 AT = datetime(2026, 5, 4, 9, 0, tzinfo=UTC)
 _NOBODY = Scope(1, Actor("operator", "1", "ling"))
+HOURS = {"zone1": 1_01_01, "zone2": 7_01_02} | {f"table1_{at}": at * 1_00_01 for at in range(1, 6)}
 CODE = re.compile("|".join(rf"\b{code}\b" for code in (*CommandKind, *Why, *BatchState)))
 
 
@@ -106,6 +108,8 @@ def outcomes() -> Iterator[str]:
         (Sight.UNTOLD, "the relay is not told"),
         compare_settings(wanted, wanted),
         compare_settings(wanted, {"flat": 5000, "on": 0}),
+        compare_settings(HOURS, {"zone1": 3_15_01, "table1_1": 7_30_02}, whole=True),
+        compare_settings(HOURS, {}, whole=True),
         compare_clock(None),
         compare_clock(timedelta(seconds=90)),
     ]
@@ -158,9 +162,21 @@ def refusals() -> Iterator[str]:
     ):
         yield refusal(
             functools.partial(
-                order_of, kind=kind, reason=reason, prices=prices, thresholds=thresholds
+                order_of, kind=kind, reason=reason, given=Given(prices or (), thresholds or {})
             )
         )
+    for zones, tables in (
+        ((), ()),
+        ((YearZone(1, 1, 1),), ()),
+        ((YearZone(2, 30, 1),), ((DaySlot(0, "flat"),),)),
+        ((YearZone(1, 1, 2),), ((DaySlot(0, "flat"),),)),
+        ((YearZone(1, 1, 1),), ((DaySlot(5, "flat"),),)),
+        ((YearZone(1, 1, 1),), ((DaySlot(0, "night"),),)),
+        ((YearZone(1, 1, 1),) * 2, ((DaySlot(0, "flat"),),)),
+    ):
+        hours = Given(calendar=Calendar(zones, tables))
+        kind = CommandKind.CALENDAR
+        yield refusal(functools.partial(order_of, kind=kind, reason="检修停电", given=hours))
     for right in Permission:
         yield refusal(functools.partial(_NOBODY.require, right))
     yield refusal(lambda: numbers_of(""))

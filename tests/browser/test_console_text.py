@@ -11,10 +11,11 @@ from graphql import OperationDefinitionNode, parse
 
 from backend.alerts.alarm_rules import AlarmKind, AlarmLevel
 from backend.control.batch_rules import BatchState, ItemState, LeftOut
-from backend.control.command_rules import BANDS, THRESHOLDS, CommandKind, CommandState
+from backend.control.command_rules import THRESHOLDS, CommandKind, CommandState
 from backend.control.state_rules import MARKS, MeterState
 from backend.control.supply_rules import SupplyPolicy, Want, Why
 from backend.journeys.views import MeterCreditState, MoneyState
+from backend.kernel.band_calendar import BANDS
 from backend.metering.rules import MeterKind
 from backend.tariffs.queries import VersionState
 from backend.tenancy.rules import Permission

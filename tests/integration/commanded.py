@@ -12,11 +12,12 @@ from typing import Any
 from uuid import UUID
 
 from backend.audit.queries import AuditEntry, entries
-from backend.control.command_rules import CommandKind
+from backend.control.command_rules import CommandKind, Given
 from backend.control.command_steps import Writing
 from backend.control.commands import Command, command, commands_of_meters
 from backend.journeys import serve_command as journey
 from backend.journeys.command import command_meter
+from backend.kernel.band_calendar import Calendar
 from backend.kernel.clock import SetClock
 from backend.kernel.db import unit_of_work
 from backend.kernel.money import Money
@@ -119,6 +120,7 @@ class Post:
         scope: Scope | None = None,
         prices: list[tuple[str, Money]] | None = None,
         thresholds: dict[str, int] | None = None,
+        calendar: Calendar | None = None,
         reason: str = WHY,
     ) -> Command:
         """An operator asks for a command."""
@@ -127,8 +129,7 @@ class Post:
             meter_id=(meter or self.world.meter).id,
             kind=kind,
             reason=reason,
-            prices=prices,
-            thresholds=thresholds,
+            given=Given(prices or (), thresholds or {}, calendar),
             models=meter_models(),
             at=self.clock.now(),
         )

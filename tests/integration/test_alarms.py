@@ -11,7 +11,7 @@ from backend.alerts.alarm_rules import AlarmKind
 from backend.alerts.alarms import NewAlarm, acknowledge, end_alarms, raise_alarms
 from backend.alerts.levels import Levels, set_project_levels
 from backend.alerts.operations import close_cases, open_case
-from backend.control.command_rules import CommandKind
+from backend.control.command_rules import CommandKind, Given
 from backend.journeys.alarm_levels import meter_levels, set_meter_levels
 from backend.journeys.alarms import Looked
 from backend.journeys.command import command_meter
@@ -88,8 +88,7 @@ async def test_what_a_meter_is_commanded_to_warn_at_is_alarmed_here_too(
             meter_id=ours.meter.id,
             kind=CommandKind.THRESHOLDS,
             reason="a new tenant",
-            prices=None,
-            thresholds=thresholds,
+            given=Given(thresholds=thresholds),
             models=meter_models(),
             at=ours.clock.now(),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -9,12 +10,13 @@ import pytest
 from backend.alerts.alarm_rules import AlarmKind
 from backend.alerts.alarms import NewAlarm, raise_alarms
 from backend.control.batch_rules import BatchState, ItemState, LeftOut
-from backend.control.command_rules import CommandKind
+from backend.control.command_rules import CommandKind, Given
 from backend.control.state_rules import MeterState
 from backend.journeys.batch import Wish
 from backend.journeys.batch_selection import Selection
 from backend.journeys.command import command_meter
 from backend.journeys.meter_states import meter_states
+from backend.kernel.band_calendar import Calendar, DaySlot, YearZone
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import InvalidInput
 from backend.kernel.ids import uuid7
@@ -63,8 +65,6 @@ async def test_a_preview_tells_who_is_left_out_and_why_and_touches_no_meter(site
         meter_id=site.meters[3].id,
         kind=TRIP,
         reason=WHY,
-        prices=None,
-        thresholds=None,
         models=meter_models(),
         at=site.at,
     )
@@ -154,19 +154,41 @@ async def assignment_of(site: Site, index: int) -> UUID:
 
 
 async def test_prices_and_thresholds_go_to_who_does_not_hold_them_yet(site: Site) -> None:
-    prices = Wish(CommandKind.PRICES, WHY, prices=[("flat", Money.parse("0.7"))])
+    prices = Wish(CommandKind.PRICES, WHY, Given([("flat", Money.parse("0.7"))]))
     made = await site.confirmed(site.numbers(0, 1), prices)
     await site.round(made)
     await site.obey()
     assert await site.round(made) is None
     again = await site.prepare(site.numbers(0, 1, 2), prices)
     assert [item.left_out for item in await site.items(again)] == [LeftOut.ALREADY_SO] * 2 + [None]
-    limits = Wish(CommandKind.THRESHOLDS, WHY, thresholds={"overload_w": 3000})
+    limits = Wish(CommandKind.THRESHOLDS, WHY, Given(thresholds={"overload_w": 3000}))
     others = await site.prepare(site.numbers(0, 1, 2), limits)
     assert await site.states(others) == {READY: 3}
-    typed = Wish(CommandKind.PRICES, WHY, prices=[("flat", Money.parse("70"))])
+    typed = Wish(CommandKind.PRICES, WHY, Given([("flat", Money.parse("70"))]))
     with pytest.raises(InvalidInput, match="at most 10 yuan"):
         await site.prepare(site.numbers(0), typed)
+
+
+async def test_hours_go_to_who_holds_others_and_to_nobody_whose_meter_lacks_a_band(
+    site: Site,
+) -> None:
+    def hours(*day: DaySlot) -> Wish:
+        calendar = Calendar((YearZone(1, 1, 1),), (day,))
+        return Wish(CommandKind.CALENDAR, WHY, Given(calendar=calendar))
+
+    night, peak, evening = DaySlot(0, "valley"), DaySlot(480, "peak"), DaySlot(1320, "valley")
+    for told in (hours(night, peak, evening), hours(night, peak)):
+        made = await site.confirmed(site.numbers(0, 1), told)
+        await site.round(made)
+        await site.obey()
+        assert await site.round(made) is None
+        site.clock.advance(timedelta(hours=1))
+    again = await site.prepare(site.numbers(0, 1, 2), hours(night, peak))
+    assert [item.left_out for item in await site.items(again)] == [LeftOut.ALREADY_SO] * 2 + [None]
+    longer = await site.prepare(site.numbers(0, 1, 2), hours(night, peak, evening))
+    assert await site.states(longer) == {READY: 3}, "what was held before is held no more"
+    deep = await site.prepare(site.numbers(0), hours(DaySlot(0, "deep")))
+    assert [item.left_out for item in await site.items(deep)] == [LeftOut.NOT_ABLE]
 
 
 async def test_meters_behind_a_silent_gateway_are_lost_and_left_out(site: Site) -> None:

@@ -240,8 +240,6 @@ async def test_what_failed_is_asked_again_and_what_was_overtaken_is_not(site: Si
         meter_id=site.meters[0].id,
         kind=CommandKind.RELEASE,
         reason="not this one",
-        prices=None,
-        thresholds=None,
         models=meter_models(),
         at=site.at,
     )
@@ -410,8 +408,6 @@ async def test_idle_gateways_come_first_the_most_behind_of_them_and_each_gets_wh
         meter_id=site.meters[0].id,
         kind=CommandKind.SYNC_CLOCK,
         reason=WHY,
-        prices=None,
-        thresholds=None,
         models=meter_models(),
         at=site.at,
     )

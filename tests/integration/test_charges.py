@@ -18,12 +18,13 @@ from backend.journeys.charge_figures import figures
 from backend.journeys.charge_missed import charge_missed
 from backend.journeys.charge_rating import Timeline, amounts_to_date, segments_to_date, spans
 from backend.journeys.charge_rulings import re_rate, rule_on_hold
+from backend.kernel.band_calendar import BANDS
 from backend.kernel.clock import CHINA
 from backend.kernel.db import unit_of_work
 from backend.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
 from backend.kernel.money import Money
 from backend.ledger.rules import ARREARS, AccountKind
-from backend.metering.readings import BANDS, Reading
+from backend.metering.readings import Reading
 from backend.metering.rules import MeterKind
 from backend.tariffs.queries import timelines
 from backend.tariffs.rules import Fee, Season, Step, StepPeriod, TariffKind, Terms

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from backend.alerts.queries import cases_page
-from backend.control.command_rules import CommandKind, CommandState, Order
+from backend.control.command_rules import NOTHING, CommandKind, CommandState, Given, Order
 from backend.control.commands import Command
 from backend.control.decisions import decisions_of_meters
 from backend.control.supplies import MeterSupply, supplies_of_meters
@@ -160,8 +160,6 @@ async def test_a_forced_state_ends_at_its_time_and_the_money_decides_again(post:
         meter_id=post.world.meter.id,
         kind=TRIP,
         reason=WHY,
-        prices=None,
-        thresholds=None,
         models=meter_models(),
         at=at,
         until=at + timedelta(hours=2),
@@ -194,8 +192,7 @@ async def test_an_end_belongs_to_a_forced_state_and_is_to_come(
                 meter_id=post.world.meter.id,
                 kind=wanted,
                 reason=WHY,
-                prices=prices if wanted is CommandKind.PRICES else None,
-                thresholds=None,
+                given=Given(prices) if wanted is CommandKind.PRICES else NOTHING,
                 models=meter_models(),
                 at=at,
                 until=until,

@@ -242,8 +242,6 @@ async def ask_command(world: World, *, kind: CommandKind = CommandKind.SYNC_CLOC
         meter_id=world.meter.id,
         kind=kind,
         reason="a test of it",
-        prices=None,
-        thresholds=None,
         models=meter_models(),
         at=world.clock.now(),
     )

@@ -8,7 +8,7 @@ import { every } from "./live.js";
 import { pager, take } from "./meters.js";
 import { attempt, empty, loaded } from "./notes.js";
 import { told } from "./said.js";
-import { say, word } from "./texts.js";
+import { known, say } from "./texts.js";
 
 const ITEM_MOOD = { LEFT_OUT: "later", READY: "wait", ASKED: "now", DONE: "done", FAILED: "stop", OVERTAKEN: "later", CANCELLED: "later" };
 const ENDED = ["DONE", "FAILED", "OVERTAKEN", "CANCELLED"];
@@ -98,7 +98,7 @@ class View {
   drawHead() {
     if (!this.batch) return;
     const { batch } = this;
-    const settings = batch.settings.map(({ name, value }) => `${word("setting.", name)} ${value}`).join("，");
+    const settings = batch.settings.map(({ name, value }) => `${known("setting." + name) ? say("setting." + name) : told(name)} ${told(value)}`).join("，");
     fill(
       this.parts.head,
       el("h1", {}, say("command." + batch.kind), " ", pill(say("batch_state." + batch.state), BATCH_MOOD[batch.state])),

@@ -13,7 +13,7 @@ export const CASES = {
   "case.METER_DRIFT": "Meter and book differ",
   "case_more.METER_DRIFT": "Use does not explain the meter's money, so nothing is sold to it: check it, then settle the proof.",
   "case.METER_PRICES_LAG": "Price not taken",
-  "case_more.METER_PRICES_LAG": "The meter holds other prices than it should: is it on line, can its model hold these bands?",
+  "case_more.METER_PRICES_LAG": "The meter holds other prices or hours than it should: is it on line, can its model hold them?",
   "case.PRICE_DOUBTED": "Doubtful price",
   "case_more.PRICE_DOUBTED": "It is more than five times the one before; what is beyond cuts nobody. Check this version.",
   "case.BILLING_HOLD": "Billing hold",

@@ -1,9 +1,10 @@
 // What a meter can be told to do, and what has to be said with it: for one meter and for many alike.
 import { now } from "./ask.js";
 import { choice, el, fill, labelled } from "./dom.js";
+import { HoursFields } from "./hours.js";
 import { say } from "./texts.js";
 
-export const KINDS = ["TRIP", "RELEASE", "KEEP_POWER", "CLOSE", "ALLOW_CLOSE", "PRICES", "THRESHOLDS", "SYNC_CLOCK"];
+export const KINDS = ["TRIP", "RELEASE", "KEEP_POWER", "CLOSE", "ALLOW_CLOSE", "PRICES", "CALENDAR", "THRESHOLDS", "SYNC_CLOCK"];
 const BANDS = ["spike", "peak", "flat", "valley", "deep"];
 const AMOUNTS = ["alarm1", "alarm2", "overdraft"];
 const HOURS = ["", "2", "8", "24", "72", "168"]; // how long a policy holds; the first: until it is taken back
@@ -29,6 +30,7 @@ export class OrderFields {
   ask() {
     const kind = this.kind.value;
     this.fields = new Map();
+    this.calendar = kind === "CALENDAR" ? new HoursFields() : null;
     this.hours = null;
     const parts = [el("p", { class: kind === "TRIP" ? "warn" : "quiet" }, say("command_more." + kind))];
     if (HELD.has(kind)) {
@@ -45,6 +47,7 @@ export class OrderFields {
       const amounts = AMOUNTS.map((name) => number(name, say("threshold." + name), say("order.yuan")));
       parts.push(el("div", { class: "row" }, amounts, number("overload_w", say("threshold.overload_w"), "W")));
     }
+    if (this.calendar) parts.push(this.calendar.element);
     fill(this.more, parts);
   }
 
@@ -56,8 +59,10 @@ export class OrderFields {
       if (!(name === "overload_w" ? /^\d+$/ : /^\d+(\.\d{1,4})?$/).test(field.value.trim())) return { wrong: [field, say("order.number_wrong")] };
     }
     if (this.fields.size && !given.length) return { wrong: [this.fields.values().next().value, say("order.number_missing")] };
+    const hours = this.calendar ? this.calendar.read() : { calendar: null };
+    if (hours.wrong) return hours;
     if (reason.length < 4) return { wrong: [this.reason, say("order.reason_missing")] };
-    const found = { kind, reason, prices: null, thresholds: null, until: this.until() };
+    const found = { kind, reason, prices: null, thresholds: null, ...hours, until: this.until() };
     if (kind === "PRICES") found.prices = given.map(([band, field]) => ({ band, price: money(field) }));
     if (kind === "THRESHOLDS") found.thresholds = Object.fromEntries(given.map(thresholdOf));
     return found;

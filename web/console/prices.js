@@ -2,6 +2,7 @@
 import { ask } from "./ask.js";
 import { card, el, facts, fill, table } from "./dom.js";
 import { pill, time, yuan } from "./format.js";
+import { dayOf, hoursOf } from "./hours.js";
 import { empty, loaded } from "./notes.js";
 import { pager } from "./meters.js";
 import { told } from "./said.js";
@@ -36,6 +37,7 @@ function versionOf(version) {
     facts(
       [say("prices.from"), time(version.effectiveAt)],
       ...seasons,
+      ...hoursIn(terms),
       ...terms.steps.map(({ above, surcharge }) => [say("prices.step", { above }), say("prices.surcharge", { surcharge: yuan(surcharge) })]),
       [say("prices.monthly"), Number(terms.monthly) ? yuan(terms.monthly) : null],
       [say("prices.service"), Number(terms.service.perUnit) ? yuan(terms.service.perUnit) : null],
@@ -43,6 +45,18 @@ function versionOf(version) {
     ),
   );
 }
+
+/** The hours of a tariff that tells some: by season, working days and weekends apart where they differ. */
+function hoursIn({ seasons, dayPlans }) {
+  if (dayPlans.every((day) => day.every(({ band }) => band === "flat"))) return [];
+  return seasons.flatMap(({ month, day, workday, weekend }) => {
+    const name = seasons.length > 1 ? say("prices.season", { month, day }) : say("hours.head");
+    const days = workday === weekend ? [[name, workday]] : [[say("page.beside", { what: name, more: say("hours.workday") }), workday], [say("page.beside", { what: name, more: say("hours.weekend") }), weekend]];
+    return days.map(([head, plan]) => [head, dayOf(dayPlans[plan])]);
+  });
+}
+
+const lines = (calendar) => hoursOf(calendar).map((line) => el("small", {}, line));
 
 async function laggardsOf(context, looked, refresh) {
   const { priceLaggards: found } = await ask("prices", "Laggards", { project: context.project.id, first: 50, after: looked.cursors.at(-1) });
@@ -53,9 +67,9 @@ async function laggardsOf(context, looked, refresh) {
       "tr",
       {},
       el("td", {}, el("a", { href }, node.serial)),
-      el("td", {}, bands(node.desired), el("small", {}, time(node.desiredSince))),
-      el("td", {}, node.actual.length ? bands(node.actual) : say("prices.unknown")),
-      el("td", {}, told(node.unfit || node.problem || ""), el("small", {}, node.unfit ? "" : say("prices.next", { tries: node.tries, at: time(node.nextTryAt) }))),
+      el("td", {}, bands(node.desired), lines(node.desiredCalendar), el("small", {}, time(node.desiredSince))),
+      el("td", {}, node.actual.length ? bands(node.actual) : say("prices.unknown"), lines(node.actualCalendar)),
+      el("td", {}, told(node.unfit || node.problem || ""), el("small", {}, node.unfit ? "" : node.underWay ? say("prices.under_way") : say("prices.next", { tries: node.tries, at: time(node.nextTryAt) }))),
     );
   });
   return [table(say("prices.laggards"), [say("meters.serial"), say("prices.desired"), say("prices.actual"), say("prices.problem")], rows), pager(looked, found.pageInfo, refresh)];

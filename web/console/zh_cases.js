@@ -13,7 +13,7 @@ export const CASES = {
   "case.METER_DRIFT": "账表不符",
   "case_more.METER_DRIFT": "用量解释不了表内余额，已停止售电：核对后在对账里处理。",
   "case.METER_PRICES_LAG": "电价未同步",
-  "case_more.METER_PRICES_LAG": "表内电价不是应有的电价：检查表计是否在线、型号能否存这些费率。",
+  "case_more.METER_PRICES_LAG": "表内电价或时段不是应有的：检查表计是否在线、型号能否存这些费率和时段。",
   "case.PRICE_DOUBTED": "电价疑似有误",
   "case_more.PRICE_DOUBTED": "单价跳到五倍以上，多出的部分暂不作为断电依据：核对这一版电价。",
   "case.BILLING_HOLD": "计费待核对",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from backend.kernel.band_calendar import Calendar
 from backend.kernel.errors import Conflict
 from backend.kernel.money import Money
 from workers.protocols.modbus import Question
 
-from .ports import Calendar, LoadLimits, MeterSnapshot, Taken, Thresholds, Wallet
+from .ports import LoadLimits, MeterSnapshot, Taken, Thresholds, Wallet
 
 
 class BareDriver:

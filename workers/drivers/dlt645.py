@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
+from backend.kernel.band_calendar import Calendar
 from backend.kernel.clock import CHINA
 from backend.kernel.errors import InvalidInput
 from backend.kernel.money import Money
@@ -23,7 +24,7 @@ from .access import Access
 from .bare import BareDriver
 from .dlt645_esam import EsamPurse
 from .dlt645_line import Dlt645Line
-from .ports import Calendar, MeterFlags, MeterSnapshot, Relay, Thresholds, Wallet
+from .ports import MeterFlags, MeterSnapshot, Relay, Thresholds, Wallet
 
 _ACTIONS = {
     "trip": Action.TRIP,

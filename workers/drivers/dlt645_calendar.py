@@ -7,9 +7,8 @@ last entry, as the standard has it; when read, such repeats are left out again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
-from itertools import pairwise
 
+from backend.kernel.band_calendar import Calendar, DaySlot, YearZone, check_calendar
 from backend.kernel.errors import InvalidInput
 from workers.profiles.dlt645_map import CalendarItems
 from workers.protocols.dlt645_data import decode_values
@@ -17,12 +16,9 @@ from workers.protocols.dlt645_values import bcd_bytes, bcd_digits
 from workers.protocols.errors import BadValue, ShortAnswer
 
 from .dlt645_line import Dlt645Line
-from .ports import Calendar, DaySlot, YearZone
 
 _ENTRY = 3
 _FIT_A_FRAME = 12  # 50 bytes of a write, without identifier, password and operator
-_LEAP_YEAR = 2024
-_MINUTES = 24 * 60
 
 _Entries = list[tuple[int, int, int]]
 
@@ -97,21 +93,10 @@ def _data(entries: _Entries, most: int, field: str) -> bytes:
 
 
 def _check(calendar: Calendar, rates: Sequence[str]) -> None:
-    days = [(zone.month, zone.day) for zone in calendar.zones]
-    if not days or any(later <= earlier for earlier, later in pairwise(days)):
-        raise InvalidInput("year zones rise from day to day, and there is one", field="zones")
-    for month, day in days:
-        try:
-            date(_LEAP_YEAR, month, day)
-        except ValueError:
-            raise InvalidInput(f"{month}-{day} is no day", field="zones") from None
-    if {zone.table for zone in calendar.zones} != set(range(1, len(calendar.tables) + 1)):
-        raise InvalidInput("every zone names a day table, every table a zone", field="zones")
+    check_calendar(calendar)
+    if len({zone.table for zone in calendar.zones}) != len(calendar.tables):
+        raise InvalidInput("every day table has a zone that names it", field="zones")
     for table in calendar.tables:
-        minutes = [slot.minute for slot in table]
-        rising = all(earlier < later for earlier, later in pairwise(minutes))
-        if not minutes or not rising or minutes[0] < 0 or minutes[-1] >= _MINUTES:
-            raise InvalidInput("slots rise within a day, and there is one", field="tables")
         for slot in table:
             if slot.band not in rates:
                 raise InvalidInput(f"the meter has no band {slot.band}", field="tables")

@@ -3,64 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
-from itertools import pairwise
 
+from backend.kernel.band_calendar import Calendar, DaySlot, YearZone, check_calendar, is_day
 from backend.kernel.errors import InvalidInput
 from workers.profiles.modbus_settings_map import CalendarMap
 from workers.protocols.errors import BadValue
-
-from .ports import Calendar, DaySlot, YearZone
-
-_LEAP_YEAR = 2000  # so that 29 February is a day
 
 
 def encode(place: CalendarMap, calendar: Calendar) -> tuple[list[bytes], bytes]:
     """The bytes of the day tables, in order, and of the year zones.
 
-    Raises InvalidInput: too many tables, slots or zones; a table that is empty, does not begin at
-    midnight or does not rise; zones that do not rise, name no day of a year or no table given; a
-    band the model has not.
+    Raises InvalidInput: as check_calendar; more tables, slots or zones than the meter holds; a band the
+    model has not.
     """
-    if not 1 <= len(calendar.tables) <= len(place.tables):
-        raise _bad(f"the meter holds 1 to {len(place.tables)} day tables", "tables")
-    tables = [
-        _encode_table(place, slots, f"tables[{index}]")
-        for index, slots in enumerate(calendar.tables)
-    ]
-    return tables, _encode_zones(place, calendar)
+    check_calendar(calendar)
+    for what, count, most, field in (
+        ("day tables", len(calendar.tables), len(place.tables), "tables"),
+        ("slots a day", max(map(len, calendar.tables)), place.slots, "tables"),
+        ("year zones", len(calendar.zones), place.zone_count, "zones"),
+    ):
+        if count > most:
+            raise InvalidInput(f"{count} {what}, the meter holds {most} at most", field=field)
+    tables = [_encode_table(place, slots) for slots in calendar.tables]
+    return tables, _encode_zones(place, calendar.zones)
 
 
-def _encode_table(place: CalendarMap, slots: Sequence[DaySlot], field: str) -> bytes:
-    if not 1 <= len(slots) <= place.slots:
-        raise _bad(f"a day has 1 to {place.slots} slots", field)
-    if slots[0].minute != 0 or slots[-1].minute >= 24 * 60:
-        raise _bad("a day begins at minute 0 and ends before minute 1440", field)
-    if any(later.minute <= earlier.minute for earlier, later in pairwise(slots)):
-        raise _bad("the slots of a day must rise", field)
+def _encode_table(place: CalendarMap, slots: Sequence[DaySlot]) -> bytes:
     triples = []
     for slot in slots:
         if slot.band not in place.bands:
-            raise _bad(f"the meter has no band {slot.band}", field)
+            raise InvalidInput(f"the meter has no band {slot.band}", field="tables")
         code = place.first_band + place.bands.index(slot.band)
         parts = {"band": code, "minute": slot.minute % 60, "hour": slot.minute // 60}
         triples.append(bytes(parts[name] for name in place.slot))
     return b"".join(triples).ljust(3 * place.slots, b"\0")
 
 
-def _encode_zones(place: CalendarMap, calendar: Calendar) -> bytes:
-    zones = calendar.zones
-    if not 1 <= len(zones) <= place.zone_count:
-        raise _bad(f"a year has 1 to {place.zone_count} zones", "zones")
-    days = [(zone.month, zone.day) for zone in zones]
-    if any(later <= earlier for earlier, later in pairwise(days)):
-        raise _bad("the zones of a year must rise", "zones")
+def _encode_zones(place: CalendarMap, zones: Sequence[YearZone]) -> bytes:
     triples = []
     for zone in zones:
-        if not _is_day(zone.month, zone.day):
-            raise _bad(f"{zone.month}-{zone.day} is no day of a year", "zones")
-        if not 1 <= zone.table <= len(calendar.tables):
-            raise _bad(f"no day table has the number {zone.table}", "zones")
         table = zone.table - 1 + place.first_table
         parts = {"table": table, "day": zone.day, "month": zone.month}
         triples.append(bytes(parts[name] for name in place.zone))
@@ -105,18 +86,6 @@ def _decode_slot(place: CalendarMap, entry: bytes) -> DaySlot:
 def _decode_zone(place: CalendarMap, entry: bytes) -> YearZone:
     parts = dict(zip(place.zone, entry, strict=True))
     table = parts["table"] - place.first_table + 1
-    if not 1 <= table <= len(place.tables) or not _is_day(parts["month"], parts["day"]):
+    if not 1 <= table <= len(place.tables) or not is_day(parts["month"], parts["day"]):
         raise BadValue(f"the year zones hold {entry.hex(' ')}, which is no zone of a year")
     return YearZone(month=parts["month"], day=parts["day"], table=table)
-
-
-def _is_day(month: int, day: int) -> bool:
-    try:
-        date(_LEAP_YEAR, month, day)
-    except ValueError:
-        return False
-    return True
-
-
-def _bad(message: str, field: str) -> InvalidInput:
-    return InvalidInput(message, field=field)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 
+from backend.kernel.band_calendar import BANDS, Calendar
 from backend.kernel.clock import CHINA
 from backend.kernel.errors import InvalidInput
 from backend.kernel.money import Money
@@ -32,7 +33,7 @@ from workers.protocols.values import read_int, to_words
 
 from . import modbus_calendar
 from .bare import BareDriver
-from .ports import BANDS, Calendar, LoadLimits, Thresholds
+from .ports import LoadLimits, Thresholds
 
 _MOST = 125
 _PRICE = "price."

@@ -9,6 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from backend.kernel.band_calendar import Calendar
 from backend.kernel.money import Money
 from workers.protocols.modbus import Question
 
@@ -19,9 +20,6 @@ class Relay(StrEnum):
     CLOSED = "CLOSED"
     OPEN = "OPEN"
     UNKNOWN = "UNKNOWN"
-
-
-BANDS = ("spike", "peak", "flat", "valley", "deep")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,31 +108,6 @@ class LoadLimits:
     factor_permille: int
     trips: int
     restore_minutes: int
-
-
-@dataclass(frozen=True, slots=True)
-class DaySlot:
-    """From `minute` of the day (0 to 1439) on, use counts in `band` (BANDS)."""
-
-    minute: int
-    band: str
-
-
-@dataclass(frozen=True, slots=True)
-class YearZone:
-    """From `month`/`day` on, day table number `table` (from 1) holds."""
-
-    month: int
-    day: int
-    table: int
-
-
-@dataclass(frozen=True, slots=True)
-class Calendar:
-    """When which band holds: year zones, and day tables as rising slots."""
-
-    zones: tuple[YearZone, ...]
-    tables: tuple[tuple[DaySlot, ...], ...]
 
 
 class CanRead(Protocol):

@@ -1,6 +1,7 @@
 """Settings of a meter as plain numbers and back: the uplink carries them, as the cloud orders them.
 
-Money is hao, `on` of load limits 1 or 0; names are those of ports.Thresholds and ports.LoadLimits.
+Money is hao, `on` of load limits 1 or 0; names are those of ports.Thresholds, ports.LoadLimits and
+kernel.band_calendar.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from backend.kernel.band_calendar import calendar_numbers, plain
 from backend.kernel.errors import InvalidInput
 from backend.kernel.money import Money
+from workers.protocols.errors import BadValue
 
-from .ports import LoadLimits, Thresholds
+from .ports import CanKeepTime, LoadLimits, Thresholds
 
 _MONEY = ("alarm1", "alarm2", "overdraft")
 
@@ -50,3 +53,12 @@ def numbers_of_limits(limits: LoadLimits | None) -> dict[str, int]:
     if limits is None:
         return {"on": 0}
     return {name: int(value) for name, value in asdict(limits).items()}
+
+
+async def held_calendar(driver: CanKeepTime) -> dict[str, int]:
+    """The calendar that a meter holds, said plainly; none where what it holds is no calendar, for such a
+    meter is to be written like one that holds another. Raises as CanKeepTime.calendar, but BadValue."""
+    try:
+        return calendar_numbers(plain(await driver.calendar()))
+    except BadValue:
+        return {}

@@ -24,7 +24,7 @@ from .site import MeterPlan
 log = logging.getLogger(__name__)
 
 AT_ONCE = 256  # more than any sane cloud asks of one box at a time
-_READS = (Op.READ, Op.WALLET, Op.PRICES, Op.THRESHOLDS, Op.LOAD_LIMITS)
+_READS = (Op.READ, Op.WALLET, Op.PRICES, Op.CALENDAR, Op.THRESHOLDS, Op.LOAD_LIMITS)
 _PRIORITY = {
     Op.RELEASE: Priority.RESTORE,
     Op.KEEP_POWER: Priority.RESTORE,

@@ -9,13 +9,15 @@ from datetime import datetime
 
 from backend.kernel.errors import Conflict, InvalidInput, Unavailable
 from backend.kernel.money import HAO_PER_FEN, Money
-from backend.uplink.message import SETTINGS_VERSION, Cmd, Dar, Op, RelayState, Res
+from backend.uplink.message import CALENDAR_VERSION, SETTINGS_VERSION, Cmd, Dar, Op, RelayState, Res
 from workers.drivers.ports import Driver, MeterSnapshot, Wallet
 from workers.drivers.registers import registers_of
 from workers.links.errors import LinkDown, NoAnswer
 from workers.protocols.errors import FrameError, MeterRefused
 
 from . import settings
+
+KNOWN_VERSIONS = (SETTINGS_VERSION, CALENDAR_VERSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,11 @@ class Deed:
                 dar, wallet = await self._wallet()
                 return self._res(dar, wallet)
             case Op.TARIFF:
-                known = self.cmd.tariff_ver == SETTINGS_VERSION
+                known = self.cmd.tariff_ver in KNOWN_VERSIONS
                 return self._res(Dar.SUCCESS if known else Dar.NOT_SUPPORTED)
-            case Op.PRICES | Op.THRESHOLDS | Op.LOAD_LIMITS:
+            case Op.PRICES | Op.CALENDAR | Op.THRESHOLDS | Op.LOAD_LIMITS:
                 return await self._with_settings(None)
-            case Op.SET_PRICES | Op.SET_THRESHOLDS | Op.SET_LOAD_LIMITS:
+            case Op.SET_PRICES | Op.SET_CALENDAR | Op.SET_THRESHOLDS | Op.SET_LOAD_LIMITS:
                 return await self._with_settings(await self._set())
             case Op.SET_CLOCK:
                 return await self._with_reading(await self._set(), None)

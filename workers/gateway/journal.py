@@ -16,7 +16,7 @@ from backend.uplink.message import Cmd, Op, Res, decode, encode
 from .database import Database, StoreBroken
 
 _SWITCHES = (Op.TRIP, Op.KEEP_POWER, Op.RELEASE, Op.CLOSE, Op.ALLOW_CLOSE)
-_SETS = (Op.SET_PRICES, Op.SET_THRESHOLDS, Op.SET_LOAD_LIMITS, Op.SET_CLOCK)
+_SETS = (Op.SET_PRICES, Op.SET_CALENDAR, Op.SET_THRESHOLDS, Op.SET_LOAD_LIMITS, Op.SET_CLOCK)
 # The newest of a family is what is meant. A sale has none: its number says what becomes of it.
 _FAMILIES = {op: _SWITCHES for op in _SWITCHES} | {op: (op,) for op in _SETS}
 _KEPT = timedelta(hours=24)  # after its end nobody can send a command again with any effect

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from backend.kernel.band_calendar import calendar_of
 from backend.uplink.message import Cmd, Op
 from workers.drivers.ports import Driver
 from workers.drivers.settings_numbers import (
+    held_calendar,
     numbers_of_limits,
     numbers_of_thresholds,
     ordered_limits,
@@ -19,6 +21,8 @@ async def held(driver: Driver, op: Op) -> dict[str, int]:
     match op:
         case Op.PRICES | Op.SET_PRICES:
             return dict(await driver.prices())
+        case Op.CALENDAR | Op.SET_CALENDAR:
+            return await held_calendar(driver)
         case Op.THRESHOLDS | Op.SET_THRESHOLDS:
             return numbers_of_thresholds(await driver.thresholds())
         case Op.LOAD_LIMITS | Op.SET_LOAD_LIMITS:
@@ -32,6 +36,8 @@ async def write(driver: Driver, cmd: Cmd, *, now: datetime) -> None:
     match cmd.op:
         case Op.SET_PRICES:
             await driver.write_prices(settings)
+        case Op.SET_CALENDAR:
+            await driver.write_calendar(calendar_of(settings))
         case Op.SET_THRESHOLDS:
             await driver.write_thresholds(thresholds_of(settings))
         case Op.SET_LOAD_LIMITS:

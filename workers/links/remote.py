@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from backend.kernel.band_calendar import Calendar, calendar_numbers, calendar_of
 from backend.kernel.clock import Clock
 from backend.kernel.errors import Conflict, DomainError, InvalidInput
 from backend.kernel.ids import uuid7
 from backend.kernel.money import Money
 from backend.uplink.errors import CommandExpired, MessageRefused, TripHeld
-from backend.uplink.message import SETTINGS_VERSION, Cmd, Dar, Op, Res
+from backend.uplink.message import CALENDAR_VERSION, SETTINGS_VERSION, Cmd, Dar, Op, Res
 from workers.drivers.bare import BareDriver
 from workers.drivers.ports import LoadLimits, MeterSnapshot, Thresholds, Wallet
 from workers.drivers.registers import snapshot_of
@@ -33,6 +34,8 @@ Command = Callable[[Cmd], Awaitable[Res]]
 # A gateway's clock may be 300 s off (60 s for trips): a shorter life would end before it begins there.
 LIFE = timedelta(minutes=10)
 TRIP_LIFE = timedelta(seconds=120)
+_A_CALENDAR = CALENDAR_VERSION, "a calendar"
+_CAME_WITH = {Op.CALENDAR: _A_CALENDAR, Op.SET_CALENDAR: _A_CALENDAR}
 _MOST_FEN = 10**11
 _MOST_COUNT = 2**31 - 1
 
@@ -56,7 +59,7 @@ class RemoteMeter(BareDriver):
         self._serial = serial
         self._command = command
         self._clock = clock
-        self._knows_settings = False
+        self._known_versions: set[int] = set()
 
     async def read(self) -> MeterSnapshot:
         """See CanRead.read."""
@@ -132,6 +135,17 @@ class RemoteMeter(BareDriver):
         """See CanLimitLoad.write_load_limits."""
         await self._set(Op.SET_LOAD_LIMITS, numbers_of_limits(limits))
 
+    async def calendar(self) -> Calendar:
+        """See CanKeepTime.calendar; none where what the meter holds is no calendar."""
+        try:
+            return calendar_of(await self._held(Op.CALENDAR))
+        except InvalidInput as broken:
+            raise FrameError("the gateway sends a calendar that is none") from broken
+
+    async def write_calendar(self, calendar: Calendar, /) -> None:
+        """See CanKeepTime.write_calendar."""
+        await self._set(Op.SET_CALENDAR, calendar_numbers(calendar))
+
     async def write_clock(self, now: datetime, /) -> None:
         """See CanKeepTime.write_clock; not to `now` but to the gateway's time, when its bus is free. Raises
         Conflict too when the gateway's clock is not the cloud's."""
@@ -141,30 +155,31 @@ class RemoteMeter(BareDriver):
             raise Conflict("the gateway's own clock is wrong: turn on NTP there first") from held
 
     async def _held(self, op: Op) -> Mapping[str, int]:
-        await self._know_settings()
+        await self._know(op)
         res = await self._do(op)
         if res.settings is None:
             raise FrameError("the gateway says that it read the settings, but sends none")
         return res.settings
 
     async def _set(self, op: Op, settings: Mapping[str, int] | None) -> None:
-        await self._know_settings()
+        await self._know(op)
         try:
             await self._do(op, settings=settings)
         except MessageRefused as refused:  # by our own rules, before it was sent
             raise InvalidInput("settings that no gateway takes") from refused
 
-    async def _know_settings(self) -> None:
+    async def _know(self, op: Op) -> None:
         """A gateway of an older version would not even say no to a setting. Raises Conflict."""
-        if self._knows_settings:
+        version, what = _CAME_WITH.get(op, (SETTINGS_VERSION, "settings"))
+        if version in self._known_versions:
             return
         try:
-            await self._do(Op.TARIFF, tariff_ver=SETTINGS_VERSION)
+            await self._do(Op.TARIFF, tariff_ver=version)
         except NotKnownThere as old:
             raise Conflict(
-                "the gateway's software is too old to carry settings: update it; nothing was sent"
+                f"the gateway's software is too old to carry {what}: update it; nothing was sent"
             ) from old
-        self._knows_settings = True
+        self._known_versions.add(version)
 
     async def _do(self, op: Op, *, until: datetime | None = None, **values: Any) -> Res:
         now = self._clock.now()

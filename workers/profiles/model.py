@@ -72,6 +72,11 @@ class Profile:
         )
 
     @property
+    def keeps_calendar(self) -> bool:
+        """Whether it can be told when which rate band holds."""
+        return not isinstance(self.map, Cjt188Map) and self.map.calendar is not None
+
+    @property
     def price_bands(self) -> tuple[str, ...]:
         """The bands whose price the meter holds and takes by command; none when it holds no prices."""
         match self.map:

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backend.kernel.band_calendar import Calendar, DaySlot, YearZone
 from backend.kernel.clock import SetClock
 from backend.kernel.errors import Conflict, InvalidInput, Unavailable
 from backend.kernel.money import Money
 from workers.drivers.access import Access
 from workers.drivers.factory import driver_of
-from workers.drivers.ports import Calendar, DaySlot, Driver, Thresholds, YearZone
+from workers.drivers.ports import Driver, Thresholds
 from workers.profiles.loader import profile_of
 from workers.protocols.errors import MeterRefused, WrongEcho
 from workers.protocols.framing import Exchange, Framing
@@ -236,9 +237,9 @@ async def test_a_calendar_that_cannot_be_is_refused_and_nothing_is_written(
 
 
 SLOTS = st.lists(
-    st.builds(DaySlot, st.integers(0, 1439), st.sampled_from(RATES)),
-    min_size=1, max_size=8, unique_by=lambda slot: slot.minute,
-).map(lambda slots: tuple(sorted(slots, key=lambda slot: slot.minute)))  # fmt: skip
+    st.builds(DaySlot, st.integers(1, 1439), st.sampled_from(RATES)),
+    max_size=7, unique_by=lambda slot: slot.minute,
+).map(lambda slots: (DaySlot(0, "flat"), *sorted(slots, key=lambda slot: slot.minute)))  # fmt: skip
 
 
 @settings(max_examples=30, deadline=None)

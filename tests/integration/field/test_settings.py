@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.kernel.band_calendar import BANDS, Calendar, DaySlot, YearZone
 from backend.kernel.errors import Conflict, InvalidInput
 from backend.kernel.money import Money
 from workers.drivers import modbus_calendar
 from workers.drivers.modbus import ModbusDriver
 from workers.drivers.modbus_settings import merged
-from workers.drivers.ports import BANDS, Calendar, DaySlot, Relay, Thresholds, YearZone
+from workers.drivers.ports import Relay, Thresholds
 from workers.links.tcp import TcpLink
 from workers.profiles.loader import PROFILE_DIR, load_profile, profile_of
 from workers.profiles.modbus_map import ModbusMap

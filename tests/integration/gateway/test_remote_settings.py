@@ -8,14 +8,16 @@ from datetime import timedelta
 
 import pytest
 
+from backend.kernel.band_calendar import Calendar, DaySlot, YearZone
 from backend.kernel.errors import Conflict, InvalidInput
 from backend.kernel.money import Money
-from backend.uplink.message import SETTINGS_VERSION, Cmd, Dar, Op, Res, encode
+from backend.uplink.message import CALENDAR_VERSION, SETTINGS_VERSION, Cmd, Dar, Op, Res, encode
 from workers.drivers.ports import LoadLimits, Thresholds
 from workers.gateway.database import Database
 from workers.gateway.journal import Journal
 from workers.links.errors import LinkDown, NoAnswer
 from workers.links.remote import RemoteMeter
+from workers.protocols import modbus
 from workers.virtual import rtu
 
 from .conftest import Box, World
@@ -24,6 +26,13 @@ from .test_remote_meter import remote
 
 FACTORY = {"spike": 6_000, "peak": 6_000, "flat": 6_000, "valley": 6_000}
 NEW = {"spike": 12_000, "peak": 9_876, "flat": 6_000, "valley": 3_000}
+HOURS = Calendar(
+    (YearZone(1, 1, 1), YearZone(7, 1, 2)),
+    (
+        (DaySlot(0, "valley"), DaySlot(480, "peak"), DaySlot(1320, "valley")),
+        (DaySlot(0, "valley"), DaySlot(480, "peak"), DaySlot(840, "spike")),
+    ),
+)
 ROOM = LoadLimits(
     on=True, most_w=3_000, step_w=800, factor_permille=950, trips=3, restore_minutes=10
 )
@@ -88,6 +97,30 @@ async def test_load_limits_are_set_and_switched_off(world: World) -> None:
     assert await meter.load_limits() == replace(ROOM, on=False)
 
 
+async def test_a_calendar_is_written_and_read_back_and_the_meter_beside_it_stays(
+    world: World,
+) -> None:
+    box = await world.running()
+    meter = remote(box)
+    assert await meter.calendar() == Calendar((), ())
+    await meter.write_calendar(HOURS)
+    assert await meter.calendar() == HOURS
+    assert len(box.meter().state().settings.tables) == 2
+    assert box.meter(2).state().settings.tables == ()
+
+
+async def test_a_meter_that_holds_no_calendar_but_noise_is_told_to_hold_none_and_is_written(
+    world: World,
+) -> None:
+    box = await world.running()
+    noise = modbus.write_registers(unit=1, address=0x2000, values=[0xFFFF] * 6)
+    assert await box.meter().answer(noise.request) is not None
+    meter = remote(box)
+    assert await meter.calendar() == Calendar((), ())
+    await meter.write_calendar(HOURS)
+    assert await meter.calendar() == HOURS
+
+
 async def test_the_clock_is_set_to_the_gateways_time_when_its_bus_is_free(world: World) -> None:
     box = await world.running()
     asked_at = world.pace.true_now()
@@ -138,23 +171,29 @@ async def test_a_setting_whose_time_is_over_is_not_written(world: World) -> None
     assert heard == []
 
 
-async def test_an_older_setting_gives_way_to_a_newer_of_its_kind_alone(world: World) -> None:
+@pytest.mark.parametrize(
+    ("op", "first", "last"),
+    [
+        (Op.SET_PRICES, {"peak": 1_000}, {"peak": 2_000}),
+        (Op.SET_CALENDAR, {"zone1": 1_01_01, "table1_1": 1}, {"zone1": 1_01_01, "table1_1": 4}),
+    ],
+)
+async def test_an_older_setting_gives_way_to_a_newer_of_its_kind_alone(
+    op: Op, first: dict[str, int], last: dict[str, int], world: World
+) -> None:
     box = await world.running()
     now = world.pace.true_now()
-    older = box.cmd_at(now, Op.SET_PRICES, settings={"peak": 1_000})
+    older = box.cmd_at(now, op, settings=first)
     other = box.cmd_at(now, Op.SET_THRESHOLDS, settings={"overload_w": 4_400})
-    newer = box.cmd_at(now, Op.SET_PRICES, settings={"peak": 2_000})
+    newer = box.cmd_at(now, op, settings=last)
     async with AsyncExitStack() as busy:
         await box.holding(busy)
         for cmd in (older, other, newer):
             await world.cloud.send(box.keys.gateway, cmd)
             await box.taken(cmd)
-    assert [(await box.answer_to(cmd)).dar for cmd in (older, other, newer)] == [
-        Dar.SUPERSEDED,
-        Dar.SUCCESS,
-        Dar.SUCCESS,
-    ]
-    assert prices_in(box)[1] == 2_000
+    answers = [await box.answer_to(cmd) for cmd in (older, other, newer)]
+    assert [res.dar for res in answers] == [Dar.SUPERSEDED, Dar.SUCCESS, Dar.SUCCESS]
+    assert last.items() <= (answers[-1].settings or {}).items()
 
 
 async def test_a_setting_that_a_crash_cut_off_is_finished_unless_a_newer_one_is_there(
@@ -188,8 +227,9 @@ async def test_far_refusals_of_settings_mean_what_near_ones_mean(world: World) -
             await meter.write_prices(wrong)
     with pytest.raises(Conflict):
         await remote(box, serial="230000000077").prices()
-    with pytest.raises(Conflict):
-        await meter.write_calendar(None)  # type: ignore[arg-type] # not carried, whatever it says
+    for calendar in (replace(HOURS, zones=()), Calendar(HOURS.zones, ((DaySlot(0, "deep"),),))):
+        with pytest.raises(InvalidInput):
+            await meter.write_calendar(calendar)
     box.meter().faults.silent = True
     with pytest.raises(NoAnswer):
         await meter.prices()
@@ -224,6 +264,31 @@ async def test_a_gateway_of_an_older_version_refuses_clearly_and_is_sent_nothing
 async def test_a_gateway_says_which_settings_it_knows_without_asking_a_meter(world: World) -> None:
     box = await world.running()
     box.meter().faults.silent = True
-    known = await box.ask(Op.TARIFF, tariff_ver=SETTINGS_VERSION)
-    newer = await box.ask(Op.TARIFF, tariff_ver=SETTINGS_VERSION + 1)
-    assert (known.dar, newer.dar) == (Dar.SUCCESS, Dar.NOT_SUPPORTED)
+    known = [
+        (await box.ask(Op.TARIFF, tariff_ver=version)).dar
+        for version in (SETTINGS_VERSION, CALENDAR_VERSION, CALENDAR_VERSION + 1)
+    ]
+    assert known == [Dar.SUCCESS, Dar.SUCCESS, Dar.NOT_SUPPORTED]
+
+
+async def test_a_gateway_that_knows_prices_but_no_calendars_is_sent_none(world: World) -> None:
+    box = await world.running()
+    asked: list[Op] = []
+
+    async def prices_only(cmd: Cmd) -> Res:
+        """As gateways were when settings came: what came later is unheard of."""
+        asked.append(cmd.op)
+        assert cmd.op not in (Op.CALENDAR, Op.SET_CALENDAR)
+        if cmd.op is Op.TARIFF and cmd.tariff_ver != SETTINGS_VERSION:
+            return Res(cmd.cmd_id, Dar.NOT_SUPPORTED)
+        return await world.cloud.command(box.keys.gateway, cmd)
+
+    meter = RemoteMeter(
+        model="DDSY1352-NK", serial="230000000001", command=prices_only, clock=TrueClock(world.pace)
+    )
+    assert dict(await meter.prices()) == FACTORY
+    for attempt in (meter.calendar(), meter.write_calendar(HOURS)):
+        with pytest.raises(Conflict, match="too old to carry a calendar: update it; nothing was"):
+            await attempt
+    assert dict(await meter.prices()) == FACTORY
+    assert asked == [Op.TARIFF, Op.PRICES, Op.TARIFF, Op.TARIFF, Op.PRICES]

@@ -20,12 +20,15 @@ from .edge import Api, operator_token
 from .test_page_cost import statements
 
 TELL = """mutation($m: ID!, $k: CommandKind!, $r: String = "the tenant moved out",
-    $p: [BandPriceInput!], $t: ThresholdsInput) {
-  answer: commandMeter(meter: $m, kind: $k, reason: $r, prices: $p, thresholds: $t) {
+    $p: [BandPriceInput!], $t: ThresholdsInput, $c: MeterCalendarInput) {
+  answer: commandMeter(meter: $m, kind: $k, reason: $r, prices: $p, thresholds: $t, calendar: $c) {
     __typename
     ... on Command { id kind state reason requestedBy issuedAt expiresAt finishedAt relayBefore
       relayAfter outcome }
     ... on InvalidInputProblem { field } ... on Problem { code message } } }"""
+NEW_YEAR = {"month": 1, "day": 1, "table": 1}
+NIGHT, LATE = {"start": "00:00", "band": "valley"}, {"start": "24:00", "band": "valley"}
+MORNING = {"start": "07:30", "band": "peak"}
 LIFE = """query($id: ID!, $n: Int!) { node(id: $id) { ... on Meter { commands(first: $n) {
   id kind state relayBefore relayAfter outcome } } } }"""
 ME = "{ me { operator { login } } }"
@@ -99,6 +102,11 @@ async def test_what_the_meter_showed_is_told_as_on_and_off(
         ({"k": "PRICES", "p": [{"band": "night", "price": "0.60"}]}, "prices"),
         ({"k": "PRICES", "p": [{"band": "peak", "price": "60.00"}]}, "prices"),
         ({"k": "TRIP", "p": [{"band": "peak", "price": "0.60"}]}, "prices"),
+        ({"k": "CALENDAR"}, "calendar"),
+        ({"k": "CALENDAR", "c": {"zones": [], "tables": []}}, "zones"),
+        ({"k": "CALENDAR", "c": {"zones": [NEW_YEAR], "tables": [[]]}}, "tables"),
+        ({"k": "CALENDAR", "c": {"zones": [NEW_YEAR], "tables": [[LATE]]}}, "tables"),
+        ({"k": "TRIP", "c": {"zones": [NEW_YEAR], "tables": [[NIGHT]]}}, "calendar"),
         ({"k": "THRESHOLDS", "t": {}}, "thresholds"),
         ({"k": "THRESHOLDS", "t": {"alarm1": "-1.00"}}, "thresholds"),
         ({"k": "THRESHOLDS", "t": {"overloadW": -1}}, "thresholds"),
@@ -115,7 +123,7 @@ async def test_an_order_that_makes_no_sense_names_what_is_wrong_and_leaves_no_tr
     assert listed["node"]["commands"] == []
 
 
-async def test_prices_and_thresholds_are_taken_in_yuan(
+async def test_prices_and_thresholds_are_taken_in_yuan_and_hours_by_the_clock(
     api: Api, worlds: tuple[World, World]
 ) -> None:
     world = worlds[0]
@@ -123,12 +131,14 @@ async def test_prices_and_thresholds_are_taken_in_yuan(
     for given in (
         {"k": "PRICES", "p": [{"band": "peak", "price": "0.6123"}]},
         {"k": "THRESHOLDS", "t": {"alarm1": "20.50", "overloadW": 4400}},
+        {"k": "CALENDAR", "c": {"zones": [NEW_YEAR], "tables": [[NIGHT, MORNING]]}},
     ):
         answer = (await api.data(TELL, {"m": meter, **given}, token=token))["answer"]
         assert (answer["__typename"], answer["kind"]) == ("Command", given["k"])
     async with unit_of_work(world.group_id) as work:
         rows = await work.fetch("SELECT settings FROM control_command ORDER BY kind")
     assert [row["settings"] for row in rows] == [
+        {"zone1": 1_01_01, "table1_1": 4, "table1_2": 7_30_02},
         {"peak": 6_123},
         {"alarm1": 205_000, "overload_w": 4_400},
     ]

@@ -81,8 +81,6 @@ async def by_hand(ward: Ward) -> None:
             meter_id=ward.home.meter.id,
             kind=CommandKind.TRIP,
             reason=WHY,
-            prices=None,
-            thresholds=None,
             models=meter_models(),
             at=ward.world.clock.now(),
         )

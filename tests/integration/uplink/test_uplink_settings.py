@@ -13,16 +13,17 @@ from typing import Any
 
 import pytest
 
-from backend.control.command_rules import CommandKind, CommandState
+from backend.control.command_rules import CommandKind, CommandState, Given
 from backend.control.commands import Command, command
 from backend.journeys.command import command_meter
 from backend.journeys.gateway_keys import make_claim
+from backend.kernel.band_calendar import Calendar, DaySlot, YearZone
 from backend.kernel.db import unit_of_work
 from backend.kernel.money import Money
 from backend.metering.models import Meter
 from backend.sandbox.embedded.broker import CLOUD, GATEWAY
 from backend.sandbox.embedded.services import EmbeddedServices
-from backend.uplink.message import Op
+from backend.uplink.message import SETTINGS_VERSION, Op
 from tests.integration.dialin.yard import Told
 from tests.integration.sealed import desk_at, make_sealed
 from tests.integration.world import World
@@ -51,6 +52,7 @@ from .conftest import FAST
 from .test_uplink_inbox import add_meter
 
 QUICK = TalkTiming(welcome_s=2.0, stored_s=2.0, gather_s=0.0, ping_s=1.0, rate_per_s=1e6)
+HOURS = Calendar((YearZone(1, 1, 1),), ((DaySlot(0, "valley"), DaySlot(480, "peak")),))
 PRICES = [("spike", Money.parse("1.2")), ("peak", Money.parse("0.9876"))]
 
 
@@ -71,8 +73,7 @@ class Owner:
             meter_id=self.meter.id,
             kind=kind,
             reason="a test of it",
-            prices=given.get("prices"),
-            thresholds=given.get("thresholds"),
+            given=Given(**given),
             models=meter_models(),
             at=self.world.clock.now(),
         )
@@ -165,6 +166,9 @@ async def test_what_an_operator_sets_is_in_the_meter_and_read_back_and_in_no_oth
     done = await ours.done(CommandKind.THRESHOLDS, thresholds={"alarm1": 150_000})
     assert (done.state, done.outcome) == (CommandState.VERIFIED, "the meter holds what was ordered")
     assert ours.virtual.state().settings.alarm1_fen == 1_500
+    done = await ours.done(CommandKind.CALENDAR, calendar=HOURS)
+    assert (done.state, done.outcome) == (CommandState.VERIFIED, "the meter holds what was ordered")
+    assert ours.virtual.state().settings.tables[0].startswith(bytes((4, 0, 0, 2, 0, 8)))
     done = await ours.done(CommandKind.SYNC_CLOCK)
     assert done.state is CommandState.VERIFIED
     assert theirs.virtual.state().settings == before
@@ -178,7 +182,7 @@ async def test_a_box_of_an_older_version_fails_the_command_with_words_for_the_op
     owners: tuple[Owner, Owner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, _ = owners
-    monkeypatch.setattr(deeds, "SETTINGS_VERSION", 0)
+    monkeypatch.setattr(deeds, "KNOWN_VERSIONS", ())
     done = await ours.done(CommandKind.PRICES, prices=PRICES)
     assert (done.state, done.writes) == (CommandState.FAILED, 0)
     assert "the gateway's software is too old to carry settings: update it" in (done.outcome or "")
@@ -186,3 +190,15 @@ async def test_a_box_of_an_older_version_fails_the_command_with_words_for_the_op
         lambda connection: connection.execute("select op from command").fetchall()
     )
     assert [op for (op,) in rows] == [Op.TARIFF], "nothing that such a box could not read"
+
+
+async def test_a_box_that_came_before_calendars_says_so_and_still_carries_prices(
+    owners: tuple[Owner, Owner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, _ = owners
+    monkeypatch.setattr(deeds, "KNOWN_VERSIONS", (SETTINGS_VERSION,))
+    done = await ours.done(CommandKind.CALENDAR, calendar=HOURS)
+    assert (done.state, done.writes) == (CommandState.FAILED, 0)
+    assert "the gateway's software is too old to carry a calendar" in (done.outcome or "")
+    done = await ours.done(CommandKind.PRICES, prices=PRICES)
+    assert done.state is CommandState.VERIFIED

@@ -14,7 +14,8 @@ from itertools import pairwise, zip_longest
 from typing import NamedTuple
 
 from backend.charges.rules import Amounts
-from backend.tariffs.rules import BANDS, StepPeriod, Terms
+from backend.kernel.band_calendar import BANDS
+from backend.tariffs.rules import StepPeriod, Terms
 
 OPENED = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 HOURS = 24 * 55  # to the middle of January

@@ -30,14 +30,15 @@ _SPEAKERS = {
         " prove_meters reconcile refund_sending serve_command settle supply_again supply_look"
         " takedown_steps tamper valves vend watch webhook"
     ),
-    "backend/kernel": "scope",
+    "backend/kernel": "band_calendar scope",
     "backend/metering": "takedown_rules",
     "backend/reconcile": "bills proof_rules rules",
+    "backend/tariffs": "calendar",
     "backend/topups": "rules",
     "workers": "at_meter bus_lease buses command control remote_command uplink_host uplink_line",
     "workers/drivers": (
-        "bare cjt188 settings_numbers dlt645 dlt645_clock dlt645_esam dlt645_line dlt645_settings modbus"
-        " modbus_reading modbus_settings"
+        "bare cjt188 settings_numbers dlt645 dlt645_calendar dlt645_clock dlt645_esam dlt645_line"
+        " dlt645_settings modbus modbus_calendar modbus_reading modbus_settings"
     ),
     "workers/links": "dialin/line door line mbap remote tcp",
     "workers/protocols": "cjt188 cjt188_requests dlt645_answers dlt645_frame dlt645_functions modbus",
@@ -59,6 +60,8 @@ ELSEWHERE = {
     "{} is not paid by {}",
     "an idempotency key has 8 to 200 characters",
     "the last word of this meter is known, or typed already",
+    "no plan holds when the span begins",
+    "span ends after it starts",
     "say in the note where these figures come from",
     "meter holds whole fen",
     "these figures do not fit: {}",

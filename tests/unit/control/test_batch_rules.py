@@ -42,9 +42,12 @@ FINE = Candidate(
 TRIPPED = FINE._replace(policy=SupplyPolicy.FORCED_OFF, force=Force(TRIP, Why.FORCED_OFF))
 
 
+HOURS = {"zone1": 10101, "table1_1": 4}
+
+
 def why(meter: Candidate, kind: CommandKind, until: datetime | None = None) -> LeftOut | None:
     """Why it takes no part."""
-    settings = {"flat": 7000} if kind is PRICES else {}
+    settings = {PRICES: {"flat": 7000}, CommandKind.CALENDAR: HOURS}.get(kind, {})
     return left_out(meter, kind=kind, settings=settings, until=until)
 
 
@@ -91,6 +94,9 @@ def test_what_is_so_already_is_not_asked_again() -> None:
     assert why(FINE._replace(relay=None), CLOSE) is None
     assert why(FINE._replace(held={"flat": 7000, "peak": 1}), PRICES) is LeftOut.ALREADY_SO
     assert why(FINE._replace(held={"flat": 7001}), PRICES) is None
+    hours = CommandKind.CALENDAR
+    assert why(FINE._replace(held=HOURS), hours) is LeftOut.ALREADY_SO
+    assert why(FINE._replace(held=HOURS | {"table1_2": 80002}), hours) is None, "an hour more"
     two, half = {"flat": 7000, "peak": 9000}, FINE._replace(held={"flat": 7000, "peak": 1})
     assert left_out(half, kind=PRICES, settings=two, until=None) is None
 

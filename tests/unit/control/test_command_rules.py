@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.control.command_rules import (
-    BANDS,
     MOST_WRITES,
     CommandFacts,
     CommandKind,
     CommandStep,
     Family,
+    Given,
     Sight,
     check_reason,
     compare_clock,
@@ -29,6 +30,7 @@ from backend.control.command_rules import (
     settles_in,
     together,
 )
+from backend.kernel.band_calendar import BANDS, Calendar, DaySlot, YearZone
 from backend.kernel.errors import InvalidInput
 from backend.kernel.money import Money
 
@@ -180,7 +182,7 @@ def test_a_trip_lives_two_minutes_and_the_others_a_day() -> None:
 
 def test_a_meter_has_a_minute_to_move_its_relay_and_five_to_take_settings() -> None:
     slow = {kind for kind in CommandKind if settles_in(kind) == timedelta(minutes=5)}
-    assert slow == {CommandKind.PRICES, CommandKind.THRESHOLDS, CommandKind.LOAD_LIMITS}
+    assert slow == {"PRICES", "CALENDAR", "THRESHOLDS", "LOAD_LIMITS"}
     for kind in CommandKind:
         assert pause_of(kind) == timedelta(seconds=25 if kind in slow else 5)
         assert kind in slow or settles_in(kind) == timedelta(minutes=1)
@@ -204,9 +206,8 @@ def test_what_was_written_at_the_last_moment_still_has_its_time_to_be_read_back(
         assert over_at(kind=kind, expires_at=AT, sent_at=AT - timedelta(hours=1)) == AT
 
 
-def _order(kind: CommandKind, **given: object) -> dict[str, int]:
-    asked = {"reason": "a test of it", "prices": None, "thresholds": None} | given
-    return dict(order_of(kind=kind, **asked).settings)  # type: ignore[arg-type] # that is the point
+def _order(kind: CommandKind, reason: str = "a test of it", **given: Any) -> dict[str, int]:
+    return dict(order_of(kind=kind, reason=reason, given=Given(**given)).settings)
 
 
 def test_an_order_keeps_what_was_asked_in_hao() -> None:
@@ -216,6 +217,34 @@ def test_an_order_keeps_what_was_asked_in_hao() -> None:
     for limits in ({"alarm1": 100_000, "alarm2": 0, "overload_w": 55}, {"overload_w": 0}):
         assert _order(CommandKind.THRESHOLDS, thresholds=limits) == limits
     assert _order(CommandKind.TRIP) == {}
+
+
+DAY = (DaySlot(0, "valley"), DaySlot(480, "peak"), DaySlot(480 + 60, "peak"))
+HOURS = Calendar((YearZone(3, 1, 1), YearZone(5, 1, 1)), (DAY,))
+
+
+def test_an_order_of_hours_says_them_plainly() -> None:
+    plainly = {"zone1": 1_01_01, "table1_1": 4, "table1_2": 8_00_02}
+    assert _order(CommandKind.CALENDAR, calendar=HOURS) == plainly
+
+
+def test_a_meter_that_counts_an_hour_more_holds_another_calendar() -> None:
+    wanted = {"zone1": 1_01_01, "table1_1": 4, "table1_2": 8_00_02}
+    assert compare_settings(wanted, wanted, whole=True)[0] is Sight.PROVES
+    sight, told = compare_settings(wanted, wanted | {"table1_3": 22_00_04}, whole=True)
+    assert (sight, told) == (
+        Sight.DIFFERS,
+        "day table 1 slot 3 holds valley from 22:00, ordered was none",
+    )
+    sight, told = compare_settings(wanted, {"zone1": 2_01_01}, whole=True)
+    assert sight is Sight.DIFFERS
+    assert told == (
+        "zone 1 holds day table 1 from 02-01, ordered was day table 1 from 01-01;"
+        " day table 1 slot 1 holds none, ordered was valley from 00:00;"
+        " day table 1 slot 2 holds none, ordered was peak from 08:00"
+    )
+    many = {f"table1_{at}": at * 1_00_00 + 3 for at in range(1, 10)}
+    assert compare_settings(many, {}, whole=True)[1].endswith("; and 4 more")
 
 
 @pytest.mark.parametrize(
@@ -233,6 +262,10 @@ def test_an_order_keeps_what_was_asked_in_hao() -> None:
         (CommandKind.PRICES, {"prices": [("peak", Money(0))]}, "prices"),
         (CommandKind.PRICES, {"prices": [("peak", Money(-1))]}, "prices"),
         (CommandKind.PRICES, {"prices": [("peak", Money.parse("10.0001"))]}, "prices"),
+        (CommandKind.TRIP, {"calendar": HOURS}, "calendar"),
+        (CommandKind.CALENDAR, {}, "calendar"),
+        (CommandKind.CALENDAR, {"calendar": Calendar((), (DAY,))}, "zones"),
+        (CommandKind.CALENDAR, {"calendar": Calendar((YearZone(1, 1, 1),), ())}, "tables"),
         (CommandKind.THRESHOLDS, {"thresholds": {}}, "thresholds"),
         (CommandKind.THRESHOLDS, {"thresholds": {"alarm3": 100}}, "thresholds"),
         (CommandKind.THRESHOLDS, {"thresholds": {"alarm1": 101}}, "thresholds"),
@@ -243,7 +276,7 @@ def test_an_order_keeps_what_was_asked_in_hao() -> None:
     ],
 )
 def test_an_order_nobody_can_mean_is_refused(
-    kind: CommandKind, given: dict[str, object], field: str
+    kind: CommandKind, given: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(InvalidInput) as refused:
         _order(kind, **given)
@@ -252,5 +285,5 @@ def test_an_order_nobody_can_mean_is_refused(
 
 def test_relays_and_clocks_go_four_at_a_time_and_settings_alone() -> None:
     alone = {kind for kind in CommandKind if together(kind) == 1}
-    assert alone == {CommandKind.PRICES, CommandKind.THRESHOLDS, CommandKind.LOAD_LIMITS}
+    assert alone == {"PRICES", "CALENDAR", "THRESHOLDS", "LOAD_LIMITS"}
     assert {together(kind) for kind in set(CommandKind) - alone} == {4}

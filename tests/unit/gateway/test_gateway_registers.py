@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from backend.kernel.band_calendar import BANDS
 from backend.uplink.message import Read, decode, encode
-from workers.drivers.ports import BANDS, MeterFlags, MeterSnapshot, Relay
+from workers.drivers.ports import MeterFlags, MeterSnapshot, Relay
 from workers.drivers.registers import registers_of, snapshot_of
 
 AT = datetime(2026, 11, 22, 2, 0, 0, 999_999, tzinfo=UTC)

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backend.kernel.band_calendar import BANDS
 from backend.metering.packing import MOST, PackDamaged, pack, unpack
-from backend.metering.readings import BANDS, Reading
+from backend.metering.readings import Reading
 from backend.metering.registers import settled
 
 DAY = date(2026, 11, 22)

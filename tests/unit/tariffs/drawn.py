@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from backend.kernel.band_calendar import BANDS
 from backend.tariffs.rules import (
-    BANDS,
     Days,
     Fee,
     Season,

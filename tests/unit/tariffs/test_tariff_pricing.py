@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.kernel.band_calendar import BANDS
 from backend.tariffs import calendar, rules, terms
 from backend.tariffs.rules import (
-    BANDS,
     Days,
     Fee,
     Line,

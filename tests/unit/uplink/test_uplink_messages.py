@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.kernel.band_calendar import CALENDAR_NAMES
 from backend.uplink.errors import CommandExpired, MessageRefused, TripHeld
 from backend.uplink.fields import parse
 from backend.uplink.frame import FrameType
@@ -77,6 +78,8 @@ MESSAGES: tuple[Message, ...] = (
     replace(PRICES, op=Op.SET_LOAD_LIMITS, settings=WHOLE_LIMITS),
     replace(TRIP, op=Op.SET_CLOCK),
     replace(TRIP, op=Op.THRESHOLDS),
+    replace(TRIP, op=Op.CALENDAR),
+    replace(TRIP, op=Op.SET_CALENDAR, settings={"zone1": 10_101, "table1_1": 3}),
     Res(cmd_id=uuid4(), dar=0, settings={"alarm1": 100_000, "overload_w": 0}),
     Res(cmd_id=uuid4(), dar=0, settings={}),
     Alarm(name="METER_LOST", since=NOON, meter="M-0001"),
@@ -130,6 +133,7 @@ def test_a_command_that_sets_nothing_is_what_it_was_before_there_were_settings()
         {"settings": {"peak": True}},
         {"settings": {"peak": 10**12}},
         {"op": "SET_THRESHOLDS"},
+        {"op": "SET_CALENDAR"},
         {"op": "SET_CLOCK"},
         {"op": "PRICES"},
         {"op": "TRIP"},
@@ -265,8 +269,10 @@ def test_the_fullest_messages_fit_their_limits() -> None:
         purchase_no=2**31 - 1,
         reading=fullest,
     )
-    assert decode(*encode(read)) == read
-    assert decode(*encode(res)) == res
+    calendar = dict.fromkeys(CALENDAR_NAMES, 123_114)
+    order = replace(TRIP, meter="a" * 36, op=Op.SET_CALENDAR, settings=calendar)
+    for message in (read, res, order, Res(cmd_id=CMD_ID, dar=0, settings=calendar)):
+        assert decode(*encode(message)) == message
 
 
 @pytest.mark.parametrize(
