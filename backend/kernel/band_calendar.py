@@ -26,7 +26,9 @@ CALENDAR_NAMES = frozenset(
     | {
         f"table{number}_{slot}"
         for number in range(1, MOST_TABLES + 1)
-        for slot in range(1, MOST_SLOTS + 1)
+        for slot in range(
+            1, MOST_SLOTS + 2
+        )  # a day that is held from later on has one more from midnight
     }
 )
 

@@ -16,7 +16,8 @@ TYPED = """import('/hours.js').then(({ HoursFields }) => {
   fields.tables.value = %s;
   fields.zones.value = %s;
   const { calendar, wrong } = fields.read();
-  return { calendar: calendar || null, wrong: wrong ? wrong[0].getAttribute("name") : null, told: wrong ? wrong[1] : null };
+  const [field, told] = wrong ? [wrong[0].getAttribute("name"), wrong[1]] : [null, null];
+  return { calendar: calendar || null, wrong: field, told };
 })"""
 SHOWN = "import('/hours.js').then(({ hoursOf }) => hoursOf(%s))"
 NIGHT = [

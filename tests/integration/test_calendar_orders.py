@@ -16,6 +16,7 @@ from backend.tariffs.rules import Season, Slot, TariffKind, Terms, compile_terms
 from schema.scalars import ref
 from workers.models import meter_models
 from workers.protocols import modbus
+from workers.virtual.dlt645_meter import Virtual645
 
 from .commanded import ELECTRIC, VALVE, Post
 from .graphql.edge import make_api, operator_token
@@ -99,8 +100,16 @@ async def test_a_meter_that_holds_noise_is_written_like_one_of_other_hours(post:
     assert (await post.done(CommandKind.CALENDAR, calendar=HOURS)).state is VERIFIED
 
 
-async def test_a_645_meter_takes_hours_by_the_same_order(post: Post) -> None:
+@pytest.mark.parametrize("zones", ["010101" * 2, "010199" * 2, "ffffff" * 2, "130001" * 2])
+async def test_a_645_meter_takes_hours_by_the_same_order_whatever_it_held(
+    post: Post, zones: str
+) -> None:
     meter = await post.add_meter(model="GENERIC-645-2007", bus_address=ELECTRIC)
+    virtual = post.gateway.meters[ELECTRIC]
+    assert isinstance(virtual, Virtual645)
+    kept = virtual.memory()
+    settings = {**kept["settings"], "04010000": zones}
+    virtual.take_up({**kept, "settings": settings})
     done = await post.done(CommandKind.CALENDAR, meter=meter, calendar=HOURS)
     assert done.state is VERIFIED
 

@@ -61,6 +61,7 @@ export const FIELD = {
   "said.day table {number} names a rate without a band": "时段表 {number} 里有未知费率",
   "said.a day table holds {text}, which is no slot of a day": "时段表里的 {text} 不是时段",
   "said.the year zones hold {text}, which is no zone of a year": "时区表里的 {text} 不是时区",
+  "said.the year zones name a day table that no meter has": "时区表里的时段表编号太大",
   "said.the meter does not say how many entries it keeps ({text})": "表计没有说能存多少项（{text}）",
   "said.{count} data bytes, an entry has {other}": "有 {count} 字节数据，一项应为 {other} 字节",
   "said.a calendar": "时区时段表",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backend.kernel.band_calendar import Calendar, DaySlot, YearZone, check_calendar
+from backend.kernel.band_calendar import MOST_TABLES, Calendar, DaySlot, YearZone, check_calendar
 from backend.kernel.errors import InvalidInput
 from workers.profiles.dlt645_map import CalendarItems
 from workers.protocols.dlt645_data import decode_values
@@ -29,6 +29,8 @@ async def read_calendar(line: Dlt645Line, place: CalendarItems, rates: Sequence[
     zones = tuple(
         YearZone(month, day, table) for month, day, table in _entries(await line.read(place.zones))
     )
+    if any(zone.table > MOST_TABLES for zone in zones):
+        raise BadValue("the year zones name a day table that no meter has")
     tables: list[tuple[DaySlot, ...]] = []
     for number in range(1, max((zone.table for zone in zones), default=0) + 1):
         entries = _entries(await line.read(f"{place.tables}{number:02X}"))

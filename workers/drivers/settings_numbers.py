@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from backend.kernel.band_calendar import calendar_numbers, plain
+from backend.kernel.band_calendar import CALENDAR_NAMES, calendar_numbers, plain
 from backend.kernel.errors import InvalidInput
 from backend.kernel.money import Money
 from workers.protocols.errors import BadValue
@@ -59,6 +59,7 @@ async def held_calendar(driver: CanKeepTime) -> dict[str, int]:
     """The calendar that a meter holds, said plainly; none where what it holds is no calendar, for such a
     meter is to be written like one that holds another. Raises as CanKeepTime.calendar, but BadValue."""
     try:
-        return calendar_numbers(plain(await driver.calendar()))
+        numbers = calendar_numbers(plain(await driver.calendar()))
     except BadValue:
         return {}
+    return numbers if numbers.keys() <= CALENDAR_NAMES else {}

@@ -98,8 +98,6 @@ async def test_switches_and_what_the_model_has_not(world: World) -> None:
     with pytest.raises(Conflict):
         await meter.close()
     with pytest.raises(Conflict):
-        await meter.calendar()
-    with pytest.raises(Conflict):
         await remote(box, serial="230000000077").read()
 
 
