@@ -248,3 +248,36 @@ async def test_reading_all_that_is_over_would_be_seen(
     await _grow(server)
     after = await _rows_read(server, greedy)
     assert after["control_command"] > before["control_command"] + _FEW
+
+
+async def test_the_first_batch_of_a_fresh_database_is_not_read_once_for_each_of_its_meters(
+    world: World, server: asyncpg.Connection[Any]
+) -> None:
+    """Before PostgreSQL has counted anything it takes two hundred meters for all."""
+    await server.execute("ALTER TABLE control_command SET (autovacuum_enabled = false)")
+    await server.execute("SET session_replication_role = replica")
+    await server.execute(
+        "INSERT INTO control_command (group_id, id, project_id, meter_id, kind, family, state, reason,"
+        " requested_by, issued_at, expires_at) SELECT $1, uuidv7(), $2, md5(n::text)::uuid, 'TRIP', 'RELAY',"
+        " 'QUEUED', 'a batch', 'somebody', $3::timestamptz, $3::timestamptz + interval '1 day'"
+        " FROM generate_series(1, $4) n",
+        world.group_id,
+        world.project.id,
+        START,
+        _COPIES,
+    )
+    some = await server.fetch("SELECT md5(n::text)::uuid AS id FROM generate_series(1, 100) n")
+
+    async def entries() -> int:
+        async with unit_of_work(1) as work:
+            await work.execute("SELECT pg_stat_force_next_flush()")
+        found: int = await server.fetchval(
+            "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'control_command'"
+        )
+        return found
+
+    before = await entries()
+    async with unit_of_work(world.group_id) as work:
+        told = await last_relay_commands(work, meter_ids=[row["id"] for row in some])
+    assert len(told) == 100
+    assert await entries() - before < 100 + _FEW
