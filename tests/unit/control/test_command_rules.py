@@ -245,6 +245,9 @@ def test_a_meter_that_counts_an_hour_more_holds_another_calendar() -> None:
     )
     many = {f"table1_{at}": at * 1_00_00 + 3 for at in range(1, 10)}
     assert compare_settings(many, {}, whole=True)[1].endswith("; and 4 more")
+    six = dict(list(many.items())[:6])
+    assert compare_settings(six, {}, whole=True)[1].endswith("; and 1 more")
+    assert "more" not in compare_settings(six, {"table1_1": six["table1_1"]}, whole=True)[1]
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,10 @@ def test_a_year_of_one_day_has_one_zone_and_what_is_no_calendar_none() -> None:
         "a table that is not there"
     )
     assert calendar_of({}) == Calendar((), ())
+    empty = Calendar((YearZone(1, 1, 1),), ((),))
+    assert (plain(empty), calendar_numbers(empty)) == (empty, {"zone1": 1_01_01}), (
+        "a table of no slots"
+    )
 
 
 @pytest.mark.parametrize(
