@@ -9,10 +9,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from backend.kernel.band_calendar import Calendar, DaySlot, YearZone
+from backend.kernel.band_calendar import Calendar, DaySlot, YearZone, check_calendar
 from backend.kernel.clock import CHINA
 from backend.tariffs.calendar import band_at, meter_hours
 from backend.tariffs.rules import Season, Slot, TariffKind, Terms, compile_terms
+from backend.tariffs.terms import check_terms
 from tests.unit.kernel.test_band_calendar import band_of
 
 from .drawn import HOUSEHOLD, terms, unhurried
@@ -86,3 +87,19 @@ def test_a_holiday_is_nothing_to_a_meter_when_it_is_over() -> None:
     holiday = replace(SHOP, days={TODAY: 1})
     assert hours_of(holiday, TODAY)[1]
     assert hours_of(holiday, TODAY + timedelta(days=1))[1] == ""
+
+
+def test_the_largest_tariff_is_no_larger_than_what_a_meter_may_be_told() -> None:
+    bands = ("valley", "peak")
+    plans = tuple(
+        tuple(Slot(60 * at + (plan if at else 0), bands[at % 2]) for at in range(14))
+        for plan in range(8)
+    )
+    seasons = tuple(
+        Season(1 + at // 2, 1 + at % 2 * 14, PRICES, at % 8, at % 8) for at in range(14)
+    )
+    largest = replace(SHOP, seasons=seasons, day_plans=plans)
+    check_terms(largest)
+    calendar, cannot = hours_of(largest)
+    assert (len(calendar.zones), len(calendar.tables), cannot) == (14, 8, "")
+    check_calendar(calendar)
