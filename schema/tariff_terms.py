@@ -7,14 +7,13 @@ from datetime import date
 
 import strawberry
 
-from backend.kernel.band_calendar import BANDS
+from backend.kernel.band_calendar import BANDS, DaySlot
 from backend.kernel.errors import InvalidInput
 from backend.kernel.money import Money
 from backend.tariffs.rules import (
     UNBANDED,
     Fee,
     Season,
-    Slot,
     Step,
     StepPeriod,
     TariffKind,
@@ -227,7 +226,7 @@ def terms_given(kind: TariffKind, given: TariffTermsInput) -> Terms:
         kind=kind,
         seasons=tuple(_season_given(season) for season in given.seasons),
         day_plans=tuple(
-            tuple(Slot(minute_of(slot.start, "dayPlans"), slot.band) for slot in slots)
+            tuple(DaySlot(minute_of(slot.start, "dayPlans"), slot.band) for slot in slots)
             for slots in plans
         ),
         days={each.date: each.day_plan for each in given.dates or ()},

@@ -7,10 +7,11 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+from backend.kernel.band_calendar import DaySlot
 from backend.kernel.db import UnitOfWork
 from backend.kernel.scope import Actor, Scope
 from backend.tariffs import changes, operations
-from backend.tariffs.rules import Season, Slot, TariffKind, Terms
+from backend.tariffs.rules import Season, TariffKind, Terms
 
 PRICE_HAO = 8_500
 FLAT = Terms(TariffKind.ELECTRICITY, (Season(1, 1, {"flat": PRICE_HAO}),))
@@ -26,7 +27,7 @@ _DAY = (
 BY_HOURS = Terms(
     TariffKind.ELECTRICITY,
     (Season(1, 1, {"flat": PRICE_HAO, "peak": 11_500, "valley": 4_500}),),
-    (tuple(Slot(60 * hour, band) for hour, band in _DAY),),
+    (tuple(DaySlot(60 * hour, band) for hour, band in _DAY),),
 )
 _APPROVER = Actor("system", "demo-2", "demo approver")
 

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from backend.kernel.band_calendar import BANDS, Calendar, DaySlot, YearZone, plain
 from backend.kernel.clock import CHINA, utc
 
-from .rules import Days, Plan, Slot, StepPeriod, Use, band_prices
+from .rules import Days, Plan, StepPeriod, Use, band_prices
 
 
 class Held(NamedTuple):
@@ -46,7 +46,7 @@ def season_on(plan: Plan, day: date) -> int:
     return begun[-1] if begun else len(seasons) - 1
 
 
-def day_plan_on(plan: Plan, day: date) -> tuple[Slot, ...]:
+def day_plan_on(plan: Plan, day: date) -> tuple[DaySlot, ...]:
     """The slots of a day: the date's own plan, else its season's for working days or weekends."""
     terms = plan.terms
     index = terms.days.get(day)
@@ -74,21 +74,16 @@ def meter_hours(plan: Plan, since: date) -> tuple[Calendar, str]:
     told = {slot.band for index in usual for slot in terms.day_plans[index]}
     if told == {"flat"} or all(len(set(band_prices(season))) == 1 for season in seasons):
         return Calendar((), ()), ""
-    cannot = []
-    if any(_differs(terms.day_plans, season.workday, season.weekend) for season in seasons):
+    plans, cannot = terms.day_plans, []
+    if any(plans[season.workday] != plans[season.weekend] for season in seasons):
         cannot.append("other hours at weekends")
     if any(
-        day >= since and _differs(terms.day_plans, index, seasons[season_on(plan, day)].workday)
+        day >= since and plans[index] != plans[seasons[season_on(plan, day)].workday]
         for day, index in terms.days.items()
     ):
         cannot.append("other hours on single days")
     zones = (YearZone(each.month, each.day, each.workday + 1) for each in seasons)
-    tables = (tuple(DaySlot(slot.minute, slot.band) for slot in day) for day in terms.day_plans)
-    return plain(Calendar(tuple(zones), tuple(tables))), ", ".join(cannot)
-
-
-def _differs(day_plans: Sequence[tuple[Slot, ...]], one: int, other: int) -> bool:
-    return day_plans[one] != day_plans[other]
+    return plain(Calendar(tuple(zones), plans)), ", ".join(cannot)
 
 
 def month_of(at: datetime, zone: ZoneInfo = CHINA) -> date:

@@ -16,7 +16,7 @@ from enum import StrEnum
 from operator import add
 from typing import NamedTuple
 
-from backend.kernel.band_calendar import BANDS
+from backend.kernel.band_calendar import BANDS, DaySlot
 
 BASE_UNITS = 1000  # Wh in a kWh, litres in a m3: prices are per so many base units
 SHARE_UNIT = 10_000  # shares are in 1/10,000
@@ -48,14 +48,6 @@ class LineKind(StrEnum):
     PUBLIC = "PUBLIC"
     SERVICE = "SERVICE"
     FIXED = "FIXED"
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """From `minute` of the day (0 to 1439) on, use counts in `band`."""
-
-    minute: int
-    band: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +98,7 @@ class Terms:
 
     kind: TariffKind
     seasons: tuple[Season, ...]
-    day_plans: tuple[tuple[Slot, ...], ...] = ((Slot(0, "flat"),),)
+    day_plans: tuple[tuple[DaySlot, ...], ...] = ((DaySlot(0, "flat"),),)
     days: Mapping[date, int] = field(default_factory=dict)
     step_period: StepPeriod = StepPeriod.MONTH
     year_starts_in: int = 1

@@ -11,7 +11,7 @@ from datetime import date
 from itertools import pairwise
 from typing import Any
 
-from backend.kernel.band_calendar import BANDS
+from backend.kernel.band_calendar import BANDS, DaySlot
 from backend.kernel.errors import InvalidInput
 from backend.kernel.money import HAO_PER_YUAN
 
@@ -19,7 +19,6 @@ from .rules import (
     SHARE_UNIT,
     Fee,
     Season,
-    Slot,
     Step,
     StepPeriod,
     TariffKind,
@@ -155,7 +154,7 @@ def terms_of(kept: Mapping[str, Any]) -> Terms:
         kind=TariffKind(kept["kind"]),
         seasons=tuple(Season(**season) for season in kept["seasons"]),
         day_plans=tuple(
-            tuple(Slot(minute, band) for minute, band in slots) for slots in kept["day_plans"]
+            tuple(DaySlot(minute, band) for minute, band in slots) for slots in kept["day_plans"]
         ),
         days={date.fromisoformat(day): index for day, index in kept["days"].items()},
         step_period=StepPeriod(kept["step_period"]),

@@ -8,11 +8,12 @@ from datetime import timedelta
 import pytest
 
 from backend.control.command_rules import CommandKind, CommandState
+from backend.control.commands import Command
 from backend.journeys.price_download import Downloaded, wanted_of
 from backend.kernel.band_calendar import Calendar, DaySlot, YearZone, calendar_numbers
 from backend.kernel.errors import Conflict
 from backend.kernel.money import Money
-from backend.tariffs.rules import Season, Slot, TariffKind, Terms, compile_terms
+from backend.tariffs.rules import Season, TariffKind, Terms, compile_terms
 from schema.scalars import ref
 from workers.models import meter_models
 from workers.protocols import modbus
@@ -33,8 +34,18 @@ HOURS = Calendar((YearZone(1, 1, 1),), (DAY,))
 SHOP = Terms(
     TariffKind.ELECTRICITY,
     (Season(1, 1, FOUR),),
-    (tuple(Slot(slot.minute, slot.band) for slot in DAY), (Slot(0, "flat"),)),
+    (DAY, FLAT),
 )
+
+
+async def not_obeyed(post: Post, calendar: Calendar) -> Command:
+    """An order that the meter says it took, and did not, when its time is over."""
+    post.ear.idle = 2
+    asked = await post.ask(CommandKind.CALENDAR, calendar=calendar)
+    await post.serve(asked)
+    post.clock.advance(timedelta(minutes=6))
+    await post.serve(asked)
+    return await post.now(asked)
 
 
 async def test_hours_hold_at_the_meter_and_are_told_in_the_audit(post: Post) -> None:
@@ -67,12 +78,7 @@ async def test_hours_that_a_meter_cannot_hold_are_refused_and_nothing_is_written
 
 async def test_a_meter_that_shows_other_hours_than_it_took_fails_and_says_which(post: Post) -> None:
     await post.done(CommandKind.CALENDAR, calendar=replace(HOURS, tables=(FLAT,)))
-    post.ear.idle = 2
-    asked = await post.ask(CommandKind.CALENDAR, calendar=HOURS)
-    await post.serve(asked)
-    post.clock.advance(timedelta(minutes=6))
-    await post.serve(asked)
-    done = await post.now(asked)
+    done = await not_obeyed(post, HOURS)
     assert (done.state, done.outcome) == (
         FAILED,
         "the meter said that it took it, but day table 1 slot 1 holds flat from 00:00, ordered was"
@@ -84,12 +90,7 @@ async def test_a_meter_that_shows_other_hours_than_it_took_fails_and_says_which(
 async def test_an_hour_more_than_was_ordered_is_not_what_was_ordered(post: Post) -> None:
     longer = replace(HOURS, tables=((*DAY, DaySlot(23 * 60, "flat")),))
     await post.done(CommandKind.CALENDAR, calendar=longer)
-    post.ear.idle = 2
-    asked = await post.ask(CommandKind.CALENDAR, calendar=HOURS)
-    await post.serve(asked)
-    post.clock.advance(timedelta(minutes=6))
-    await post.serve(asked)
-    done = await post.now(asked)
+    done = await not_obeyed(post, HOURS)
     assert done.state is FAILED
     assert (done.outcome or "").endswith("slot 4 holds flat from 23:00, ordered was none")
 
@@ -187,7 +188,7 @@ async def test_the_console_shows_which_hours_a_meter_should_hold_and_which_it_wa
 async def test_a_tariff_that_tells_no_hours_leaves_those_of_the_installer(post: Post) -> None:
     await post.done(CommandKind.CALENDAR, calendar=HOURS)
     held = post.meter().state().settings.tables
-    await priced(post.world, terms=replace(SHOP, day_plans=((Slot(0, "flat"),),)))
+    await priced(post.world, terms=replace(SHOP, day_plans=(FLAT,)))
     await run(post)
     await serve_all(post)
     assert await run(post) == Downloaded(wanted=0, sent=0, cases=0)

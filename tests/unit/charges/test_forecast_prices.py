@@ -11,14 +11,15 @@ from backend.charges.forecast_rules import Basis, Forecast
 from backend.control.calendar_rules import CutCalendar, CutWindow, Mark
 from backend.journeys.forecast_prices import prices_of
 from backend.journeys.forecast_warning import is_due, opens_again
+from backend.kernel.band_calendar import DaySlot
 from backend.tariffs.present import present
-from backend.tariffs.rules import Season, Slot, Step, TariffKind, Terms, compile_terms
+from backend.tariffs.rules import Season, Step, TariffKind, Terms, compile_terms
 
 WINTER = datetime(2026, 12, 4, 4, tzinfo=UTC)  # a Friday, noon in China
 BANDS = Terms(
     TariffKind.ELECTRICITY,
     (Season(1, 1, {"flat": 6_000, "peak": 9_000, "valley": 3_000}),),
-    day_plans=((Slot(0, "valley"), Slot(8 * 60 + 30, "peak"), Slot(21 * 60, "flat")),),
+    day_plans=((DaySlot(0, "valley"), DaySlot(8 * 60 + 30, "peak"), DaySlot(21 * 60, "flat")),),
 )
 HOUR = timedelta(hours=1)
 

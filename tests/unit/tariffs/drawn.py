@@ -7,12 +7,11 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from backend.kernel.band_calendar import BANDS
+from backend.kernel.band_calendar import BANDS, DaySlot
 from backend.tariffs.rules import (
     Days,
     Fee,
     Season,
-    Slot,
     Step,
     StepPeriod,
     TariffKind,
@@ -29,13 +28,13 @@ fees = st.builds(Fee, st.integers(0, 5_000), st.integers(0, 10_000))
 
 
 @st.composite
-def day_plans(draw: st.DrawFn) -> tuple[Slot, ...]:
+def day_plans(draw: st.DrawFn) -> tuple[DaySlot, ...]:
     """Rising slots from midnight, no equal neighbours."""
     minutes = sorted(draw(st.sets(st.integers(1, 1439), max_size=4)))
-    slots = [Slot(0, draw(st.sampled_from(BANDS)))]
+    slots = [DaySlot(0, draw(st.sampled_from(BANDS)))]
     for minute in minutes:
         others = [band for band in BANDS if band != slots[-1].band]
-        slots.append(Slot(minute, draw(st.sampled_from(others))))
+        slots.append(DaySlot(minute, draw(st.sampled_from(others))))
     return tuple(slots)
 
 
@@ -57,7 +56,7 @@ def seasons(draw: st.DrawFn, plans: int) -> tuple[Season, ...]:
 def terms(draw: st.DrawFn, *, calendar: bool = True) -> Terms:
     """Any terms that the check lets pass; without a `calendar` no day plan but the flat one, for what
     only prices: drawing is what takes the time."""
-    plans: tuple[tuple[Slot, ...], ...] = ((Slot(0, "flat"),),)
+    plans: tuple[tuple[DaySlot, ...], ...] = ((DaySlot(0, "flat"),),)
     days: dict[date, int] = {}
     if calendar:
         plans = tuple(draw(st.lists(day_plans(), min_size=1, max_size=2)))
@@ -106,8 +105,9 @@ HOUSEHOLD = Terms(
         Season(9, 1, {"flat": 5_283, "peak": 5_583, "valley": 3_583}),
     ),
     day_plans=(
-        (Slot(0, "valley"), Slot(480, "peak"), Slot(1320, "valley")),
-        (Slot(0, "valley"), Slot(480, "peak"), Slot(840, "spike"), Slot(1020, "peak"), Slot(1320, "valley")),
+        (DaySlot(0, "valley"), DaySlot(480, "peak"), DaySlot(1320, "valley")),
+        (DaySlot(0, "valley"), DaySlot(480, "peak"), DaySlot(840, "spike"), DaySlot(1020, "peak"),
+         DaySlot(1320, "valley")),
     ),
     step_period=StepPeriod.YEAR,
     steps=(Step(2_760_000, 500), Step(4_800_000, 3_000)),

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from backend.kernel.band_calendar import Calendar, DaySlot, YearZone, check_calendar
 from backend.kernel.clock import CHINA
 from backend.tariffs.calendar import band_at, meter_hours
-from backend.tariffs.rules import Season, Slot, TariffKind, Terms, compile_terms
+from backend.tariffs.rules import Season, TariffKind, Terms, compile_terms
 from backend.tariffs.terms import check_terms
 from tests.unit.kernel.test_band_calendar import band_of
 
 from .drawn import HOUSEHOLD, terms, unhurried
 
 TODAY = date(2026, 11, 30)
-NIGHT = (Slot(0, "valley"), Slot(480, "peak"), Slot(1320, "valley"))
-FLAT = (Slot(0, "flat"),)
+NIGHT = (DaySlot(0, "valley"), DaySlot(480, "peak"), DaySlot(1320, "valley"))
+FLAT = (DaySlot(0, "flat"),)
 PRICES = {"flat": 6_000, "peak": 9_000, "valley": 3_000}
 SHOP = Terms(TariffKind.ELECTRICITY, (Season(1, 1, PRICES),), (NIGHT, FLAT))
 
@@ -59,7 +59,7 @@ def test_a_season_turns_the_day_table_on_its_day() -> None:
     calendar, cannot = hours_of(summer)
     assert calendar == Calendar(
         (YearZone(1, 1, 1), YearZone(7, 1, 2)),
-        ((DaySlot(0, "flat"),), tuple(DaySlot(slot.minute, slot.band) for slot in NIGHT)),
+        (FLAT, NIGHT),
     )
     assert cannot == ""
 
@@ -92,7 +92,7 @@ def test_a_holiday_is_nothing_to_a_meter_when_it_is_over() -> None:
 def test_the_largest_tariff_is_no_larger_than_what_a_meter_may_be_told() -> None:
     bands = ("valley", "peak")
     plans = tuple(
-        tuple(Slot(60 * at + (plan if at else 0), bands[at % 2]) for at in range(14))
+        tuple(DaySlot(60 * at + (plan if at else 0), bands[at % 2]) for at in range(14))
         for plan in range(8)
     )
     seasons = tuple(

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.kernel.band_calendar import DaySlot
 from backend.kernel.clock import CHINA
 from backend.tariffs.calendar import (
     Held,
@@ -34,7 +35,6 @@ from backend.tariffs.rules import (
     NO_USE,
     Days,
     Season,
-    Slot,
     StepPeriod,
     TariffKind,
     Terms,
@@ -81,7 +81,7 @@ def test_before_the_first_season_of_a_year_the_last_one_still_holds() -> None:
 
 
 def test_weekends_holidays_and_moved_working_days_have_their_own_day_plan() -> None:
-    night = (Slot(0, "deep"),)
+    night = (DaySlot(0, "deep"),)
     plan = compile_terms(
         replace(
             HOUSEHOLD,

@@ -7,13 +7,13 @@ from datetime import UTC, date, datetime
 
 import pytest
 
+from backend.kernel.band_calendar import DaySlot
 from backend.tariffs.present import present
 from backend.tariffs.rules import (
     BASE_UNITS,
     Fee,
     Position,
     Season,
-    Slot,
     Step,
     TariffKind,
     Terms,
@@ -29,14 +29,14 @@ PEAK_VALLEY = Terms(
     (Season(1, 1, {"flat": 6_000, "peak": 10_000, "valley": 3_000}, weekend=1),),
     day_plans=(
         (
-            Slot(0, "valley"),
-            Slot(360, "valley"),
-            Slot(480, "peak"),
-            Slot(660, "flat"),
-            Slot(1080, "peak"),
-            Slot(1260, "valley"),
+            DaySlot(0, "valley"),
+            DaySlot(360, "valley"),
+            DaySlot(480, "peak"),
+            DaySlot(660, "flat"),
+            DaySlot(1080, "peak"),
+            DaySlot(1260, "valley"),
         ),
-        (Slot(0, "flat"),),
+        (DaySlot(0, "flat"),),
     ),
     steps=(Step(240_000, 500), Step(400_000, 3_000)),
     loss=Fee(share=300),

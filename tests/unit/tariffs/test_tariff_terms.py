@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from backend.kernel.band_calendar import DaySlot
 from backend.kernel.errors import InvalidInput
-from backend.tariffs.rules import Fee, Season, Slot, Step, StepPeriod, Terms
+from backend.tariffs.rules import Fee, Season, Step, StepPeriod, Terms
 from backend.tariffs.terms import (
     JUMP,
     MOST_MONTHLY,
@@ -58,12 +59,24 @@ def priced(**prices: int) -> dict[str, Any]:
         ({"day_plans": ()}, "dayPlans"),
         ({"day_plans": HOUSEHOLD.day_plans * 5}, "dayPlans"),
         ({"day_plans": (*HOUSEHOLD.day_plans, ())}, "dayPlans"),
-        ({"day_plans": (*HOUSEHOLD.day_plans, (Slot(1, "flat"),))}, "dayPlans"),
-        ({"day_plans": (*HOUSEHOLD.day_plans, (Slot(0, "flat"), Slot(1440, "peak")))}, "dayPlans"),
-        ({"day_plans": (*HOUSEHOLD.day_plans, (Slot(0, "flat"), Slot(0, "peak")))}, "dayPlans"),
-        ({"day_plans": (*HOUSEHOLD.day_plans, (Slot(0, "flat"), Slot(5, "flat")))}, "dayPlans"),
-        ({"day_plans": (*HOUSEHOLD.day_plans, (Slot(0, "noon"),))}, "dayPlans"),
-        ({"day_plans": (*HOUSEHOLD.day_plans, (Slot(0, "flat"), Slot(5, "noon")))}, "dayPlans"),
+        ({"day_plans": (*HOUSEHOLD.day_plans, (DaySlot(1, "flat"),))}, "dayPlans"),
+        (
+            {"day_plans": (*HOUSEHOLD.day_plans, (DaySlot(0, "flat"), DaySlot(1440, "peak")))},
+            "dayPlans",
+        ),
+        (
+            {"day_plans": (*HOUSEHOLD.day_plans, (DaySlot(0, "flat"), DaySlot(0, "peak")))},
+            "dayPlans",
+        ),
+        (
+            {"day_plans": (*HOUSEHOLD.day_plans, (DaySlot(0, "flat"), DaySlot(5, "flat")))},
+            "dayPlans",
+        ),
+        ({"day_plans": (*HOUSEHOLD.day_plans, (DaySlot(0, "noon"),))}, "dayPlans"),
+        (
+            {"day_plans": (*HOUSEHOLD.day_plans, (DaySlot(0, "flat"), DaySlot(5, "noon")))},
+            "dayPlans",
+        ),
         ({"steps": (Step(0, 1),)}, "steps"),
         ({"steps": (Step(5, 1), Step(5, 2))}, "steps"),
         ({"steps": (Step(MOST_USE + 1, 1),)}, "steps"),
