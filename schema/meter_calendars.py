@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 import strawberry
 
-from backend.kernel.band_calendar import Calendar, DaySlot, YearZone, calendar_of
+from backend.kernel.band_calendar import Calendar, YearZone, calendar_of
 
-from .scalars import clock_of, minute_of
-from .tariff_terms import TariffSlot, TariffSlotInput
+from .tariff_terms import TariffSlot, TariffSlotInput, slots_given, slots_shown
 
 
 @strawberry.type(description="From a day of each year on, one of the day tables holds.")
@@ -58,10 +57,7 @@ def calendar_given(given: MeterCalendarInput | None) -> Calendar | None:
         return None
     return Calendar(
         tuple(YearZone(each.month, each.day, each.table) for each in given.zones),
-        tuple(
-            tuple(DaySlot(minute_of(each.start, "tables"), each.band) for each in slots)
-            for slots in given.tables
-        ),
+        slots_given(given.tables, "tables"),
     )
 
 
@@ -72,8 +68,5 @@ def calendar_shown(numbers: Mapping[str, int] | None) -> MeterCalendar | None:
     calendar = calendar_of(numbers)
     return MeterCalendar(
         zones=[MeterZone(month=z.month, day=z.day, table=z.table) for z in calendar.zones],
-        tables=[
-            [TariffSlot(start=clock_of(slot.minute), band=slot.band) for slot in slots]
-            for slots in calendar.tables
-        ],
+        tables=slots_shown(calendar.tables),
     )

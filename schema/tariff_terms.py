@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import date
 
 import strawberry
@@ -177,10 +178,7 @@ def terms_shown(terms: Terms) -> TariffTerms:
     return TariffTerms(
         kind=terms.kind,
         seasons=[_season_shown(season) for season in terms.seasons],
-        day_plans=[
-            [TariffSlot(start=clock_of(slot.minute), band=slot.band) for slot in slots]
-            for slots in terms.day_plans
-        ],
+        day_plans=slots_shown(terms.day_plans),
         dates=[TariffDate(date=day, day_plan=i) for day, i in sorted(terms.days.items())],
         step_period=terms.step_period,
         year_starts_in=terms.year_starts_in,
@@ -192,6 +190,22 @@ def terms_shown(terms: Terms) -> TariffTerms:
         public=_fee_shown(terms.public),
         service=_fee_shown(terms.service),
         monthly=Money(terms.monthly),
+    )
+
+
+def slots_shown(days: Sequence[Sequence[DaySlot]]) -> list[list[TariffSlot]]:
+    """Days as the schema shows them."""
+    return [
+        [TariffSlot(start=clock_of(slot.minute), band=slot.band) for slot in day] for day in days
+    ]
+
+
+def slots_given(
+    days: Sequence[Sequence[TariffSlotInput]], field: str
+) -> tuple[tuple[DaySlot, ...], ...]:
+    """Days as a caller means them. Raises InvalidInput (`field`) for a text that is no time of day."""
+    return tuple(
+        tuple(DaySlot(minute_of(slot.start, field), slot.band) for slot in day) for day in days
     )
 
 
@@ -225,10 +239,7 @@ def terms_given(kind: TariffKind, given: TariffTermsInput) -> Terms:
     return Terms(
         kind=kind,
         seasons=tuple(_season_given(season) for season in given.seasons),
-        day_plans=tuple(
-            tuple(DaySlot(minute_of(slot.start, "dayPlans"), slot.band) for slot in slots)
-            for slots in plans
-        ),
+        day_plans=slots_given(plans, "dayPlans"),
         days={each.date: each.day_plan for each in given.dates or ()},
         step_period=given.step_period,
         year_starts_in=given.year_starts_in,
