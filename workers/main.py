@@ -40,7 +40,7 @@ from workers.bus_lease import BusLease
 from workers.buses import Buses
 from workers.context import WorkerContext
 from workers.drivers.access import Access
-from workers.handlers import GIVE_UP_AFTER, HANDLERS
+from workers.handlers import GIVE_UP_AFTER, HANDLERS, LONG_TOPICS
 from workers.housekeeping import (
     close_days,
     download_all_prices,
@@ -66,6 +66,9 @@ _RESTART_S = 1.0
 _POOL = 20
 _WAITS_FOR_OTHERS = 10  # a sweep has half an hour, who pays or commands has a moment
 
+
+# What a process hands on: all, or what is its own.
+TOPICS_OF = {None: None, "events": frozenset(HANDLERS) - LONG_TOPICS, "sweeps": LONG_TOPICS}
 
 # What is noted of work that was tried often enough.
 _GIVEN_UP = {"message.send": given_up, "webhook.send": webhook_given_up}
@@ -276,7 +279,8 @@ async def run_worker(
     only: str | None = None,
 ) -> None:
     """Run until SIGTERM or SIGINT (or `stop`). `only`: "events" or "sweeps", for a process of its own
-    each: then nobody who waits shares an event loop with ten thousand answers a second.
+    each: then nobody who waits shares an event loop with ten thousand answers a second, nor a bus with
+    the rounds of batches. There have to be both.
 
     Raises RuntimeError when a part ends by itself.
     """
@@ -292,12 +296,13 @@ async def run_worker(
         queue=JobQueue(redis),
         clock=clock,
         serve=partial(handle_event, {"context": context}),
+        topics=TOPICS_OF[only],
+        bells=only != "sweeps",
     )
     stop = stop or _stop_signals()
     url = settings.redis_url
-    parts = []
+    parts = [asyncio.create_task(relay.run(), name="relay")]
     if only != "sweeps":
-        parts.append(asyncio.create_task(relay.run(), name="relay"))
         parts.append(asyncio.create_task(_forever(url, context, slow=False), name="events"))
     if only != "events":
         parts.append(asyncio.create_task(_forever(url, context, slow=True), name="sweeps"))

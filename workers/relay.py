@@ -34,7 +34,7 @@ TICK_S = 0.5  # what is due later, such as a batch after its minute, is late by 
 BATCH = 500
 # Urgent events under way in this process, most of which wait for buses. More than the commands that a batch
 # has on their way (control.batch_rules.IN_A_PROJECT), so that who pays meanwhile finds room.
-ROOM = 4500
+ROOM = 6500
 _LAST_WORDS_S = 10.0
 
 
@@ -49,13 +49,18 @@ class Relay:
         clock: Clock,
         serve: Callable[[Job], Awaitable[None]],
         room: int = ROOM,
+        topics: frozenset[str] | None = None,
+        bells: bool = True,
     ) -> None:
-        """`serve` does one event, as a job of the queue would; `room` for so many urgent ones at once."""
+        """`serve` does one event, as a job of the queue would; `room` for so many urgent ones at once.
+        `topics`: what is handed on here, None for everything; without `bells` by the tick alone."""
         self._dsn = dsn
         self._queue = queue
         self._clock = clock
         self._serve = serve
         self._room = room
+        self._topics = topics
+        self._bells = bells
         self._rung = asyncio.Event()
         self._rung_by: set[int] = set()
         self._urgent: set[asyncio.Task[None]] = set()
@@ -86,7 +91,8 @@ class Relay:
     async def _listen(self) -> None:
         connection: asyncpg.Connection[Any] = await connect(self._dsn)
         try:
-            await connection.add_listener(outbox.BELL, self._hear)
+            if self._bells:
+                await connection.add_listener(outbox.BELL, self._hear)
             heeding = asyncio.create_task(self._heed_bells())
             try:
                 while not connection.is_closed() and not heeding.done():
@@ -122,7 +128,8 @@ class Relay:
         for group_id in await groups_due(now):
             await self.relay_group(group_id, now)
         tick = timedelta(seconds=TICK_S)
-        due = await next_due(now, now + tick, topics=URGENT_TOPICS)
+        urgent = URGENT_TOPICS if self._topics is None else URGENT_TOPICS & self._topics
+        due = await next_due(now, now + tick, topics=urgent)
         return max(0.0, ((due or now + tick) - self._clock.now()).total_seconds())
 
     async def relay_group(self, group_id: int, now: datetime) -> None:
@@ -131,7 +138,9 @@ class Relay:
             # A lease that a crash of PostgreSQL forgets is a lease that has run out; so what is urgent begins
             # before the commit has come back.
             async with unit_of_work(group_id, durable=False, by_key=True) as work:
-                claimed = await outbox.claim(work, at=now, lease=LEASE_EVENTS, limit=BATCH)
+                claimed = await outbox.claim(
+                    work, at=now, lease=LEASE_EVENTS, limit=BATCH, topics=self._topics
+                )
                 left = self._begin_urgent(claimed)
                 slow = [event.id for event in left if event.topic in SLOW_TOPICS]
                 if slow:

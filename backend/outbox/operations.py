@@ -6,7 +6,7 @@ Delivery is at least once: handlers are idempotent. Redis and arq only ring the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -73,13 +73,22 @@ async def emit_all(
     return created
 
 
-async def claim(work: UnitOfWork, *, at: datetime, lease: timedelta, limit: int) -> list[Event]:
-    """Lease due events to this worker until `at + lease`; a dead worker's lease simply runs out."""
+async def claim(
+    work: UnitOfWork,
+    *,
+    at: datetime,
+    lease: timedelta,
+    limit: int,
+    topics: Collection[str] | None = None,
+) -> list[Event]:
+    """Lease due events (of `topics`; None: of all) to this worker until `at + lease`; a dead worker's lease
+    simply runs out."""
     # MATERIALIZED: as a plain subquery the planner may run it once a row and lock past the limit.
     rows = await work.fetch(
         "WITH picked AS MATERIALIZED (SELECT id FROM outbox_event"
         "   WHERE group_id = $1 AND done_at IS NULL AND due_at <= $3"
         "     AND (leased_until IS NULL OR leased_until <= $3)"
+        "     AND ($5::text[] IS NULL OR topic = ANY($5))"
         "   ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED)"
         " UPDATE outbox_event e SET leased_until = $2, attempts = attempts + 1"
         " FROM picked p WHERE e.group_id = $1 AND e.id = p.id"
@@ -88,6 +97,7 @@ async def claim(work: UnitOfWork, *, at: datetime, lease: timedelta, limit: int)
         at + lease,
         at,
         limit,
+        None if topics is None else list(topics),
     )
     return [
         Event(work.group_id, row["id"], row["topic"], row["payload"], row["attempts"])

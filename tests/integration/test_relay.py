@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,7 +22,9 @@ from backend.kernel.clock import SystemClock
 from backend.kernel.db import unit_of_work
 from backend.outbox.operations import emit
 from backend.sandbox.embedded.services import EmbeddedServices
+from workers.heartbeat import is_fresh
 from workers.job_queue import QUEUE_EVENTS, Job, JobQueue, JobWorker
+from workers.main import TOPICS_OF
 from workers.relay import Relay
 
 from . import commanded
@@ -151,6 +154,47 @@ async def test_what_a_person_waits_for_is_begun_where_its_bell_is_heard_and_queu
     await until(lambda: not relay.under_way)
     assert await handed_on(relay, redis, theirs, START) == 1
     await until(lambda: len(begun) == 3)
+
+
+async def test_long_work_goes_to_the_process_of_sweeps_at_its_time_and_all_else_to_the_other(
+    worlds: tuple[World, World], services: EmbeddedServices, redis: ArqRedis
+) -> None:
+    ours, _theirs = worlds
+    clock = SystemClock()
+    served: list[tuple[str, str]] = []
+    at = clock.now()
+    async with unit_of_work(ours.group_id) as work:
+        for topic in ("batch.due", "command.due"):
+            due_at = at + timedelta(milliseconds=100)
+            await emit(work, topic=topic, key="later", payload={}, at=at, due_at=due_at)
+
+    async def came(number: int) -> bool:
+        """So much was served, and whoever asks for its health finds a worker that lives."""
+        return len(served) >= number and await is_fresh(services.valkey.url)
+
+    for only, number in (("sweeps", 1), ("events", 2)):
+
+        async def serve(job: Job, only: str = only) -> None:
+            if job["group_id"] == ours.group_id:  # other tests' groups left events behind
+                served.append((only, job["topic"]))
+
+        relay = Relay(
+            dsn=services.app_dsn(),
+            queue=JobQueue(redis),
+            clock=clock,
+            serve=serve,
+            topics=TOPICS_OF[only],
+            bells=only == "events",
+        )
+        running = asyncio.create_task(relay.run())
+        try:
+            await commanded.until(partial(came, number))
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        await redis.flushall()
+        await told(ours, "again", topic="batch.due")
+    assert served == [("sweeps", "batch.due"), ("events", "command.due")]
 
 
 async def test_what_failed_here_is_claimed_again_when_its_lease_has_run_out(
