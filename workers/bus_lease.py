@@ -87,9 +87,11 @@ class BusLease:
         self._dsn = dsn
         self._connection: asyncpg.Connection[Any] | None = None
         self._asking = asyncio.Lock()
-        # A batch wants hundreds of buses at once: one question is of all that wait for the one before.
+        # A batch wants hundreds of buses at once, which a sweep has: one question is of all that wait for
+        # the one before.
         self._try = Together(self._try_all, most=1000)
         self._call = Together(self._call_all, most=1000)
+        self._free = Together(self._free_all, most=1000)
         self.held: set[int] = set()
         """The buses that are ours."""
         self._in_use: set[int] = set()
@@ -135,7 +137,7 @@ class BusLease:
         """Give a bus to whoever asked for it."""
         self.held.discard(key)
         self.wanted.discard(key)
-        await self._ask("SELECT pg_advisory_unlock($1, $2)", _LOCK_CLASS, key)
+        await self._free(key)
         # Who asked for it comes first: without this pause our next turn would take it again at once.
         await asyncio.sleep(_GIVE_WAY_S)
 
@@ -154,6 +156,14 @@ class BusLease:
             "SELECT count(pg_notify($1, k.key)) FROM unnest($2::text[]) AS k(key)",
             _WANTED,
             [str(key) for key in set(keys)],
+        )
+        return [None] * len(keys)
+
+    async def _free_all(self, keys: Sequence[int]) -> list[None]:
+        await self._ask(
+            "SELECT count(pg_advisory_unlock($1, k.key)) FROM unnest($2::integer[]) AS k(key)",
+            _LOCK_CLASS,
+            keys,
         )
         return [None] * len(keys)
 

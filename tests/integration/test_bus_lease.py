@@ -55,6 +55,34 @@ async def test_a_process_keeps_its_bus_from_turn_to_turn_until_another_asks(
     assert asked
 
 
+async def test_buses_that_are_wanted_at_once_change_hands_by_a_few_questions(
+    two: tuple[BusLease, BusLease], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch wants all that a sweep had: with a question for each the last waited a tenth of a second."""
+    ours, theirs = two
+    gateways = [uuid4() for _ in range(200)]
+    for gateway in gateways:
+        async with ours.hold(gateway):
+            pass
+    unlocked: list[str] = []
+    ask = BusLease._ask
+
+    async def counted(self: BusLease, sql: str, *arguments: object) -> object:
+        if "unlock" in sql:
+            unlocked.append(sql)
+        return await ask(self, sql, *arguments)
+
+    monkeypatch.setattr(BusLease, "_ask", counted)
+
+    async def turn(gateway: UUID) -> None:
+        async with theirs.hold(gateway):
+            assert not (ours.held & theirs.held), "two have it"
+
+    await asyncio.gather(*map(turn, gateways))
+    assert (len(ours.held), len(theirs.held)) == (0, len(gateways))
+    assert 0 < len(unlocked) < 20
+
+
 async def test_two_busy_processes_share_a_bus_and_never_speak_at_once(
     two: tuple[BusLease, BusLease],
 ) -> None:
