@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -18,11 +18,10 @@ from backend.kernel.db import unit_of_work
 from .context import Info
 
 _AT_ONCE = 500  # meters of one event
-# A batch rings many times a second; nobody reads as fast, and each look is a question. When only a few are
-# left, who watches waits for the last.
-_PACE_S = 0.5
-_LAST_PACE_S = 0.1
-_FEW = 1_000
+# A batch rings many times a second; nobody reads as fast, and each look is a question. The fewer are left,
+# the more who watches waits for the last.
+_PACE, _LAST_PACE = timedelta(milliseconds=500), timedelta(milliseconds=50)
+_FOR_EACH = timedelta(microseconds=100)
 
 
 class Seen(NamedTuple):
@@ -52,12 +51,13 @@ class Watch:
             while True:
                 for seen in await self._new():
                     yield seen
-                await asyncio.sleep(_LAST_PACE_S if self._left <= _FEW else _PACE_S)
+                await asyncio.sleep(self._pace.total_seconds())
                 await rings.get()
 
     @property
-    def _left(self) -> int:
-        return self._counts[ItemState.READY] + self._counts[ItemState.ASKED]
+    def _pace(self) -> timedelta:
+        left = self._counts[ItemState.READY] + self._counts[ItemState.ASKED]
+        return max(_LAST_PACE, min(left * _FOR_EACH, _PACE))
 
     async def _new(self) -> list[Seen]:
         scope = await self._info.context.scope_now()

@@ -79,7 +79,6 @@ class AtMeter:
         self.again_at: datetime | None = None
         self.failure: Unavailable | None = None
         self.reading: Reading | None = None
-        self._driver: Driver | None = None
         self._clock = clock
         self._words = ""
         self._relay: bool | None = None
@@ -88,7 +87,8 @@ class AtMeter:
         self._refusal: str | None = None
 
     async def look(self, turn: Turn) -> bool:
-        """Look at the meter and see what follows; True when it is to be written now. Raises LinkDown."""
+        """Look at the meter and see what follows; True when it is to be written now. A script, to be played
+        on the bus that is held. Raises LinkDown."""
         look = await self._alone(self._look(turn))
         if look is None:
             return False
@@ -108,13 +108,13 @@ class AtMeter:
             self._ends(CommandState(step), words, look.relay)
         return False
 
-    async def write(self, announced: Command) -> None:
-        """Write once what was announced just now. Raises LinkDown."""
+    async def write(self, turn: Turn, announced: Command) -> None:
+        """Write once what was announced just now; a script as well. Raises LinkDown."""
         self.command, self._accepted_at, self._refusal = announced, announced.accepted_at, None
         now = self._clock.now()
         if now >= announced.expires_at:
             return  # announcing took its time; the next look decides what is left to say
-        if await self._alone(self._obey(now)):
+        if await self._alone(self._obey(turn, now)):
             self._accepted_at = self._clock.now()
 
     def renew(self, work: CommandWork | None) -> None:
@@ -122,7 +122,7 @@ class AtMeter:
         if work is None:
             self.open = False
         else:
-            self.command, self.meter, self._driver = work.command, work.meter, None
+            self.command, self.meter = work.command, work.meter
             self._accepted_at = work.command.accepted_at
 
     def fails(self, why: Unavailable) -> None:
@@ -179,9 +179,7 @@ class AtMeter:
         )
 
     async def _look(self, turn: Turn) -> _Look:
-        if self._driver is None:
-            self._driver = turn.driver(self.meter)
-        command, driver = self.command, self._driver
+        command, driver = self.command, turn.scripted(self.meter)
         match family_of(command.kind):
             case Family.PRICES:
                 held = await _twice(driver.prices)
@@ -229,11 +227,10 @@ class AtMeter:
             f"another meter answers here: its register is {total}, the archive's last is {last.total}"
         )
 
-    async def _obey(self, now: datetime) -> bool:
+    async def _obey(self, turn: Turn, now: datetime) -> bool:
         """The one write; whether the meter said that it took it. Raises as the driver's ports."""
-        assert self._driver is not None, "it was looked at"
         try:
-            await _obey(self._driver, self.command, now)
+            await _obey(turn.scripted(self.meter), self.command, now)
         except MeterRefused as refused:
             self._refusal = f"the meter refuses: {refused.message}"
         except (NoAnswer, FrameError):

@@ -9,8 +9,10 @@ written, so that nothing slips in between. What became of them is committed when
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from backend.control.command_rules import CommandKind
@@ -24,8 +26,7 @@ from workers.buses import Turn
 from workers.context import WorkerContext
 from workers.links.lane import Priority
 
-_ANNOUNCED = 2  # by one commit, while the others are looked at
-_FRESH = timedelta(seconds=2)
+_FRESH = timedelta(seconds=5)
 # Before an errand's lease ends (25 s) what is left of it goes on by itself.
 _LONGEST = timedelta(seconds=10)
 _AGAIN = timedelta(seconds=2)
@@ -64,6 +65,19 @@ async def command_due(
         return errand.alone()
     await errand.take_apart()
     return None
+
+
+class _Announced(NamedTuple):
+    """A meter that was seen, and the commit before its write: it gives None when that is not to be."""
+
+    meter: AtMeter
+    coming: asyncio.Task[list[Command | None]]
+
+    @property
+    def done(self) -> bool:
+        """Whether it was committed."""
+        coming = self.coming
+        return coming.done() and not coming.cancelled() and coming.exception() is None
 
 
 class _Errand:
@@ -131,6 +145,8 @@ class _Errand:
     async def _in_turn(self, turn: Turn) -> None:
         """With the bus in hand: until nothing is left to do, or somebody more urgent waits for it. What was
         seen until then is not acted upon any more."""
+        if self._too_long():
+            return  # the bus came too late
         # While we waited for the bus they may have ended or been served: the commit before a write finds
         # that out, and where others spoke or it took its time nobody reads meters for nothing.
         if self._turns or self._clock.now() - self._taken_at > _FRESH:
@@ -141,36 +157,40 @@ class _Errand:
             goes_on = await self._round(turn, begins=False)
 
     async def _round(self, turn: Turn, *, begins: bool) -> bool:
-        """A look at each meter, and the writes that follow; False when somebody more urgent waits. While the
-        first are announced the next are looked at, so that the bus does not wait for the commit.
+        """A look at each meter, and the writes that follow; False when somebody more urgent waits. While one
+        is announced the next are looked at, so that the bus does not wait for the commit.
 
         Another process, which may only be sweeping, gets the bus where nothing was seen that would have to
         be seen anew: else the two would take it from each other and get nowhere.
         """
         if not begins and turn.wanted_elsewhere:
             return False
-        announced: list[tuple[list[AtMeter], asyncio.Task[list[Command | None]]]] = []
-        ready, gives_way = list[AtMeter](), False
+        left, announced = deque(self._open), deque[_Announced]()
         try:
-            for each in self._open:
-                if not begins and self._gives_way(turn):
-                    ready, gives_way = [], True
-                    break
-                begins = False
-                if await each.look(turn):
-                    ready.append(each)
-                if len(ready) == _ANNOUNCED:
-                    announced.append((ready, self._announce(ready)))
-                    ready = []
-            if ready:
-                announced.append((ready, self._announce(ready)))
-            for some, coming in announced:
-                await self._write(some, await coming)
+            await turn.play(self._looks(turn, left, announced, begins=begins))
+            await self._write(turn, announced)
         finally:
-            for _, coming in announced:
-                coming.cancel()
-            await asyncio.gather(*(coming for _, coming in announced), return_exceptions=True)
-        return not gives_way
+            for each in announced:
+                each.coming.cancel()
+            await asyncio.gather(*(each.coming for each in announced), return_exceptions=True)
+        return not left
+
+    async def _looks(
+        self, turn: Turn, left: deque[AtMeter], announced: deque[_Announced], *, begins: bool
+    ) -> None:
+        """Look at those that are left, until somebody more urgent waits: who was seen last is seen anew
+        then. A script, to be played. Raises LinkDown."""
+        seen: AtMeter | None = None
+        while left:
+            if not begins and self._gives_way(turn):
+                return
+            begins = False
+            if seen is not None:
+                announced.append(self._announce(seen))
+            each = left.popleft()
+            seen = each if await each.look(turn) else None
+        if seen is not None:
+            announced.append(self._announce(seen))
 
     def _gives_way(self, turn: Turn) -> bool:
         return turn.wanted_before(self._priority) or self._too_long()
@@ -178,19 +198,32 @@ class _Errand:
     def _too_long(self) -> bool:
         return len(self._all) > 1 and self._clock.now() - self._begun > _LONGEST
 
-    def _announce(self, ready: Sequence[AtMeter]) -> asyncio.Task[list[Command | None]]:
-        writes = [each.writing for each in ready]
-        return asyncio.create_task(journey.about_to_write(group_id=self._group_id, writes=writes))
+    def _announce(self, seen: AtMeter) -> _Announced:
+        writes = [seen.writing]
+        coming = journey.about_to_write(group_id=self._group_id, writes=writes)
+        return _Announced(seen, asyncio.create_task(coming))
 
-    async def _write(self, ready: Sequence[AtMeter], announced: Sequence[Command | None]) -> None:
-        """Write what was announced. Raises LinkDown."""
-        for each, command in zip(ready, announced, strict=True):
-            each.writes_left -= 1
-            if command is not None:
-                await each.write(command)
-        unlike = [each for each, command in zip(ready, announced, strict=True) if command is None]
+    async def _write(self, turn: Turn, announced: deque[_Announced]) -> None:
+        """Write what is announced, as soon as it is. Raises LinkDown."""
+        unlike = list[AtMeter]()
+        while announced:
+            await announced[0].coming
+            await turn.play(self._writes(turn, announced, unlike))
         if unlike:
             await self._take_again(unlike)
+
+    async def _writes(
+        self, turn: Turn, announced: deque[_Announced], unlike: list[AtMeter]
+    ) -> None:
+        """Write until one is not announced yet. A script, to be played. Raises LinkDown."""
+        while announced and announced[0].done:
+            each, coming = announced.popleft()
+            (command,) = coming.result()
+            each.writes_left -= 1
+            if command is None:
+                unlike.append(each)
+            else:
+                await each.write(turn, command)
 
     async def _take_again(self, some: Sequence[AtMeter]) -> None:
         at = self._taken_at = self._clock.now()

@@ -172,7 +172,8 @@ async def next_up(
     """The places of the items that may be asked now, at most `limit`: as many as keep the commands of batches
     that are on their way within so many at each gateway and in the project. A gateway is given as many
     `together` as are served in one go, or none; one that is idle gets half as many before any other gets
-    its next, and those come first of which the fewest were asked.
+    its next, one that has no more than one go on its way gets half as many too, so that all have something
+    to do before any has much; and those come first of which the fewest were asked.
 
     It looks at as many of the next as may be on their way at all, so a round's cost does not grow with
     the batch; where many of these share a gateway it gives fewer, and the next round the others.
@@ -194,7 +195,7 @@ async def next_up(
         "    ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS there"
         "   FROM pool WINDOW its AS (PARTITION BY gateway_id ORDER BY turn)),"
         " placed AS (SELECT no, gateway_id, turn, aloft, place - there AS nth,"
-        "   CASE there WHEN 0 THEN $7 / 2 ELSE $7 END AS first, there FROM counted WHERE turn > 0),"
+        "   CASE WHEN there <= $7 THEN $7 / 2 ELSE $7 END AS first, there FROM counted WHERE turn > 0),"
         " seated AS (SELECT no, aloft, row_number() OVER (ORDER BY"
         "    (nth - 1 + $7 - first) / $7 + (there > 0)::integer, turn - nth, gateway_id, turn) AS seat"
         "   FROM placed WHERE nth <= first % $7 + ($4 - there - first % $7) / $7 * $7)"

@@ -29,7 +29,7 @@ ALONE_WITHIN = timedelta(hours=1)
 # Commands on their way at once: at a bus those of one errand and those of the next (command_rules.together),
 # and no more, for a trip lives 120 s on the slowest bus too; in a project as many as leave places of a worker
 # to who pays meanwhile.
-AT_A_GATEWAY, IN_A_PROJECT = 8, 4000
+AT_A_GATEWAY, IN_A_PROJECT = 12, 6000
 _MOST_TEXT = 200_000
 _LOOKED_AT = 1_000  # of a line; csv itself gives up at a cell of 131,072
 _SERIAL = re.compile(r"[A-Za-z0-9-]{4,32}")

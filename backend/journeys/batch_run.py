@@ -43,7 +43,8 @@ RUNNER = Actor("system", "batch", "batch runner")
 _AT_ONCE, _A_ROUND = 250, 1000
 _GIVERS = 2
 # When something moved, a bus may wait for its next; else who watches waits for the end.
-_SOON, _AGAIN = timedelta(milliseconds=100), timedelta(milliseconds=200)
+_SOON, _AGAIN = timedelta(milliseconds=50), timedelta(milliseconds=200)
+_GIVING = timedelta(milliseconds=500)
 _OPEN = (BatchState.RUNNING, BatchState.PAUSED, BatchState.CANCELLED)
 _HALTED, _FAILED = "BATCH_HALTED", "BATCH_FAILED"
 _NO_MORE_RIGHT = "who asked for it may not control meters any more"
@@ -67,7 +68,7 @@ async def run_batch(
         if not numbers:
             return await _next_look(work, batch, at, _SOON if settled else _AGAIN)
     await _give_all(group_id, batch, numbers, models, at)
-    return at if len(numbers) == _A_ROUND else at + _SOON
+    return at if len(numbers) == _A_ROUND else at + _GIVING
 
 
 async def _give_all(

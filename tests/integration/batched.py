@@ -40,7 +40,7 @@ SECOND = timedelta(seconds=1)
 
 @dataclass
 class Site:
-    """A group's meters `M-000`.. of one account, ten at each gateway, and two operators with every right."""
+    """A group's meters `M-000`.. of one account, some at each gateway, and two operators with every right."""
 
     world: World
     ling: Scope
@@ -171,18 +171,18 @@ async def make_operator(world: World, login: str, *, role: str = "administrator"
     return scope
 
 
-async def make_site(world: World, *, meters: int = 20) -> Site:
+async def make_site(world: World, *, meters: int = 20, at_each: int = 10) -> Site:
     """The site, whose operators may give batches to five meters an hour alone."""
     account = await make_account(world, no="300001")
     made: list[Meter] = []
     async with unit_of_work(world.group_id) as work:
         for number in range(meters):
-            if number % 10 == 0:
+            if number % at_each == 0:
                 gateway = await metering.add_gateway(
                     work,
                     scope=world.scope,
                     project_id=world.project.id,
-                    serial=f"BATCH-{number // 10}",
+                    serial=f"BATCH-{number // at_each}",
                     name="Batch",
                     address="127.0.0.1:502",
                     at=START,
@@ -194,7 +194,7 @@ async def make_site(world: World, *, meters: int = 20) -> Site:
                     gateway=gateway,
                     serial=f"BATCH-M-{number:03d}",
                     model=meter_models()["DDSY1352-NK"],
-                    bus_address=str(number % 10 + 1),
+                    bus_address=str(number % at_each + 1),
                     at=START,
                 )
             )

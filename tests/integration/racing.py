@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -113,9 +113,13 @@ class Line:
 
     wanted_elsewhere = False
 
-    def driver(self, _: object) -> Switch:
-        """See Turn.driver."""
+    def scripted(self, _: object) -> Switch:
+        """See Turn.scripted."""
         return self.meter
+
+    async def play(self, script: Awaitable[None]) -> None:
+        """See Turn.play."""
+        await script
 
 
 @dataclass

@@ -40,9 +40,9 @@ KEEP = CommandKind.KEEP_POWER
 
 @pytest.fixture
 async def site(worlds: tuple[World, World]) -> Site:
-    """Ours; the other group has as many meters of the same numbers."""
+    """Ours, fourteen meters at each of two gateways; the other group has as many of the same numbers."""
     worlds[1].clock = worlds[0].clock
-    return await make_site(worlds[0])
+    return await make_site(worlds[0], meters=28, at_each=14)
 
 
 async def cases(site: Site) -> list[str]:
@@ -79,7 +79,7 @@ async def test_above_the_limit_a_second_operator_has_the_last_word_and_never_who
         await journey.rule_batch(scope=site.wen, batch_id=made.id, approved=False, at=site.at)
     site.clock.advance(WINDOW)
     assert await site.round(made) is not None
-    assert len(await site.commands()) == 12  # two and then four at each of two gateways
+    assert len(await site.commands()) == 20  # two and then twice four at each of two gateways
 
 
 async def test_what_is_refused_or_not_ruled_on_in_a_day_never_goes(site: Site) -> None:
@@ -137,18 +137,18 @@ async def test_within_a_minute_of_the_last_word_all_of_it_can_be_called_off(site
 async def test_a_bus_gets_no_more_at_once_than_it_serves_in_time(site: Site) -> None:
     made = await site.confirmed(site.numbers())
     await site.round(made)
-    assert await site.states(made) == {ASKED: 12, READY: 8}
+    assert await site.states(made) == {ASKED: 20, READY: 8}
     site.clock.advance(SECOND)
     await site.round(made)
-    assert await site.states(made) == {ASKED: 12, READY: 8}
+    assert await site.states(made) == {ASKED: 20, READY: 8}
     await site.obey(most=3)
     site.clock.advance(SECOND)
     await site.round(made)
     told = "one of them has room for the next errand now, and gets all four of it"
-    assert await site.states(made) == {ASKED: 13, READY: 4, DONE: 3}, told
+    assert await site.states(made) == {ASKED: 21, READY: 4, DONE: 3}, told
     while await site.round(made):
         await site.obey()
-    assert await site.states(made) == {DONE: 20}
+    assert await site.states(made) == {DONE: 28}
     ended = await site.now(made)
     assert (ended.state, ended.finished_at) == (BatchState.DONE, site.at)
 
@@ -210,13 +210,13 @@ async def test_a_paused_batch_asks_nothing_until_it_is_resumed(site: Site) -> No
     await journey.pause_batch(scope=site.wen, batch_id=made.id, at=site.at)
     await site.obey()
     assert await site.round(made) is None
-    assert await site.states(made) == {DONE: 12, READY: 8}
+    assert await site.states(made) == {DONE: 20, READY: 8}
     await tend_batches(group_id=site.world.group_id, at=site.at)
     assert await site.round(made) is None
-    assert len(await site.commands()) == 12
+    assert len(await site.commands()) == 20
     await journey.resume_batch(scope=site.wen, batch_id=made.id, at=site.at)
     await site.round(made)
-    assert len(await site.commands()) == 20
+    assert len(await site.commands()) == 28
 
 
 async def test_of_a_cancelled_batch_what_is_on_its_way_ends_and_the_rest_is_not_asked(
@@ -228,7 +228,7 @@ async def test_of_a_cancelled_batch_what_is_on_its_way_ends_and_the_rest_is_not_
     assert await site.round(made) is not None
     await site.obey()
     assert await site.round(made) is None
-    assert await site.states(made) == {DONE: 12, CANCELLED: 8}
+    assert await site.states(made) == {DONE: 20, CANCELLED: 8}
     assert (await site.now(made)).state is BatchState.CANCELLED
 
 
@@ -278,7 +278,7 @@ async def test_whose_right_to_control_ended_has_no_batch_that_goes_on(site: Site
         "who asked for it may not control meters any more",
     )
     assert await cases(site) == ["BATCH_HALTED"]
-    assert await site.states(made) == {DONE: 12, READY: 8}
+    assert await site.states(made) == {DONE: 20, READY: 8}
 
 
 async def test_trips_that_nobody_carried_on_for_long_ask_a_person_first(site: Site) -> None:
@@ -305,7 +305,7 @@ async def test_trips_that_nobody_carried_on_for_long_ask_a_person_first(site: Si
 async def test_two_workers_at_one_batch_command_each_meter_once(site: Site) -> None:
     made = await site.confirmed(site.numbers())
     await asyncio.gather(*(site.round(made) for _ in range(4)))
-    assert len(await site.commands()) == 12
+    assert len(await site.commands()) == 20
 
 
 async def due(site: Site, *, lease: timedelta = SECOND) -> list[str]:
@@ -342,8 +342,8 @@ async def test_whatever_commit_a_worker_dies_at_the_next_goes_on_and_no_meter_is
     assert await due(site) == [TOPIC]
     while await site.round(made):
         await site.obey()
-    assert await site.states(made) == {DONE: 20}
-    assert len(await site.commands()) == 20
+    assert await site.states(made) == {DONE: 28}
+    assert len(await site.commands()) == 28
 
 
 async def test_a_batch_needs_the_right_to_control_as_well_and_shows_nothing_to_others(
@@ -418,7 +418,7 @@ async def test_idle_gateways_come_first_the_most_behind_of_them_and_each_gets_wh
                 work,
                 batch_id=made.id,
                 project_id=made.project_id,
-                at_a_gateway=8,
+                at_a_gateway=12,
                 in_a_project=100,
                 together=4,
                 limit=limit,
@@ -433,11 +433,16 @@ async def test_idle_gateways_come_first_the_most_behind_of_them_and_each_gets_wh
                 )
         return sorted(commands)
 
-    # Ten meters at each of two gateways.
+    # Fourteen meters at each of two gateways.
     firsts = [await chosen(2, obeyed=True), await chosen(2, obeyed=True)]
-    assert sorted(firsts) == [[1, 2], [11, 12]]
-    seconds = [await chosen(2), await chosen(2)]
-    assert sorted(seconds) == [[3, 4], [13, 14]]
-    assert await chosen(4) in ([5, 6, 7, 8], [15, 16, 17, 18])
-    assert len(await chosen(20)) == 4  # the other one's; the first has six on their way
+    assert sorted(firsts) == [[1, 2], [15, 16]]
+    for nos in (
+        [3, 17],
+        [5, 19],
+        [7, 21],
+    ):  # who stands still or has little to do gets half an errand
+        halves = [await chosen(2), await chosen(2)]
+        assert sorted(halves) == [[no, no + 1] for no in nos]
+    assert await chosen(4) in ([9, 10, 11, 12], [23, 24, 25, 26])
+    assert len(await chosen(20)) == 4  # the other one's; the first has ten on their way
     assert await chosen(20) == []

@@ -205,7 +205,7 @@ async def test_what_a_gateway_of_our_own_says_instead_of_obeying(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The gateway reads the meter as ever, and answers the trip with `dar`."""
-    near_driver = Turn.driver
+    near_driver = Turn.scripted
 
     def far_driver(turn: Turn, meter: object) -> Driver:
         near = near_driver(turn, post.world.meter)
@@ -218,7 +218,7 @@ async def test_what_a_gateway_of_our_own_says_instead_of_obeying(
 
         return RemoteMeter(model="DDSY1352-NK", serial="1", command=obey, clock=post.clock)
 
-    monkeypatch.setattr(Turn, "driver", far_driver)
+    monkeypatch.setattr(Turn, "scripted", far_driver)
     asked = await post.ask(TRIP)
     if state is None:
         with pytest.raises(LinkDown):

@@ -74,6 +74,15 @@ async def states(post: Post, commands: Sequence[Command]) -> list[CommandState]:
     return [(await post.now(each)).state for each in commands]
 
 
+async def announced(post: Post, command: Command) -> None:
+    """Wait until the commit before its write."""
+
+    async def sent() -> bool:
+        return (await post.now(command)).state is SENT
+
+    await until(sent)
+
+
 def when_asked(post: Post, unit: int, do: Callable[[], Awaitable[None]], *, writes: bool) -> None:
     """Do something once, when a read (or a write) came to a meter and before it is answered."""
     meter, left = post.meter(unit), [do]
@@ -87,7 +96,7 @@ def when_asked(post: Post, unit: int, do: Callable[[], Awaitable[None]], *, writ
     meter.answer = hear  # type: ignore[method-assign] # an ear at the meter, not another meter
 
 
-async def test_trips_given_together_at_a_gateway_are_announced_by_one_commit_and_each_read_back(
+async def test_trips_given_together_at_a_gateway_are_each_announced_written_and_read_back(
     post: Post, pair: list[Meter]
 ) -> None:
     trips, (payload,) = await give(post, pair)
@@ -100,7 +109,8 @@ async def test_trips_given_together_at_a_gateway_are_announced_by_one_commit_and
 
     with failpoints.armed(note):
         assert await post.go(payload) is None
-    assert commits == ["_take_all", "_announce_all", "_end_all"]
+    # Each announcement has another meter's look or write to hide behind; what came of them is one commit.
+    assert commits == ["_take_all", "_announce_all", "_announce_all", "_end_all"]
     assert post.ear.heard == [1, 2]
     assert await states(post, trips) == [VERIFIED, VERIFIED]
     assert not post.closed
@@ -152,6 +162,7 @@ async def test_power_back_that_comes_between_announcement_and_write_is_written_a
     serving: list[asyncio.Task[object]] = []
 
     async def restore() -> None:
+        await announced(post, trips[1])
         keep = await post.ask(KEEP, meter=pair[1])
         serving.append(asyncio.create_task(post.serve(keep)))
         await asyncio.sleep(0)
@@ -211,6 +222,7 @@ async def test_power_back_that_comes_while_some_are_announced_waits_for_these_al
     serving: list[asyncio.Task[object]] = []
 
     async def restore() -> None:
+        await announced(post, trips[0])
         keep = await post.ask(KEEP, meter=pair[0])
         serving.append(asyncio.create_task(post.serve(keep)))
         bus = await post.context.buses.bus(post.world.gateway)
@@ -223,8 +235,8 @@ async def test_power_back_that_comes_while_some_are_announced_waits_for_these_al
     when_asked(post, 2, restore, writes=False)
     await post.go(payload)
     await asyncio.gather(*serving)
-    assert post.ear.heard == [2, 1], (
-        "the second trip was on its way, then power came back to the first"
+    assert post.ear.heard == [1, 1, 2], (
+        "the first trip was on its way, then its power came back; the second was only looked at"
     )
     assert order[0] == "third, when 2 were written"
     assert await states(post, trips) == [SUPERSEDED, VERIFIED, VERIFIED]
@@ -397,6 +409,32 @@ async def test_an_errand_that_takes_too_long_is_taken_apart(post: Post, pair: li
     for each in own:
         await post.go(each.payload)
     assert await states(post, trips) == [VERIFIED, VERIFIED]
+
+
+async def test_an_errand_whose_turn_comes_too_late_asks_no_meter_and_is_taken_apart(
+    post: Post, pair: list[Meter]
+) -> None:
+    trips, (payload,) = await give(post, pair)
+    bus, asked = await post.context.buses.bus(post.world.gateway), list[int]()
+
+    async def note() -> None:
+        asked.append(1)
+
+    when_asked(post, 1, note, writes=False)
+
+    async def waits() -> bool:
+        return bool(bus._lane.waiting)
+
+    async with bus.turn(Priority.VEND):
+        serving = asyncio.create_task(post.go(payload))
+        await until(waits)
+        post.clock.advance(timedelta(seconds=11))
+    await serving
+    assert asked == []
+    assert await states(post, trips) == [QUEUED, QUEUED]
+    assert {each.payload["command_id"] for each in await post.due()} == {
+        str(each.id) for each in trips
+    }
 
 
 async def test_the_janitor_rings_for_each_command_of_a_lost_errand(
