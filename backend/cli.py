@@ -308,7 +308,7 @@ def _add_worker(words: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     worker.add_argument(
         "--only",
         choices=["events", "sweeps"],
-        help="half of the work: on more than a few thousand meters run one process for each",
+        help="half of the work: on more than a few thousand meters run one process for each, always both",
     )
     worker.add_argument(
         "--check", action="store_true", help="exit 0 while this host's worker lives"

@@ -26,9 +26,9 @@ LIFE = timedelta(hours=24)  # from its start: what is left then is cancelled, wh
 # A batch of trips that nobody carried on for so long asks a person; any other's worker is gone.
 UNTENDED, FORGOTTEN = timedelta(minutes=15), timedelta(seconds=20)
 ALONE_WITHIN = timedelta(hours=1)
-# Commands on their way at once: at a bus those of one errand and those of the next (command_rules.together),
-# and no more, for a trip lives 120 s on the slowest bus too; in a project as many as leave places of a worker
-# to who pays meanwhile.
+# Commands on their way at once: at a bus those of one errand and of the next two (command_rules.together),
+# and no more, for a trip lives 120 s on the slowest bus too; in a project as many as leave places of a
+# worker to who pays meanwhile.
 AT_A_GATEWAY, IN_A_PROJECT = 12, 6000
 _MOST_TEXT = 200_000
 _LOOKED_AT = 1_000  # of a line; csv itself gives up at a cell of 131,072

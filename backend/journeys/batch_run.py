@@ -42,9 +42,10 @@ RUNNER = Actor("system", "batch", "batch runner")
 # Meters of one transaction, which holds the chain of the audit; and of a round, that are chosen at once.
 _AT_ONCE, _A_ROUND = 250, 1000
 _GIVERS = 2
-# When something moved, a bus may wait for its next; else who watches waits for the end.
-_SOON, _AGAIN = timedelta(milliseconds=50), timedelta(milliseconds=200)
+# Every bus has another errand to do when one ends, so a few rounds a second are enough to give; when nothing
+# is left to give, who watches waits for the end.
 _GIVING = timedelta(milliseconds=500)
+_SOON, _AGAIN = timedelta(milliseconds=50), timedelta(milliseconds=200)
 _OPEN = (BatchState.RUNNING, BatchState.PAUSED, BatchState.CANCELLED)
 _HALTED, _FAILED = "BATCH_HALTED", "BATCH_FAILED"
 _NO_MORE_RIGHT = "who asked for it may not control meters any more"
@@ -66,7 +67,7 @@ async def run_batch(
         numbers = await _next_up(work, batch) if runs else []
         batch = await batches.save_batch(work, replace(batch, tended_at=moved_at))
         if not numbers:
-            return await _next_look(work, batch, at, _SOON if settled else _AGAIN)
+            return await _next_look(work, batch, at, moved=settled > 0)
     await _give_all(group_id, batch, numbers, models, at)
     return at if len(numbers) == _A_ROUND else at + _GIVING
 
@@ -222,9 +223,9 @@ def _changed(
 
 
 async def _next_look(
-    work: UnitOfWork, batch: Batch, at: datetime, pause: timedelta
+    work: UnitOfWork, batch: Batch, at: datetime, *, moved: bool
 ) -> datetime | None:
-    """When to look again; a batch of which nothing is left ends here."""
+    """When to look again, sooner if something `moved`; a batch of which nothing is left ends here."""
     assert batch.starts_at is not None, "it began"
     left = await batch_items.any_left(work, batch_id=batch.id)
     if not any(left.values()):
@@ -242,5 +243,6 @@ async def _next_look(
             await _tell(work, ended, _FAILED, detail, at)
         return None
     if left[ItemState.ASKED] or batch.state is BatchState.RUNNING:
+        pause = _SOON if moved and not left[ItemState.READY] else _AGAIN
         return max(at + pause, batch.starts_at)
     return None
