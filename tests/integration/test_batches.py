@@ -12,7 +12,9 @@ from backend.alerts.queries import cases_page
 from backend.audit.queries import entries
 from backend.control.batch_items import mark_asked, next_up
 from backend.control.batch_rules import BatchState, ItemState
+from backend.control.batches import Batch
 from backend.control.command_rules import CommandKind, CommandState
+from backend.control.commands import Command
 from backend.control.supplies import supplies_of_meters
 from backend.control.supply_rules import SupplyPolicy
 from backend.journeys import batch as journey
@@ -399,11 +401,28 @@ async def test_real_meters_are_tripped_by_a_batch_and_every_step_is_audited(post
     assert told.count("meter:command:request") == 2
 
 
-async def test_idle_gateways_come_first_the_most_behind_of_them_and_each_gets_whole_errands(
-    site: Site,
-) -> None:
-    made = await site.prepare(site.numbers())
-    asked = await command_meter(
+async def choose(
+    site: Site, made: Batch, command: Command, limit: int, *, together: int = 4
+) -> list[int]:
+    """The places of the meters that are next, which are asked by it."""
+    async with unit_of_work(site.world.group_id) as work:
+        found = await next_up(
+            work,
+            batch_id=made.id,
+            project_id=made.project_id,
+            at_a_gateway=12,
+            in_a_project=100,
+            together=together,
+            limit=limit,
+        )
+        commands = dict.fromkeys(found, command.id)
+        await mark_asked(work, batch_id=made.id, commands=commands, at=site.at)
+    return sorted(commands)
+
+
+async def a_command(site: Site) -> Command:
+    """What items point to that are asked by no round."""
+    return await command_meter(
         scope=site.world.scope,
         meter_id=site.meters[0].id,
         kind=CommandKind.SYNC_CLOCK,
@@ -412,37 +431,36 @@ async def test_idle_gateways_come_first_the_most_behind_of_them_and_each_gets_wh
         at=site.at,
     )
 
-    async def chosen(limit: int, *, obeyed: bool = False) -> list[int]:
-        async with unit_of_work(site.world.group_id) as work:
-            found = await next_up(
-                work,
-                batch_id=made.id,
-                project_id=made.project_id,
-                at_a_gateway=12,
-                in_a_project=100,
-                together=4,
-                limit=limit,
-            )
-            commands = dict.fromkeys(found, asked.id)
-            await mark_asked(work, batch_id=made.id, commands=commands, at=site.at)
-            if obeyed:
-                await work.execute(
-                    "UPDATE control_batch_item SET state = 'DONE' WHERE group_id = $1 AND no = ANY($2)",
-                    work.group_id,
-                    found,
-                )
-        return sorted(commands)
 
+async def test_idle_gateways_come_first_the_most_behind_of_them_and_each_gets_whole_errands(
+    site: Site,
+) -> None:
+    made, command = await site.prepare(site.numbers()), await a_command(site)
     # Fourteen meters at each of two gateways.
-    firsts = [await chosen(2, obeyed=True), await chosen(2, obeyed=True)]
+    firsts = [await choose(site, made, command, 2), await choose(site, made, command, 2)]
     assert sorted(firsts) == [[1, 2], [15, 16]]
+    async with unit_of_work(site.world.group_id) as work:
+        await work.execute(
+            "UPDATE control_batch_item SET state = 'DONE' WHERE group_id = $1 AND state = 'ASKED'",
+            work.group_id,
+        )
     for nos in (
         [3, 17],
         [5, 19],
         [7, 21],
     ):  # who stands still or has little to do gets half an errand
-        halves = [await chosen(2), await chosen(2)]
+        halves = [await choose(site, made, command, 2), await choose(site, made, command, 2)]
         assert sorted(halves) == [[no, no + 1] for no in nos]
-    assert await chosen(4) in ([9, 10, 11, 12], [23, 24, 25, 26])
-    assert len(await chosen(20)) == 4  # the other one's; the first has ten on their way
-    assert await chosen(20) == []
+    assert await choose(site, made, command, 4) in ([9, 10, 11, 12], [23, 24, 25, 26])
+    assert len(await choose(site, made, command, 20)) == 4  # the other one's; the first has ten
+    assert await choose(site, made, command, 20) == []
+
+
+async def test_of_what_goes_alone_the_gateway_with_the_least_on_its_way_gets_the_next(
+    site: Site,
+) -> None:
+    made, command = await site.prepare(site.numbers()), await a_command(site)
+    first = await choose(site, made, command, 3, together=1)
+    assert first in ([1, 2, 15], [1, 15, 16]), "one for each, then one more"
+    (following,) = await choose(site, made, command, 1, together=1)
+    assert following == (16 if 2 in first else 2)
