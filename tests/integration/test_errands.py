@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
+import asyncpg
 import pytest
 
 from backend.control.command_rules import CommandKind, CommandState, Order
@@ -323,6 +324,28 @@ async def test_a_worker_killed_between_the_announcement_and_the_writes_has_its_s
     assert post.ear.heard == [1, 2], "the first is found obeyed and not written again"
     done = [await post.now(each) for each in trips]
     assert [(each.state, each.writes) for each in done] == [(VERIFIED, 1), (VERIFIED, 2)]
+
+
+async def test_where_an_announcement_cannot_be_committed_its_meter_is_not_written_and_the_fault_is_told(
+    post: Post, pair: list[Meter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trips, (payload,) = await give(post, pair)
+    announce = journey.about_to_write
+
+    async def second_fails(*, group_id: int, writes: Sequence[Writing]) -> list[Command | None]:
+        if writes[0].command_id == trips[1].id:
+            raise asyncpg.DiskFullError("no room for it")
+        return await announce(group_id=group_id, writes=writes)
+
+    monkeypatch.setattr(journey, "about_to_write", second_fails)
+    with pytest.raises(asyncpg.DiskFullError):
+        await post.go(payload)
+    assert post.ear.heard == [1], "what was announced was written"
+    assert await states(post, trips) == [SENT, QUEUED]
+    monkeypatch.undo()
+    await post.go(payload)
+    assert await states(post, trips) == [VERIFIED, VERIFIED]
+    assert post.ear.heard == [1, 2]
 
 
 async def test_a_silent_meter_costs_the_others_its_own_time_out_and_comes_back_alone(
