@@ -298,7 +298,10 @@ def compare_clock(off: timedelta | None) -> tuple[Sight, str]:
     """Whether the meter's clock is right; `off`: how far it is ahead, None when it shows none."""
     if off is None:
         return Sight.UNTOLD, "the meter shows no clock"
-    words = f"the meter's clock is {round(off.total_seconds())} s ahead"
+    seconds = round(off.total_seconds())
+    words = f"the meter's clock is {seconds} s ahead"
+    if seconds < 0:
+        words = f"the meter's clock is {-seconds} s behind"
     return (Sight.PROVES if abs(off) <= CLOCK_WITHIN else Sight.DIFFERS), words
 
 

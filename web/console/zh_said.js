@@ -18,6 +18,7 @@ export const SAID = {
   "said.none": "没有",
   "said.the meter shows no clock": "表计没有时钟",
   "said.the meter's clock is {number} s ahead": "表计时钟快 {number} 秒",
+  "said.the meter's clock is {number} s behind": "表计时钟慢 {number} 秒",
   "said.its time was over before it could be written": "有效时间内未能写入，已作废",
   "said.the meter took it, but {text}": "表计已接受，但{text}",
   "said.the meter said that it took it, but {text}": "表计答复已接受，但{text}",

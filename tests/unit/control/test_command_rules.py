@@ -169,7 +169,8 @@ def test_limits_that_are_held_otherwise_are_told_in_the_words_of_each() -> None:
 )
 def test_a_clock_is_right_within_half_a_minute(seconds: int, sight: Sight) -> None:
     assert compare_clock(timedelta(seconds=seconds))[0] is sight
-    assert compare_clock(timedelta(seconds=seconds))[1] == f"the meter's clock is {seconds} s ahead"
+    told = f"{-seconds} s behind" if seconds < 0 else f"{seconds} s ahead"
+    assert compare_clock(timedelta(seconds=seconds))[1] == f"the meter's clock is {told}"
     assert compare_clock(None) == (Sight.UNTOLD, "the meter shows no clock")
 
 
