@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import asyncpg
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -23,7 +22,7 @@ from backend.bootstrap import NOTICE_PATHS, build_ports
 from backend.callbacks.payment_notice import notice_routes
 from backend.callbacks.sms_receipt import sms_receipt_route
 from backend.kernel.clock import Clock
-from backend.kernel.db import Database, platform_connection
+from backend.kernel.db import DATABASE_AWAY, Database, platform_connection
 from backend.kernel.settings import Settings
 from bots.conversation import Conversation
 from bots.h5 import PayPages
@@ -52,7 +51,7 @@ def build_app(settings: Settings, *, clock: Clock) -> Starlette:
         try:
             async with platform_connection() as connection:
                 await connection.fetchval("SELECT 1")
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except DATABASE_AWAY:
             state["database"] = "down"
         try:
             await redis.ping()

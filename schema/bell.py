@@ -9,18 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from uuid import UUID
 
-import asyncpg
-
 from backend.alerts.alarms import BELL as ALARMS
 from backend.control.batches import BELL as BATCHES
-from backend.kernel.db import connect
+from backend.kernel.db import DATABASE_AWAY, connect
 from backend.topups.operations import BELL
 
 log = logging.getLogger(__name__)
 _PROBE_S = 15
 _AGAIN_S = 1
 _ANSWER_S = 5
-_LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 
 Rings = asyncio.Queue[None]
 
@@ -92,7 +89,7 @@ class TopupBell:
         while True:
             try:
                 await self._listen_once()
-            except _LOST as error:
+            except DATABASE_AWAY as error:
                 log.warning("topup bell lost", extra={"fields": {"error": type(error).__name__}})
             self._listening.clear()
             await asyncio.sleep(_AGAIN_S)
@@ -115,7 +112,7 @@ class TopupBell:
                 if not lost.is_set():
                     await connection.execute("SELECT 1", timeout=_ANSWER_S)
         finally:
-            with suppress(*_LOST):
+            with suppress(*DATABASE_AWAY):
                 await connection.close(timeout=_ANSWER_S)
 
     def _rung(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:

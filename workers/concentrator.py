@@ -23,12 +23,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from backend.kernel.clock import Clock
-from backend.kernel.db import Database, connect
+from backend.kernel.db import DATABASE_AWAY, Database, connect
 from backend.kernel.errors import InvalidInput
 from backend.kernel.secrets import SecretBox
 from backend.kernel.settings import HostPort, Settings
 from backend.metering.dial_in import BELL
-from workers.concentrator_records import DATABASE_FAILURES, AllowList, Chronicle
+from workers.concentrator_records import AllowList, Chronicle
 from workers.links.dialin.acrel4g import Acrel4g
 from workers.links.dialin.acrel_gateway import AcrelGateway
 from workers.links.dialin.dtu import Dtu
@@ -109,7 +109,7 @@ async def hold_links(
             async with _the_lock(settings.database_url, stop) as lock:
                 if lock is not None:
                     await _hold(settings, clock, lock, stop, joined or Joined())
-        except DATABASE_FAILURES as failure:  # OSError too: a port of the holder before
+        except DATABASE_AWAY as failure:  # OSError too: a port of the holder before
             log.warning("links pause", extra={"fields": {"error": str(failure)}})
             await _wait(stop, _TRY_EVERY_S)
 
@@ -139,7 +139,7 @@ class _Lock:
             await _wait(self.lost, _CHECK_EVERY_S)
             try:
                 await self.connection.execute("SELECT 1", timeout=_CHECK_WITHIN_S)
-            except (*DATABASE_FAILURES, TimeoutError):
+            except DATABASE_AWAY:
                 self.lost.set()
 
 

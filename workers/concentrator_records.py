@@ -15,12 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import asyncpg
-from tortoise.exceptions import BaseORMException
-
 from backend.alerts.operations import open_case
 from backend.kernel.clock import Clock
-from backend.kernel.db import unit_of_work
+from backend.kernel.db import DATABASE_AWAY, unit_of_work
 from backend.kernel.errors import DomainError, Unavailable
 from backend.kernel.metrics import DIAL_IN_UPLOADS, DIAL_INS, LINES
 from backend.kernel.secrets import SecretBox
@@ -31,7 +28,6 @@ from workers.links.dialin.ports import DialInRow, Report, Upload, UploadInbox
 from workers.links.episodes import Episodes
 
 log = logging.getLogger(__name__)
-DATABASE_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, BaseORMException, OSError)
 
 _LOOKUP_S = 5.0
 _MOST_UPLOADS = 2000
@@ -55,7 +51,7 @@ class AllowList:
                 found = await dial_in_by_registration(
                     link=GatewayLink(link), candidates=candidates, whole=whole, box=self._box
                 )
-        except (*DATABASE_FAILURES, TimeoutError) as failure:
+        except DATABASE_AWAY as failure:
             raise Unavailable("the list of dial-ins cannot be read now") from failure
         if found is None:
             return None
@@ -189,7 +185,7 @@ class Chronicle:
             while self._states or self._cases:
                 try:
                     await self._write_one()
-                except (*DATABASE_FAILURES, DomainError) as failure:
+                except (*DATABASE_AWAY, DomainError) as failure:
                     # Not kept: the next sweep finds out whether the gateway answers.
                     self._tell("a note is lost", ("lost",), {"error": type(failure).__name__})
 
@@ -221,7 +217,7 @@ class Chronicle:
                     await self._inbox.uploaded(row, sent.address, sent.answer, at)
                 else:
                     await self._inbox.reported(row, sent.meter, sent.values, at)
-            except (*DATABASE_FAILURES, DomainError) as failure:
+            except (*DATABASE_AWAY, DomainError) as failure:
                 outcome = "failed"
                 thing = ("upload", row.gateway_id, type(failure))
                 self._tell("an upload is lost", thing, {"error": str(failure), **_of(row)})

@@ -18,7 +18,7 @@ import asyncpg
 from redis.exceptions import RedisError
 
 from backend.kernel.clock import Clock
-from backend.kernel.db import connect, unit_of_work
+from backend.kernel.db import DATABASE_AWAY, connect, unit_of_work
 from backend.kernel.metrics import OUTBOX_OLDEST_SECONDS
 from backend.outbox import operations as outbox
 from backend.outbox.queries import groups_due, next_due, oldest_due
@@ -77,12 +77,7 @@ class Relay:
             while True:
                 try:
                     await self._listen()
-                except (
-                    OSError,
-                    asyncpg.PostgresError,
-                    asyncpg.InterfaceError,
-                    RedisError,
-                ) as error:
+                except (*DATABASE_AWAY, RedisError) as error:
                     log.warning("relay pauses", extra={"fields": {"error": type(error).__name__}})
                     await asyncio.sleep(TICK_S)
         finally:

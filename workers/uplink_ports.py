@@ -7,10 +7,8 @@ from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Protocol
 
-import asyncpg
-from tortoise.exceptions import DBConnectionError, OperationalError
-
 from backend.enrolment.queries import RingRow
+from backend.kernel.db import DATABASE_AWAY
 from backend.kernel.errors import Unavailable
 from backend.uplink.keys import KeyName
 from backend.uplink.message import Alarm, Ping, Read
@@ -19,15 +17,7 @@ from backend.uplink.rotation import KeyRing
 __all__ = ["AWAY", "KeyDesk", "RingRow", "UplinkInbox"]
 
 # What a desk or an inbox raises while its database is away. The same work may be tried again.
-AWAY = (
-    Unavailable,
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    DBConnectionError,
-    OperationalError,
-)
+AWAY = (Unavailable, *DATABASE_AWAY)
 
 
 class KeyDesk(Protocol):

@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import asyncpg
-
 from backend.kernel import logs
+from backend.kernel.db import DATABASE_AWAY
 from backend.kernel.errors import Unavailable
 from backend.sandbox.answers import NO_ANSWER
 from backend.sandbox.embedded.services import EmbeddedServices
@@ -152,7 +151,7 @@ async def calm(town: Town) -> float | None:
     async def quiet() -> bool | None:
         try:
             book = await sums.read_book(town.services.app_dsn(), group_ids)
-        except (OSError, asyncpg.PostgresError):
+        except DATABASE_AWAY:
             return None
         return unsettled(paid, book) == 0 or None
 

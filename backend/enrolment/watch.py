@@ -13,9 +13,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
-from tortoise.exceptions import DBConnectionError, OperationalError
 
-from backend.kernel.db import connect, unit_of_work
+from backend.kernel.db import DATABASE_AWAY, connect, unit_of_work
 
 from . import queries
 from .operations import BELL
@@ -29,14 +28,6 @@ TICK_S = 2.0
 _ANSWER_S = 1.5
 _FAREWELL_S = 0.2
 _AGAIN_S = 0.3
-_LOST = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    DBConnectionError,
-    OperationalError,
-)
 
 
 class RingWatch:
@@ -60,7 +51,7 @@ class RingWatch:
                             yield row
                         with suppress(TimeoutError):
                             await asyncio.wait_for(rung.wait(), self._tick_s)
-            except _LOST as error:
+            except DATABASE_AWAY as error:
                 log.warning("ring watch pauses", extra={"fields": {"error": type(error).__name__}})
             await asyncio.sleep(_AGAIN_S)
 
@@ -94,5 +85,5 @@ class RingWatch:
             await connection.add_listener(BELL, lambda *_: rung.set())
             yield connection, rung
         finally:
-            with suppress(*_LOST):
+            with suppress(*DATABASE_AWAY):
                 await connection.close(timeout=_FAREWELL_S)

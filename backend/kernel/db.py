@@ -26,6 +26,7 @@ from tortoise import Tortoise
 from tortoise.backends.asyncpg.client import AsyncpgDBClient, TransactionWrapper
 from tortoise.backends.base import client as tortoise_client
 from tortoise.connection import get_connection, get_connections
+from tortoise.exceptions import DBConnectionError, OperationalError
 
 from backend.kernel import failpoints
 from backend.kernel.canonical import canonical
@@ -49,6 +50,17 @@ MODEL_MODULES = (
 )
 
 Row = asyncpg.Record
+
+DATABASE_AWAY = (
+    OSError,  # TimeoutError is one
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    # Between a server's last word and its hanging up a connection takes itself for busy.
+    asyncpg.InternalClientError,
+    DBConnectionError,
+    OperationalError,
+)
+"""What is raised while PostgreSQL goes away, is away or comes back: who outlives that catches it all."""
 
 
 _TOLD = re.compile(r"[\w:.-]*", re.ASCII)  # what a bell may say: ids and words
@@ -295,7 +307,7 @@ class Database:
                 async with platform_connection() as connection:
                     await connection.fetchval("SELECT 1")
                 return
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except DATABASE_AWAY as error:
                 if left <= 0:
                     raise
                 fields = {"error": type(error).__name__}

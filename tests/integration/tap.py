@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
+from backend.kernel.db import Database
+
 
 class Tap:
     """Passes bytes on while open; what is sent while it is shut waits."""
@@ -15,16 +17,23 @@ class Tap:
         self._upstream = (host, port)
         self._open = asyncio.Event()
         self._open.set()
+        self._hangs_up = asyncio.Event()
+        self._hangs_up.set()
         self._pipes: set[asyncio.Task[None]] = set()
-        self.waiting = asyncio.Semaphore(0)  # released once for every chunk that met a shut tap
+        self.waiting = asyncio.Semaphore(0)  # released once for every chunk or end that is held up
 
     def shut(self) -> None:
         """Let nothing through."""
         self._open.clear()
 
     def reopen(self) -> None:
-        """Let everything through, also what waited."""
+        """Let everything through, also what waited, and ends."""
         self._open.set()
+        self._hangs_up.set()
+
+    def keep_on_the_line(self) -> None:
+        """Whose server hangs up is not told so until `reopen`, though he hears its last words."""
+        self._hangs_up.clear()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection: two pipes."""
@@ -45,6 +54,9 @@ class Tap:
         except ConnectionError:
             pass  # one side hung up: so does the other, below
         finally:
+            if not self._hangs_up.is_set():
+                self.waiting.release()
+                await self._hangs_up.wait()
             sink.close()
 
 
@@ -62,3 +74,13 @@ async def tapped(dsn: str) -> AsyncIterator[tuple[str, Tap]]:
     finally:
         tap.reopen()
         server.close()
+
+
+@asynccontextmanager
+async def pool_of(dsn: str, size: int) -> AsyncIterator[None]:
+    """The process's pool, of so many connections."""
+    await Database.open(dsn, pool_max=size)
+    try:
+        yield
+    finally:
+        await Database.close()

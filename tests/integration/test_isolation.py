@@ -18,7 +18,7 @@ from backend.tenancy.queries import all_groups, group_of_code
 
 from .catalogue import WITHOUT_GROUP, Connection, rights
 from .filled import fill
-from .test_pool import pool_of
+from .tap import pool_of
 from .world import START, World, make_group
 
 _COPY = (

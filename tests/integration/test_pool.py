@@ -5,40 +5,29 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
 import pytest
 from tortoise.connection import get_connection
-from tortoise.exceptions import DBConnectionError, OperationalError
 
-from backend.kernel.db import ALIAS, Database, connect, platform_connection, unit_of_work
+from backend.kernel.db import (
+    ALIAS,
+    DATABASE_AWAY,
+    Database,
+    connect,
+    platform_connection,
+    unit_of_work,
+)
 from backend.sandbox.embedded.child import free_port
 from backend.sandbox.embedded.services import EmbeddedServices
 
-from .tap import Tap, tapped
+from .tap import Tap, pool_of, tapped
 from .world import World, make_group
 
 POOL = 2
-_BROKEN = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    DBConnectionError,
-    OperationalError,
-    OSError,
-)
-
-
-@asynccontextmanager
-async def pool_of(dsn: str, size: int) -> AsyncIterator[None]:
-    await Database.open(dsn, pool_max=size)
-    try:
-        yield
-    finally:
-        await Database.close()
 
 
 async def expect_service(world: World) -> None:
@@ -186,7 +175,7 @@ async def test_units_of_work_whose_begin_fails_give_their_connections_back(
             _terminate_in_the_back_of_the_loop(services)
             try:
                 await _touch(world)
-            except _BROKEN:
+            except DATABASE_AWAY:
                 failed += 1
         assert failed > POOL  # with as many connections lost, a pool that leaks them hangs for good
         await expect_service(world)
@@ -199,7 +188,7 @@ async def test_a_backend_killed_inside_a_unit_of_work_costs_one_unit_of_work(
         world = await make_group(services, f"a{unique}")
         await make_group(services, f"b{unique}")
         for _ in range(2 * POOL):
-            with pytest.raises(_BROKEN):
+            with pytest.raises(DATABASE_AWAY):
                 await _die_inside(world, superuser)
         await expect_service(world)
 

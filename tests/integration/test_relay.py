@@ -13,13 +13,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+import asyncpg
 import pytest
 from arq.connections import ArqRedis, RedisSettings, create_pool
 from arq.worker import func
 from redis.exceptions import RedisError
 
 from backend.kernel.clock import SystemClock
-from backend.kernel.db import unit_of_work
+from backend.kernel.db import platform_connection, unit_of_work
 from backend.outbox.operations import emit
 from backend.sandbox.embedded.services import EmbeddedServices
 from workers.heartbeat import is_fresh
@@ -28,7 +29,8 @@ from workers.main import TOPICS_OF
 from workers.relay import Relay
 
 from . import commanded
-from .world import START, World
+from .tap import pool_of, tapped
+from .world import START, World, make_group
 
 
 @pytest.fixture
@@ -68,6 +70,11 @@ def working(services: EmbeddedServices, handle_event: Any, *, burst: bool = Fals
         job_serializer=lambda job: json.dumps(job).encode(),
         job_deserializer=json.loads,
     )
+
+
+def pauses(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What faults the relay outlived."""
+    return [vars(r)["fields"]["error"] for r in caplog.records if r.msg == "relay pauses"]
 
 
 async def nobody(job: Job) -> None:
@@ -195,6 +202,46 @@ async def test_long_work_goes_to_the_process_of_sweeps_at_its_time_and_all_else_
         await redis.flushall()
         await told(ours, "again", topic="batch.due")
     assert served == [("sweeps", "batch.due"), ("events", "command.due")]
+
+
+async def test_a_server_that_has_said_goodbye_and_not_hung_up_yet_ends_no_worker(
+    services: EmbeddedServices,
+    redis: ArqRedis,
+    unique: str,
+    superuser: asyncpg.Connection[asyncpg.Record],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    served: list[str] = []
+
+    async def serve(job: Job) -> None:
+        if job["group_id"] == ours.group_id:
+            served.append(job["topic"])
+
+    async with tapped(services.app_dsn()) as (dsn, tap), pool_of(dsn, 1):
+        ours = await make_group(services, f"a{unique}")
+        await make_group(services, f"b{unique}")
+        relay = Relay(
+            dsn=services.app_dsn(), queue=JobQueue(redis), clock=SystemClock(), serve=serve
+        )
+        running = asyncio.create_task(relay.run())
+        try:
+            await told(ours, "before", topic="command.due")
+            await until(lambda: len(served) == 1)
+            tap.keep_on_the_line()
+            async with platform_connection() as connection:
+                pid = await connection.fetchval("SELECT pg_backend_pid()")
+                assert await superuser.fetchval("SELECT pg_terminate_backend($1)", pid)
+                async with asyncio.timeout(10):
+                    await tap.waiting.acquire()
+                await superuser.fetchval("SELECT 1")  # meanwhile the last words have come in
+            await until(lambda: running.done() or "InternalClientError" in pauses(caplog))
+            tap.reopen()
+            await told(ours, "after", topic="command.due")
+            await until(lambda: running.done() or len(served) == 2)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+    assert served == ["command.due", "command.due"]
 
 
 async def test_what_failed_here_is_claimed_again_when_its_lease_has_run_out(

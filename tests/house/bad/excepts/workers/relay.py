@@ -3,6 +3,8 @@
 import builtins
 import contextlib
 
+import asyncpg
+
 
 def run(job: object) -> None:
     """Five broad nets."""
@@ -37,3 +39,11 @@ def fine(job: object) -> None:
     with contextlib.suppress(FileNotFoundError):
         job()
     return isinstance(job, Exception)
+
+
+def listen(job: object) -> None:
+    """Lists of one's own."""
+    try:
+        job()
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # BAD
+        raise
