@@ -138,8 +138,9 @@ SLOW_TOPICS = frozenset({"sweep.due", "bill.due", "proof.due", "statement.due"})
 URGENT_TOPICS = frozenset(
     {"payment.noticed", "vend.due", "command.due", "batch.due", "supply.due", "meter.refresh"}
 )
-# These go on for many seconds, and what they make is served elsewhere: where sweeps have a process of their
-# own it does them as well, out of the way of who speaks on buses (docs/adr/0014).
-LONG_TOPICS = frozenset({"batch.due"})
+# Where sweeps have a process of their own it hands these on as well, by its tick: rounds of batches, which go
+# on for many seconds (docs/adr/0014), and all that is slow. Claiming five hundred sweeps that begin together
+# takes as long as many commands do, and who hears their bells makes one claim after the other.
+LONG_TOPICS = SLOW_TOPICS | {"batch.due"}
 # A late answer to these is worthless: they are dropped after a few tries instead of kept for ever.
 GIVE_UP_AFTER = {"meter.refresh": 3, "sweep.due": 3, "message.send": 40, "webhook.send": 40}

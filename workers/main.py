@@ -195,6 +195,7 @@ def _arq_worker(url: str, context: WorkerContext, *, slow: bool) -> JobWorker:
     return JobWorker(
         functions=[func(handle_event, keep_result=0, max_tries=1)],
         cron_jobs=[
+            cron(tick_sweeps, second={5, 35}, keep_result=0, run_at_startup=True),
             cron(tick_prices, minute=set(range(2, 60, 5)), timeout=280, keep_result=0),
             cron(tick_history, minute=set(range(4, 60, 10)), timeout=540, keep_result=0),
             cron(tick_forgetting, minute=17, timeout=540, keep_result=0),
@@ -205,7 +206,6 @@ def _arq_worker(url: str, context: WorkerContext, *, slow: bool) -> JobWorker:
         ]
         if slow
         else [
-            cron(tick_sweeps, second={5, 35}, keep_result=0, run_at_startup=True),
             cron(tick_janitor, second={20, 50}, keep_result=0),
             cron(tick_lines, second=35, keep_result=0),
             cron(tick_alarms, second=45, keep_result=0),

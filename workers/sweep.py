@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 from zlib import crc32
 
 from backend.journeys.own_cuts import note_told
-from backend.kernel.db import unit_of_work
+from backend.kernel.db import UnitOfWork, unit_of_work
 from backend.kernel.errors import NotFound
 from backend.kernel.metrics import SWEEP_SECONDS
 from backend.metering import queries as metering
 from backend.metering.on_buses import SweptGateway, sweep_plan
 from backend.metering.readings import store_readings
-from backend.outbox.operations import emit
+from backend.outbox.operations import emit_all
 from backend.tenancy.queries import all_groups
 from workers.context import WorkerContext
 from workers.links.errors import LinkDown
@@ -27,6 +27,7 @@ from workers.swept import Swept, Wanted, keep, load
 
 log = logging.getLogger(__name__)
 _JITTER_SHARE = 4  # sweeps spread over the first quarter of the period
+_AT_ONCE = 1_000  # gateways of one statement; each may be a meter with a line of its own
 
 
 async def plan_sweeps(context: WorkerContext) -> None:
@@ -37,19 +38,22 @@ async def plan_sweeps(context: WorkerContext) -> None:
     now = context.ports.clock.now()
     for group_id in await all_groups():
         async with unit_of_work(group_id) as work:
-            for gateway_id, minutes in await sweep_plan(work):
-                period = timedelta(minutes=minutes)
-                start = now - (now - datetime.fromtimestamp(0, now.tzinfo)) % period
-                spread = int(period.total_seconds()) // _JITTER_SHARE
-                jitter = timedelta(seconds=crc32(gateway_id.bytes) % spread)
-                await emit(
-                    work,
-                    topic="sweep.due",
-                    key=f"{gateway_id}:{start.isoformat(timespec='minutes')}",
-                    payload={"gateway_id": str(gateway_id)},
-                    at=now,
-                    due_at=start + jitter,
-                )
+            plan = await sweep_plan(work)
+        for place in range(0, len(plan), _AT_ONCE):
+            async with unit_of_work(group_id) as work:
+                await _plan(work, plan[place : place + _AT_ONCE], now)
+
+
+async def _plan(work: UnitOfWork, gateways: Sequence[tuple[UUID, int]], now: datetime) -> None:
+    payloads, due = dict[str, dict[str, str]](), dict[str, datetime]()
+    for gateway_id, minutes in gateways:
+        period = timedelta(minutes=minutes)
+        start = now - (now - datetime.fromtimestamp(0, now.tzinfo)) % period
+        spread = int(period.total_seconds()) // _JITTER_SHARE
+        key = f"{gateway_id}:{start.isoformat(timespec='minutes')}"
+        payloads[key] = {"gateway_id": str(gateway_id)}
+        due[key] = start + timedelta(seconds=crc32(gateway_id.bytes) % spread)
+    await emit_all(work, topic="sweep.due", events=payloads, at=now, due_at=due)
 
 
 async def sweep_due(context: WorkerContext, group_id: int, payload: Mapping[str, str]) -> None:

@@ -52,10 +52,7 @@ _ROUNDS = 8
 _JOBS = 5
 _LEFT_UNPAID = 2
 _PAYERS = (2, 2, 4, 4, 4)  # how often each account of a group pays
-_NEXT = (
-    "SELECT min(greatest(due_at, coalesce(leased_until, due_at))) FROM outbox_event"
-    " WHERE done_at IS NULL"
-)
+_NEXT = "SELECT min(ready_at) FROM outbox_event WHERE done_at IS NULL"
 
 
 @dataclass

@@ -20,4 +20,6 @@ DIAL_INS = Counter("shuidian_dial_ins", "Connections that dialled in", ["link", 
 DIAL_IN_UPLOADS = Counter("shuidian_dial_in_uploads", "Values sent unasked", ["link", "outcome"])
 LINES = Gauge("shuidian_lines", "Dialled-in lines that this process holds")
 SWEEP_SECONDS = Histogram("shuidian_sweep_gateway_seconds", "One gateway's sweep")
-OUTBOX_OLDEST_SECONDS = Gauge("shuidian_outbox_oldest_seconds", "Age of the oldest due event")
+OUTBOX_OLDEST_SECONDS = Gauge(
+    "shuidian_outbox_oldest_seconds", "Age of the oldest due event that no worker has"
+)

@@ -52,13 +52,15 @@ async def emit_all(
     topic: str,
     events: Mapping[str, Mapping[str, str]],
     at: datetime,
-    due_at: datetime | None = None,
+    due_at: datetime | Mapping[str, datetime] | None = None,
 ) -> int:
-    """As `emit` for many events (key to payload) by one statement; how many are new."""
+    """As `emit` for many events (key to payload) by one statement; how many are new. `due_at`: of all, or by
+    key."""
+    due = due_at if isinstance(due_at, Mapping) else dict.fromkeys(events, due_at or at)
     created = await work.execute(
         "INSERT INTO outbox_event (group_id, id, topic, key, payload, created_at, due_at)"
-        " SELECT $1, e.id, $3, e.key, e.payload, $6, $7"
-        " FROM unnest($2::uuid[], $4::text[], $5::jsonb[]) AS e(id, key, payload)"
+        " SELECT $1, e.id, $3, e.key, e.payload, $6, e.due_at FROM unnest("
+        "  $2::uuid[], $4::text[], $5::jsonb[], $7::timestamptz[]) AS e(id, key, payload, due_at)"
         " ON CONFLICT (group_id, topic, key) DO NOTHING",
         work.group_id,
         list(islice(uuid7s(at, together=len(events) or 1), len(events))),
@@ -66,9 +68,9 @@ async def emit_all(
         list(events),
         [dict(payload) for payload in events.values()],
         at,
-        due_at or at,
+        [due[key] for key in events],
     )
-    if created and (due_at is None or due_at <= at):
+    if created and min(due.values()) <= at:
         work.notify(BELL, str(work.group_id))
     return created
 
@@ -86,10 +88,9 @@ async def claim(
     # MATERIALIZED: as a plain subquery the planner may run it once a row and lock past the limit.
     rows = await work.fetch(
         "WITH picked AS MATERIALIZED (SELECT id FROM outbox_event"
-        "   WHERE group_id = $1 AND done_at IS NULL AND due_at <= $3"
-        "     AND (leased_until IS NULL OR leased_until <= $3)"
+        "   WHERE group_id = $1 AND done_at IS NULL AND ready_at <= $3"
         "     AND ($5::text[] IS NULL OR topic = ANY($5))"
-        "   ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED)"
+        "   ORDER BY ready_at LIMIT $4 FOR UPDATE SKIP LOCKED)"
         " UPDATE outbox_event e SET leased_until = $2, attempts = attempts + 1"
         " FROM picked p WHERE e.group_id = $1 AND e.id = p.id"
         " RETURNING e.id, e.topic, e.payload, e.attempts",

@@ -17,14 +17,15 @@ async def groups_due(at: datetime) -> list[int]:
 
 
 async def oldest_due(at: datetime) -> datetime | None:
-    """When the oldest unfinished due event became due, over all groups; None when none waits."""
+    """When the oldest event that waits for a worker became due, over all groups; None when none waits."""
     async with platform_connection() as connection:
         oldest: datetime | None = await connection.fetchval("SELECT outbox_oldest_due($1)", at)
     return oldest
 
 
 async def next_due(after: datetime, until: datetime, *, topics: Collection[str]) -> datetime | None:
-    """When the next unfinished event of `topics` becomes due within that time, over all groups."""
+    """When the next unfinished event of `topics` becomes due, or its lease ends, within that time, over all
+    groups."""
     async with platform_connection() as connection:
         due: datetime | None = await connection.fetchval(
             "SELECT outbox_next_due($1, $2, $3)", after, until, list(topics)

@@ -32,12 +32,15 @@ from backend.kernel.db import Database, unit_of_work
 from backend.kernel.ids import uuid7
 from backend.kernel.money import Money
 from backend.kernel.scope import Scope
+from backend.kernel.settings import read_settings
 from backend.outbox.operations import emit_all
 from backend.sandbox.embedded.child import leashed
 from backend.sandbox.embedded.services import EmbeddedServices
 from tests.integration.world import admin_scope
 from tests.unit.control.supply_cases import CASES
+from workers.main import worker_context
 from workers.models import meter_models
+from workers.sweep import plan_sweeps
 from workers.virtual.site import VirtualSite, parse_site
 
 from . import whole_sweep
@@ -73,6 +76,7 @@ async def run(
         await Database.open(services.app_dsn(), pool_max=8)
         try:
             async with _targets(services, folder, group_id) as targets:
+                await _nothing_else_is_due(task)
                 with workers(task, folder):
                     await _warm(group_id, targets)
                     await _sweep(group_id, swept)
@@ -218,13 +222,6 @@ async def _registered(
 @contextmanager
 def workers(task: dict[str, Any], folder: Path) -> Iterator[None]:
     """The product's worker as two processes: who waits has an event loop of its own."""
-    told = {
-        "SHUIDIAN_ENV": "demo",
-        "SHUIDIAN_DATABASE_URL": task["dsn"],
-        "SHUIDIAN_REDIS_URL": task["redis_url"],
-        "SHUIDIAN_PUBLIC_URL": "http://127.0.0.1",
-        "SHUIDIAN_SECRET_KEYS": task["keys"],
-    }
     with (folder / "worker.log").open("ab") as log:
         workers = [
             subprocess.Popen(
@@ -233,7 +230,7 @@ def workers(task: dict[str, Any], folder: Path) -> Iterator[None]:
                     death_signal=signal.SIGKILL,
                     user=None,
                 ),
-                env={**os.environ, **told},
+                env={**os.environ, **whole_sweep.environment_of(task)},
                 stderr=log,
             )
             for part in ("events", "sweeps")
@@ -244,6 +241,18 @@ def workers(task: dict[str, Any], folder: Path) -> Iterator[None]:
         for worker in workers:
             worker.kill()
             worker.wait()
+
+
+async def _nothing_else_is_due(task: dict[str, Any]) -> None:
+    """The sweeps of the running period are over: a worker that starts would do them at once, beside those of
+    the bench, and also of the gateways that are commanded."""
+    settings = read_settings(whole_sweep.environment_of(task))
+    await plan_sweeps(worker_context(settings, clock=SystemClock()))
+    async with unit_of_work(task["group_id"]) as work:
+        await work.execute(
+            "UPDATE outbox_event SET done_at = now() WHERE group_id = $1 AND topic = 'sweep.due'",
+            work.group_id,
+        )
 
 
 async def _sweep(group_id: int, gateways: list[str]) -> None:

@@ -35,6 +35,8 @@ from workers.main import settle_memory
 from workers.models import meter_models
 from workers.sweep import sweep_due
 
+from .whole_sweep import environment_of
+
 _REGISTERS = 48
 _BATCH = 10_000
 
@@ -42,15 +44,7 @@ _BATCH = 10_000
 async def product(task: dict[str, Any]) -> None:
     """The worker's own sweep job, once a gateway, all at the same time."""
     clock = SystemClock()
-    settings = read_settings(
-        {
-            "SHUIDIAN_ENV": "demo",
-            "SHUIDIAN_DATABASE_URL": task["dsn"],
-            "SHUIDIAN_REDIS_URL": task["redis_url"],
-            "SHUIDIAN_PUBLIC_URL": "http://127.0.0.1",
-            "SHUIDIAN_SECRET_KEYS": task["keys"],
-        }
-    )
+    settings = read_settings(environment_of(task))
     settle_memory()
     await Database.open(settings.database_url, pool_max=8)
     buses = Buses(BusLease(settings.database_url), access=Access(clock=clock))

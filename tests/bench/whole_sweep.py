@@ -110,6 +110,17 @@ async def prepare(services: EmbeddedServices, *, port: int, meters: int) -> dict
     }
 
 
+def environment_of(task: dict[str, Any]) -> dict[str, str]:
+    """The settings of a worker of the task's site, as another process reads them."""
+    return {
+        "SHUIDIAN_ENV": "demo",
+        "SHUIDIAN_DATABASE_URL": task["dsn"],
+        "SHUIDIAN_REDIS_URL": task["redis_url"],
+        "SHUIDIAN_PUBLIC_URL": "http://127.0.0.1",
+        "SHUIDIAN_SECRET_KEYS": task["keys"],
+    }
+
+
 async def _fill(
     server: asyncpg.Connection[Any], group_id: int, *, port: int, meters: int, at: datetime
 ) -> list[str]:

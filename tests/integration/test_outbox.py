@@ -20,6 +20,7 @@ from backend.outbox.operations import (
     Event,
     claim,
     emit,
+    emit_all,
     finish,
     handled,
     postpone,
@@ -241,6 +242,47 @@ async def test_a_sent_message_leaves_no_phone_number_or_code_behind(
         await finish(work, event_id=other.id, at=START)
         payload = await work.fetchval("SELECT payload FROM outbox_event WHERE topic = 'test.work'")
     assert payload == {"key": "other"}
+
+
+async def test_each_of_many_is_due_at_its_own_time_and_the_bell_rings_for_what_is_due_now(
+    worlds: tuple[World, World], app: Connection
+) -> None:
+    ours, theirs = worlds
+    heard: list[object] = []
+    await app.add_listener(BELL, lambda *rung: heard.append(rung[-1]))
+    later = START + timedelta(hours=1)
+    for world, now in ((ours, START), (theirs, later)):
+        async with unit_of_work(world.group_id) as work:
+            events = {"now": {"key": "now"}, "later": {"key": "later"}}
+            due = {"later": later, "now": now}
+            assert await emit_all(work, topic="test.work", events=events, at=START, due_at=due) == 2
+            assert await emit_all(work, topic="test.work", events=events, at=START, due_at=due) == 0
+    assert [event.payload for event in await take(ours)] == [{"key": "now"}]
+    assert await take(theirs) == []
+    assert len(await take(ours, at=later)) == len(await take(theirs, at=later)) == 2
+    assert await app.fetchval("SELECT 1") == 1  # what was rung has come in
+    assert heard.count(str(ours.group_id)) == 1
+    assert str(theirs.group_id) not in heard
+
+
+async def test_who_looks_for_what_is_due_does_not_go_through_what_is_under_way(
+    worlds: tuple[World, World],
+) -> None:
+    ours, theirs = worlds
+    for world in worlds:
+        await put(world, *map(str, range(200)))
+        assert len(await take(world, limit=1000)) == 200
+    await put(ours, "one")
+    read = (
+        "SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)"
+        " FROM pg_stat_xact_user_tables WHERE relname = 'outbox_event'"
+    )
+    async with unit_of_work(ours.group_id, by_key=True) as work:
+        before = await work.fetchval(read)
+        found = await claim(work, at=START, lease=LEASE, limit=100)
+        assert [event.payload for event in found] == [{"key": "one"}]
+        assert await work.fetchval(read) - before < 10
+    assert len(await take(theirs, at=START + LEASE, limit=1000)) == 200, "whose leases have run out"
 
 
 async def test_the_oldest_due_event_is_told_over_all_groups(worlds: tuple[World, World]) -> None:

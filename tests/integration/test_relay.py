@@ -24,7 +24,7 @@ from backend.kernel.db import platform_connection, unit_of_work
 from backend.outbox.operations import emit
 from backend.sandbox.embedded.services import EmbeddedServices
 from workers.heartbeat import is_fresh
-from workers.job_queue import QUEUE_EVENTS, Job, JobQueue, JobWorker
+from workers.job_queue import QUEUE_EVENTS, QUEUE_SWEEPS, Job, JobQueue, JobWorker
 from workers.main import TOPICS_OF
 from workers.relay import Relay
 
@@ -171,15 +171,16 @@ async def test_long_work_goes_to_the_process_of_sweeps_at_its_time_and_all_else_
     served: list[tuple[str, str]] = []
     at = clock.now()
     async with unit_of_work(ours.group_id) as work:
-        for topic in ("batch.due", "command.due"):
+        for topic in ("batch.due", "command.due", "sweep.due"):
             due_at = at + timedelta(milliseconds=100)
             await emit(work, topic=topic, key="later", payload={}, at=at, due_at=due_at)
 
-    async def came(number: int) -> bool:
-        """So much was served, and whoever asks for its health finds a worker that lives."""
-        return len(served) >= number and await is_fresh(services.valkey.url)
+    async def came(number: int, queued: int) -> bool:
+        """So much was served and queued, and whoever asks for its health finds a worker that lives."""
+        alive = await is_fresh(services.valkey.url)
+        return alive and len(served) >= number and await redis.zcard(QUEUE_SWEEPS) == queued
 
-    for only, number in (("sweeps", 1), ("events", 2)):
+    for only, number, queued in (("sweeps", 1, 1), ("events", 2, 0)):
 
         async def serve(job: Job, only: str = only) -> None:
             if job["group_id"] == ours.group_id:  # other tests' groups left events behind
@@ -195,12 +196,13 @@ async def test_long_work_goes_to_the_process_of_sweeps_at_its_time_and_all_else_
         )
         running = asyncio.create_task(relay.run())
         try:
-            await commanded.until(partial(came, number))
+            await commanded.until(partial(came, number, queued))
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
         await redis.flushall()
         await told(ours, "again", topic="batch.due")
+        await told(ours, "again", topic="sweep.due")
     assert served == [("sweeps", "batch.due"), ("events", "command.due")]
 
 

@@ -1,20 +1,26 @@
-"""A sweep holds its bus for many meters, and lets go of it after one as soon as somebody waits (C22)."""
+"""When buses are swept, and how: a sweep holds its bus for many meters, and lets go of it after one as soon
+as somebody waits (C22)."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
 
 from backend.kernel.db import unit_of_work
+from backend.metering.operations import add_gateway
 from backend.metering.queries import gateway_by_id, latest_of_meters
 from backend.sandbox.embedded.services import EmbeddedServices
 from workers.bus_lease import BusLease
 from workers.links.lane import Priority
-from workers.sweep import sweep_due
+from workers.sweep import plan_sweeps, sweep_due
 
 from .commanded import ELECTRIC, VALVE, Post, until
-from .world import make_meter
+from .world import START, make_meter
 
 
 async def _sweep(post: Post) -> None:
@@ -109,3 +115,38 @@ async def test_one_sweep_reads_meters_of_three_protocols_past_one_that_is_silent
         gateway = await gateway_by_id(work, gateway_id=post.world.gateway.id)
     assert set(latest) == {post.world.meter.id, valve.id, electric.id}
     assert gateway.silent_since is None
+
+
+async def test_each_gateway_is_swept_once_a_period_in_its_first_quarter(
+    both: tuple[Post, Post], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.sweep._AT_ONCE", 1)  # gateways of one statement
+    ours, theirs = both
+    async with unit_of_work(ours.world.group_id) as work:
+        other = await add_gateway(
+            work,
+            scope=ours.world.scope,
+            project_id=ours.world.project.id,
+            serial="GW-OTHER",
+            name="Other",
+            address="127.0.0.1:1",
+            at=START,
+        )
+    quarter, period = timedelta(minutes=7, seconds=30), timedelta(minutes=30)
+    for number in (1, 2):
+        start = START + (number - 1) * period
+        for late in (timedelta(), timedelta(seconds=30), period - timedelta(seconds=1)):
+            ours.clock.instant = start + late
+            await plan_sweeps(ours.context)
+        for post, gateways in (
+            (ours, {ours.world.gateway.id, other.id}),
+            (theirs, {theirs.world.gateway.id}),
+        ):
+            async with unit_of_work(post.world.group_id) as work:
+                rows = await work.fetch(
+                    "SELECT payload ->> 'gateway_id' AS gateway, due_at FROM outbox_event"
+                    " WHERE topic = 'sweep.due' AND due_at >= $1",
+                    start,
+                )
+            assert sorted(UUID(row["gateway"]) for row in rows) == sorted(gateways)
+            assert all(start <= row["due_at"] < start + quarter for row in rows)
