@@ -22,8 +22,9 @@ from .tap import pool_of
 from .world import START, World, make_group
 
 _COPY = (
-    "SELECT format('INSERT INTO %I SELECT * FROM jsonb_populate_record(NULL::%I, %L)', $1::text,"
-    " $1::text, $2::text)"
+    "SELECT format('INSERT INTO %I (%s) SELECT %s FROM jsonb_populate_record(NULL::%I, %L)', $1::text,"
+    "  string_agg(attname, ', '), string_agg(attname, ', '), $1::text, $2::text) FROM pg_attribute"
+    " WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''"
 )
 _FOREIGN_KEYS = (
     "SELECT k.conname, k.conrelid::regclass::text AS source, k.confrelid::regclass::text AS target,"
