@@ -26,7 +26,7 @@ from tortoise import Tortoise
 from tortoise.backends.asyncpg.client import AsyncpgDBClient, TransactionWrapper
 from tortoise.backends.base import client as tortoise_client
 from tortoise.connection import get_connection, get_connections
-from tortoise.exceptions import DBConnectionError, OperationalError
+from tortoise.exceptions import DBConnectionError, OperationalError, TransactionManagementError
 
 from backend.kernel import failpoints
 from backend.kernel.canonical import canonical
@@ -59,6 +59,7 @@ DATABASE_AWAY = (
     asyncpg.InternalClientError,
     DBConnectionError,
     OperationalError,
+    TransactionManagementError,
 )
 """What is raised while PostgreSQL goes away, is away or comes back: who outlives that catches it all."""
 
