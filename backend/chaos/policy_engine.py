@@ -36,7 +36,7 @@ from .policy_world import HOUR_S, PERIOD_S, WS_PER_WH, Command, Gateway, Meter, 
 
 _LOOK_S = 30
 _PATIENCE_S, _AFTER_REFUSAL_S = 300, 3600  # as journeys.supply_look
-_UNLIMITED = (Why.TIMETABLE, Why.SAFETY_LOCK)  # given by operators' plans and by guards
+_UNLIMITED = (Why.EMERGENCY, Why.TIMETABLE, Why.SAFETY_LOCK)  # no automatic cuts
 _FORCES = (CommandKind.TRIP, CommandKind.KEEP_POWER)
 _PERIOD = timedelta(seconds=PERIOD_S)
 _CUT_FOR_ARREARS = Force(CommandKind.TRIP, Why.ARREARS)

@@ -32,9 +32,10 @@ from .supply_owing import meters_of_purse, owing_meters
 from .supply_trips import TripsLeft
 
 ENGINE = Actor("system", "supply", "supply engine")
-# What operators planned or a load caused is no automatic cut, so the engine's limits do not count it: a house
-# of students goes dark at eleven, and a wire is not let burn because others were switched off before.
+# What operators planned, what two of them ordered and what a load caused is no automatic cut, so the engine's
+# limits do not count it: a house of students goes dark at eleven, and nothing burns because others were cut.
 _GIVERS = {
+    Why.EMERGENCY: Actor("system", "emergency", "emergency trip"),
     Why.TIMETABLE: Actor("system", "timetable", "timetable"),
     Why.SAFETY_LOCK: Actor("system", "safety", "safety lock"),
 }

@@ -379,7 +379,8 @@ async def slip(post: Post, *, meters: int) -> None:
         for meter_id in ids:
             await work.execute(
                 "INSERT INTO control_supply (group_id, project_id, meter_id, policy, policy_reason,"
-                " policy_by, policy_at) VALUES ($1, $2, $3, 'FORCED_OFF', 'a slip', 'ling', $4)",
+                " policy_by, policy_at) VALUES ($1, $2, $3, 'FORCED_OFF', 'a slip', 'ling', $4)"
+                " ON CONFLICT DO NOTHING",
                 world.group_id,
                 world.project.id,
                 meter_id,
@@ -401,6 +402,17 @@ async def test_trips_beyond_the_limit_of_an_hour_wait_and_a_case_says_so(post: P
     assert await cases_of(post) == ["TRIPS_HELD"]
     post.clock.advance(timedelta(minutes=61))
     assert (await look(post)).held == 0
+
+
+async def test_an_emergency_waits_for_no_limit_of_automatic_cuts(post: Post) -> None:
+    await rule(post, await ask_second(post, RequestKind.EMERGENCY_TRIP), second(post))
+    await post.serve(await newest(post))
+    await slip(post, meters=7)
+    assert await look(post) == Looked(decided=7, commands=5, held=1)
+    await somebody_at_the_wall(post, opens=False)
+    assert await look(post) == Looked(decided=2, commands=1, held=1)
+    again = await newest(post)
+    assert (again.why, again.requested_by) == (Why.EMERGENCY, "emergency trip")
 
 
 async def test_trips_beyond_the_limit_of_the_platform_wait_whichever_group_gives_them(

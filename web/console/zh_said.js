@@ -205,6 +205,7 @@ export const SAID = {
   "said.purse worker": "余额任务",
   "said.supply engine": "系统自动",
   "said.timetable": "定时",
+  "said.emergency trip": "紧急拉闸",
   "said.safety lock": "安全锁定",
   "said.valve exercise": "阀门活动",
   "said.demo approver": "演示审批人",
