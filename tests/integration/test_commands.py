@@ -11,6 +11,7 @@ import pytest
 
 from backend.control.command_rules import CommandKind, CommandState
 from backend.control.command_steps import End, Writing
+from backend.control.commands import command
 from backend.journeys import serve_command as journey
 from backend.journeys.command import tend
 from backend.kernel.db import unit_of_work
@@ -335,6 +336,14 @@ async def test_another_groups_worker_and_operator_find_no_such_command(
     assert ours.ear.heard == theirs.ear.heard == []
     await tend(group_id=theirs.world.group_id, at=asked.expires_at)
     assert (await ours.now(asked)).state is QUEUED
+
+
+async def test_who_may_not_read_meters_finds_no_command_by_its_id(post: Post) -> None:
+    asked = await post.ask(TRIP)
+    blind = admin_scope(post.world.group_id, permissions=frozenset({str(Permission.METER_CONTROL)}))
+    async with unit_of_work(post.world.group_id) as work:
+        with pytest.raises(NotFound):
+            await command(work, scope=blind, command_id=asked.id)
 
 
 async def test_the_janitor_ends_what_is_overdue_and_leaves_what_may_still_be_read_back(
